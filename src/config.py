@@ -1,0 +1,178 @@
+"""The composed configuration: resolvers, the check of names and ranges, the fingerprint. Imports nothing heavy."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from src.errors import UserError, nearest
+from src.local_files import local_files, looks_local, resolve_model_folder
+from src.ranges import check_range
+
+CONF = Path(__file__).parent.parent / "conf"
+
+# What can change the result of a run; its outputs, loggers and the speed of its computation cannot.
+_FINGERPRINTED = ("task", "model", "recipe", "teacher", "seed")
+_FINGERPRINTED_TRAINER = (
+    "precision",
+    "devices",
+    "accumulate_grad_batches",
+    "val_check_interval",
+    "limit_train_batches",
+)
+
+
+def register_resolvers() -> None:
+    """``${mul:a,b}`` for boundaries that scale with ``num_epochs``; ``${basename:path}`` for folder names."""
+    OmegaConf.register_new_resolver("mul", lambda a, b: a * b, replace=True)
+    OmegaConf.register_new_resolver("basename", lambda path: Path(str(path)).name or "model", replace=True)
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values; without a teacher the recipe has no distillation.
+
+    Raises:
+        UserError: for a value that is missing or refers to nothing.
+    """
+    try:
+        plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key} must be given: add {error.full_key}=VALUE to the command.") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key or 'the configuration'}: {str(error).splitlines()[0]}.") from error
+    if plain.get("teacher", {}).get("kind") == "none":
+        plain["recipe"].pop("distillation", None)
+    return plain
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuse what cannot run: unknown settings, values out of range, windows that do not fit, missing files.
+
+    Args:
+        config: as `resolve` returns it.
+    """
+    _check_keys(config)
+    for path, name, value in _leaves(config):
+        check_range(name, value, path)
+    _check_windows(config["recipe"])
+    local_files(config["task"]["data"])
+    if config["model"]["config"] is None and looks_local(config["model"]["name"]):
+        resolve_model_folder(config["model"]["name"])
+    if config["teacher"]["kind"] == "checkpoint" and looks_local(config["teacher"]["name"]):
+        resolve_model_folder(config["teacher"]["name"], "teacher.name")
+
+
+def dense_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of the dense run of the same task, model and seed: the dense teacher, and the reference."""
+    recipe = dict(config["teacher"].get("recipe") or _shipped_finetune())
+    recipe.pop("distillation", None)
+    return {**config, "recipe": recipe, "teacher": {"kind": "none"}}
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that two runs share if their configuration and local files give the same result."""
+    identity: dict[str, Any] = {key: config[key] for key in _FINGERPRINTED}
+    identity["trainer"] = {key: config["trainer"][key] for key in _FINGERPRINTED_TRAINER}
+    identity["data"] = {
+        split: [_digest(path) for path in paths] for split, paths in local_files(config["task"]["data"]).items()
+    }
+    if identity["data"]:
+        data = {**config["task"]["data"], "path": None, "files": None}
+        identity["task"] = {**config["task"], "data": data}
+    if config["model"]["config"] is None and looks_local(config["model"]["name"]):
+        folder = resolve_model_folder(config["model"]["name"])
+        identity["model"] = [_digest(path) for path in sorted(folder.iterdir()) if path.is_file()]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
+    """(full path, last name, value) of every value that is no mapping."""
+    for name, value in node.items():
+        here = f"{path}.{name}" if path else str(name)
+        if isinstance(value, Mapping):
+            yield from _leaves(value, here)
+        else:
+            yield here, str(name), value
+
+
+def _check_windows(recipe: Mapping[str, Any]) -> None:
+    for name, modifier in recipe.items():
+        if not isinstance(modifier, Mapping) or "start_epoch" not in modifier:
+            continue
+        start, end, last = modifier["start_epoch"], modifier["end_epoch"], recipe["num_epochs"]
+        if end != -1 and start > end:
+            raise UserError(f"recipe.{name}: start_epoch {start:g} is after end_epoch {end:g}; it must not be.")
+        for key, epoch in {"start_epoch": start, "end_epoch": end}.items():
+            if epoch > last:
+                raise UserError(
+                    f"recipe.{name}.{key} is {epoch:g}, after the end of training at {last:g}; "
+                    f"raise recipe.num_epochs or lower {key}."
+                )
+
+
+def _check_keys(config: Mapping[str, Any]) -> None:
+    """Every setting must stand in the shipped file that documents it; Hydra's '+' would accept any."""
+    _check_known("", config, {*_shipped("train"), "task", "model", "teacher", "recipe", "trainer", "logger", "experiment"})
+    _check_known("task", config["task"], _documented("task", config["task"].get("_target_")))
+    data = _shipped("task/text_classification")["data"]
+    _check_known("task.data", config["task"]["data"], data)
+    _check_known("task.data.files", config["task"]["data"]["files"], data["files"])
+    _check_known("model", config["model"], _shipped("model/tiny"))
+    _check_known("trainer", config["trainer"], _shipped("trainer/default"))
+    _check_known("teacher", config["teacher"], {"kind", "name", "recipe"})
+    _check_recipe("recipe", config["recipe"])
+    if "recipe" in config["teacher"]:
+        _check_recipe("teacher.recipe", config["teacher"]["recipe"])
+
+
+def _check_recipe(path: str, recipe: Mapping[str, Any]) -> None:
+    modifiers = {name for name, node in recipe.items() if isinstance(node, Mapping) and "_target_" in node}
+    _check_known(path, recipe, {*_shipped("training/finetune"), "optimizer", *modifiers})
+    _check_known(f"{path}.optimizer", recipe["optimizer"], _shipped("optimizer/adamw"))
+    for name in modifiers:
+        _check_known(f"{path}.{name}", recipe[name], _documented("modifier", recipe[name]["_target_"]))
+
+
+def _check_known(path: str, node: Mapping[str, Any], known: Any) -> None:
+    for name in node:
+        if name not in known:
+            full = f"{path}.{name}" if path else name
+            raise UserError(
+                f"{full} is not a setting; {path or 'the configuration'} has "
+                f"{', '.join(sorted(k for k in known if k not in ('_target_', 'defaults', 'hydra')))}.{nearest(name, known)}"
+            )
+
+
+@functools.cache
+def _shipped(name: str) -> dict[str, Any]:
+    return yaml.safe_load((CONF / f"{name}.yaml").read_text())
+
+
+def _shipped_finetune() -> dict[str, Any]:
+    settings = OmegaConf.load(CONF / "training/finetune.yaml")
+    settings.optimizer = OmegaConf.load(CONF / "optimizer/adamw.yaml")
+    del settings["defaults"]
+    return OmegaConf.to_container(settings)  # type: ignore[return-value]
+
+
+def _documented(group: str, target: str | None) -> set[str]:
+    """The settings of what ``target`` builds: all keys of the files in a group that name it."""
+    keys = {"_target_"}
+    for path in (CONF / group).glob("*.yaml"):
+        shipped = _shipped(f"{group}/{path.stem}")
+        if shipped.get("_target_") == target:
+            keys |= shipped.keys()
+    if keys == {"_target_"}:
+        raise UserError(f"_target_: {target} is none of what the files in conf/{group} build.")
+    return keys - {"defaults"}

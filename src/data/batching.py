@@ -1,0 +1,64 @@
+"""Batches of texts of similar lengths, in an order that depends on the seed and the epoch alone."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import Sampler
+
+# Within so many batches texts are sorted by length: little padding, and the order stays random.
+_BATCHES_PER_GROUP = 50
+
+
+class LengthGroupedBatches(Sampler[list[int]]):
+    """Index lists for a loader with ``batch_size=None``: shuffled, grouped by length, shuffled again.
+
+    Each rank of a data-parallel run gets every ``world_size``-th batch; the last batches repeat the first ones so
+    that all ranks take equally many steps.
+
+    Args:
+        lengths: number of tokens of each example.
+        batch_size: examples in a batch; the last batch of an epoch may be smaller.
+        seed: together with the epoch it determines the order.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.lengths = torch.as_tensor(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:  # called by Lightning at the start of each epoch
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        batches = -(-len(self.lengths) // self.batch_size)
+        return -(-batches // self.world_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=generator)
+        batches: list[list[int]] = []
+        for group in order.split(self.batch_size * _BATCHES_PER_GROUP):
+            by_length = group[self.lengths[group].argsort(descending=True, stable=True)]
+            batches += [batch.tolist() for batch in by_length.split(self.batch_size)]
+        shuffled = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+        shuffled += shuffled[: len(self) * self.world_size - len(shuffled)]
+        return iter(shuffled[self.rank :: self.world_size])
+
+
+class SortedBatches(Sampler[list[int]]):
+    """Index lists for evaluation: every example once, longest first, no randomness."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
+        order = torch.as_tensor(lengths).argsort(descending=True, stable=True)
+        self.batches = [batch.tolist() for batch in order.split(batch_size)][rank::world_size]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)

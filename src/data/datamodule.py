@@ -1,0 +1,75 @@
+"""The Lightning data module: encodes each split once through the task and serves padded batches."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from datasets import Dataset, DatasetDict
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from src.data.batching import LengthGroupedBatches, SortedBatches
+
+
+class TaskData(pl.LightningDataModule):
+    """Splits of one task as loaders; it knows no task by name.
+
+    Args:
+        task: encodes a split (``encode``) and pads a batch (``collate``).
+        splits: ``train``, the validation splits by their own names, and ``test`` where there are labels.
+        tokenizer: of the student; the teacher's is the same.
+        batch_size: training examples a batch and device.
+        eval_batch_size: evaluation examples a batch and device.
+        num_workers: loader processes.
+        seed: of the order of training batches.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: Any,
+        splits: DatasetDict,
+        tokenizer: Any,
+        batch_size: int,
+        eval_batch_size: int,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.encoded = {name: task.encode(split, tokenizer) for name, split in splits.items()}
+        self.validation_names = [name for name in splits if name not in ("train", "test")]
+
+    def train_dataloader(self) -> DataLoader:
+        lengths = self.encoded["train"]["length"]
+        batches = LengthGroupedBatches(lengths, self.batch_size, seed=self.seed, **self._ranks())
+        return self._loader(self.encoded["train"], batches)
+
+    def val_dataloader(self) -> list[DataLoader]:
+        return [self.eval_dataloader(name) for name in self.validation_names]
+
+    def eval_dataloader(self, name: str) -> DataLoader:
+        """Every example of one split once, longest first."""
+        lengths = self.encoded[name]["length"]
+        return self._loader(self.encoded[name], SortedBatches(lengths, self.eval_batch_size, **self._ranks()))
+
+    def _ranks(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {}
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+    def _loader(self, dataset: Dataset, batches: Sampler[list[int]]) -> DataLoader:
+        collate: Callable[[Mapping[str, list]], dict[str, Tensor]] = self.task.collator(self.tokenizer)
+        return DataLoader(
+            dataset,  # type: ignore[arg-type]
+            sampler=batches,
+            batch_size=None,
+            collate_fn=collate,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )

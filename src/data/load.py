@@ -1,0 +1,93 @@
+"""Reading the splits of a task: hub data sets, local folders, single files, or a generator of the project."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import hydra
+from datasets import Dataset, DatasetDict
+
+from src.errors import UserError
+from src.local_files import FORMATS, local_files
+
+# Held-out rows and sub-samples are the same in every run, whatever its seed: their metrics must be comparable.
+_SPLIT_SEED = 0
+
+
+def load_splits(data: Mapping[str, Any]) -> DatasetDict:
+    """The splits a task trains and is measured on, in this order: train, the validation splits, test if there is one.
+
+    Args:
+        data: the ``task.data`` section of the configuration.
+    """
+    splits = _read(data)
+    if "train" not in splits:
+        raise UserError(f"there is no training split, only {', '.join(splits)}; name one with task.data.files.train=FILE.")
+    for name, split in splits.items():
+        if len(split) == 0:
+            raise UserError(f"the {name} split is empty: it has no rows.")
+    wanted = list(data["validation"])
+    found = [name for name in wanted if name in splits]
+    if not found:
+        held_out = splits["train"].train_test_split(test_size=data["validation_fraction"], seed=_SPLIT_SEED)
+        splits["train"], splits[wanted[0]] = held_out["train"], held_out["test"]
+        found = wanted[:1]
+        print(
+            f"No {wanted[0]} split: {len(splits[wanted[0]]):,} of the training rows are held out to validate on "
+            "(task.data.validation_fraction)."
+        )
+    result = DatasetDict()
+    for name in ["train", *found, *(["test"] if "test" in splits else [])]:
+        limit = data["max_train_samples"] if name == "train" else data["max_eval_samples"]
+        result[name] = _sample(splits[name], limit)
+    return result
+
+
+def _read(data: Mapping[str, Any]) -> DatasetDict:
+    if data["generator"]:
+        return hydra.utils.get_method(data["generator"])()
+    files = local_files(data)
+    if files:
+        wanted = {"train", "test", *data["validation"]}
+        return DatasetDict({name: _read_files(paths) for name, paths in files.items() if name in wanted})
+    if not data["path"]:
+        raise UserError(
+            "there is no data: name a hub data set or a local folder with task.data.path=..., "
+            "or files with task.data.files.train=FILE."
+        )
+    try:
+        return datasets.load_dataset(data["path"], data["subset"])
+    except Exception as error:
+        raise UserError(
+            f"task.data.path={data['path']} is no local folder and could not be read from the hub ({_cause(error)}). "
+            "Without a connection name a local folder whose files are named after their splits."
+        ) from error
+
+
+def _read_files(paths: list[Path]) -> Dataset:
+    """One split from its files; a damaged one is named in the error."""
+    options: dict[str, Any] = {}
+    kind = FORMATS[paths[0].suffix]
+    if kind == "csv":  # words such as "null" and "NA" are texts, not missing values
+        options = {"keep_default_na": False, "sep": "\t" if paths[0].suffix == ".tsv" else ","}
+    for path in paths:
+        if path.stat().st_size == 0:
+            raise UserError(f"{path} is empty: it has 0 bytes.")
+    try:
+        return datasets.load_dataset(kind, data_files=[str(path) for path in paths], split="train", **options)
+    except Exception as error:
+        names = ", ".join(str(path) for path in paths)
+        raise UserError(f"{names} could not be read as {kind}: {_cause(error)}.") from error
+
+
+def _cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {(str(error) or 'no message').strip().splitlines()[0].rstrip('.')}"
+
+
+def _sample(split: Dataset, limit: int | None) -> Dataset:
+    if limit is None or limit >= len(split):
+        return split
+    return split.shuffle(seed=_SPLIT_SEED).select(range(limit))

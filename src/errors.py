@@ -1,0 +1,57 @@
+"""A user's mistake: one short message, exit status 1, never a stack trace."""
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+class UserError(ValueError):
+    """What is wrong, the value, and the remedy, in one or two sentences."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """' Did you mean X?' where one of the known names is close to ``name``, else an empty string."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{match[0]}'?" if match else ""
+
+
+@contextmanager
+def short_errors() -> Iterator[None]:
+    """Print an error as one message and exit with status 1; HYDRA_FULL_ERROR=1 shows the trace instead."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit("error: interrupted")
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        sys.exit(f"error: {describe(error)}")
+
+
+def describe(error: BaseException) -> str:
+    """The message for a person: our own as it stands, any other with its type and how to see more."""
+    if isinstance(error, UserError):
+        return str(error)
+    if is_disk_full(error):
+        return (
+            f"a file could not be written ({_first_line(error)}). Free some space or name another place with "
+            "hydra.run.dir=FOLDER, then run the command again; earlier runs are untouched."
+        )
+    return f"{type(error).__name__}: {_first_line(error)}. HYDRA_FULL_ERROR=1 before the command shows the trace."
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """True for the several ways in which libraries report a disk without space or a quota that is used up."""
+    signs = ("no space left", "disk quota", "file too large", "failed writing file", "unexpected pos")
+    while True:
+        if any(sign in str(error).lower() for sign in signs):
+            return True
+        if error.__cause__ is None and error.__context__ is None:
+            return False
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or "no message").splitlines()[0].rstrip(".")

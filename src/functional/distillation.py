@@ -1,0 +1,46 @@
+"""Knowledge distillation: how far a student's outputs are from its teacher's."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def distillation_loss(
+    student: Tensor, teacher: Tensor, *, temperature: float, mask: Tensor | None = None
+) -> Tensor:
+    """Divergence of the softened distributions, KL(teacher || student), scaled by temperature squared.
+
+    KD = T^2 * sum over classes of softmax(t/T) * (log_softmax(t/T) - log_softmax(s/T)), averaged over
+    all leading positions that count (Hinton et al. 2015, arXiv:1503.02531, section 2).
+
+    Args:
+        student: logits, ``(..., classes)``.
+        teacher: logits of the same shape.
+        temperature: T > 0; larger values show more of the small probabilities.
+        mask: bool, ``(...)``, True = counts; padding positions do not. None counts all.
+
+    Returns:
+        A scalar in nats.
+    """
+    log_teacher = F.log_softmax(teacher.float() / temperature, dim=-1)
+    log_student = F.log_softmax(student.float() / temperature, dim=-1)
+    divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1)  # (...)
+    if mask is not None:
+        divergence = divergence[mask]
+    return temperature**2 * divergence.mean()
+
+
+def regression_distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared distance of two predictions of any equal shape.
+
+    A softmax over a single output is always 1, so a regression is distilled on its value
+    (Ba & Caruana 2014, arXiv:1312.6184, eq. 1).
+    """
+    return F.mse_loss(student.float(), teacher.float())
+
+
+def mix_losses(task_loss: Tensor, distillation: Tensor, *, hardness: float) -> Tensor:
+    """(1 - hardness) * task_loss + hardness * distillation; hardness 1 learns from the teacher alone."""
+    if hardness == 1.0:  # 0 * inf would be nan
+        return distillation
+    return torch.lerp(task_loss, distillation, hardness)

@@ -1,0 +1,78 @@
+"""Local data files and model folders, found and checked without importing anything heavy."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from src.errors import UserError, nearest
+
+FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+_ALIASES = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+def local_files(data: Mapping[str, Any]) -> dict[str, list[Path]]:
+    """The local files of each split, empty for hub data and generators; a missing file or folder is an error."""
+    files = {split: Path(name) for split, name in data["files"].items() if name}
+    if files:
+        for split, path in files.items():
+            if not path.is_file():
+                raise UserError(f"task.data.files.{split}={path}: there is no such file.{_nearest_file(path)}")
+            _check_format(path)
+        return {split: [path] for split, path in files.items()}
+    if data["path"] and Path(data["path"]).is_dir():
+        return _files_by_split(Path(data["path"]))
+    if data["path"] and looks_local(data["path"]):
+        raise UserError(f"task.data.path={data['path']}: there is no such folder.{_nearest_file(Path(data['path']))}")
+    return {}
+
+
+def looks_local(name: str) -> bool:
+    """True for a path on this machine, False for a name on the hub, which is ``name`` or ``owner/name``."""
+    return Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def _files_by_split(folder: Path) -> dict[str, list[Path]]:
+    by_split: dict[str, list[Path]] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in FORMATS):
+        stem = re.sub(r"-\d+-of-\d+$", "", path.stem)  # train-00000-of-00002.parquet belongs to train
+        by_split.setdefault(_ALIASES.get(stem, stem), []).append(path)
+    if not by_split:
+        raise UserError(f"task.data.path={folder}: the folder holds no {', '.join(FORMATS)} files.")
+    return by_split
+
+
+def _check_format(path: Path) -> None:
+    if path.suffix not in FORMATS:
+        raise UserError(f"{path}: files must end in {', '.join(FORMATS)}.")
+
+
+def _nearest_file(path: Path) -> str:
+    return nearest(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
+
+
+def resolve_model_folder(name: str, setting: str = "model.name") -> Path:
+    """The folder with config.json and weights: ``name`` itself, or the ``model`` folder of a run.
+
+    Raises:
+        UserError: if there is no such folder, or it lacks the configuration or the weights.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+        raise UserError(f"{setting}={name}: there is no such folder.{nearest(folder.name, siblings)}")
+    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
+        folder = folder / "model"
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{setting}={name}: the folder has no config.json; name a folder that save_pretrained wrote, or a finished run."
+        )
+    try:
+        json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise UserError(f"{setting}={name}: config.json is damaged ({error}).") from error
+    if not any((folder / weights).is_file() and (folder / weights).stat().st_size > 0 for weights in _WEIGHTS):
+        raise UserError(f"{setting}={name}: the folder has no weights; one of {', '.join(_WEIGHTS[:3])} must be there.")
+    return folder

@@ -1,0 +1,1 @@
+"""The LightningModule, and loading of students, teachers and tokenizers."""

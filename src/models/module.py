@@ -1,0 +1,90 @@
+"""The LightningModule: forward, loss through the modifiers, metrics, optimizer. It knows no modifier and no task by name."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from src.modifiers.base import Modifier
+
+
+class FineTuner(pl.LightningModule):
+    """Fine-tunes a transformer on a task.
+
+    Args:
+        model: a Hugging Face model with the task's head.
+        task: gives the loss and the metrics.
+        optimizer: learning_rate, weight_decay, warmup (fraction of the steps), max_grad_norm.
+        validation_names: names of the validation splits, in the order of their loaders; metrics of the first are
+            logged as ``val/accuracy``, those of another as ``val/accuracy_mismatched``.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, task: Any, optimizer: Mapping[str, float], validation_names: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.task = task
+        self.optimizer_settings = optimizer
+        self.val_metrics = nn.ModuleList(
+            task.metrics().clone(postfix=suffix) for suffix in metric_suffixes(validation_names)
+        )
+        self.progress: dict[str, Any] = {}  # what the progress bar shows beside the epoch
+
+    def on_fit_start(self) -> None:
+        self._modifiers = [c for c in self.trainer.callbacks if isinstance(c, Modifier)]  # type: ignore[attr-defined]
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        outputs = self.model(**self.task.model_inputs(batch))
+        loss = self.task.loss(outputs, batch)
+        for modifier in self._modifiers:
+            loss = modifier.adjust_loss(loss, outputs, batch)
+        self.log("train/loss", loss.detach(), batch_size=len(batch["labels"]))
+        self.progress["loss"] = loss.detach()
+        return loss
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        outputs = self.model(**self.task.model_inputs(batch))
+        self.task.update_metrics(self.val_metrics[dataloader_idx], outputs, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        for metrics in self.val_metrics:
+            for name, value in metrics.compute().items():
+                self.log(f"val/{name}", value)
+                self.progress[name] = value
+            metrics.reset()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        settings = self.optimizer_settings
+        decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim > 1]
+        plain = [p for p in self.model.parameters() if p.requires_grad and p.ndim <= 1]  # biases and norms
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}],
+            lr=settings["learning_rate"],
+            # Under the gradient scaler of fp16 a fused step unscales by itself, after the clipping.
+            fused=self.trainer.precision != "16-mixed",
+        )
+        total = int(self.trainer.estimated_stepping_batches)
+        warmup = round(total * settings["warmup"])
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: linear_schedule(step, warmup, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+        # Lightning refuses to clip for a fused optimizer in mixed precision, though bf16 has no scaler to mind.
+        limit = self.optimizer_settings["max_grad_norm"]
+        if limit:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+
+
+def linear_schedule(step: int, warmup: int, total: int) -> float:
+    """Factor on the learning rate: 0 to 1 over the warm-up steps, then 1 to 0 at ``total``."""
+    if step < warmup:
+        return step / warmup
+    return max(0.0, (total - step) / max(1, total - warmup))
+
+
+def metric_suffixes(validation_names: Sequence[str]) -> list[str]:
+    """'' for the first split; for another what its name adds: validation_mismatched -> '_mismatched'."""
+    return ["" if i == 0 else "_" + name.split("_", 1)[-1] for i, name in enumerate(validation_names)]

@@ -1,0 +1,117 @@
+"""The Lightning Trainer of a run: precision by hardware, checkpoints that count only a model that is finished."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from src.errors import UserError
+from src.modifiers.base import Modifier
+from src.reports.progress import ProgressBar, progress_callback
+
+
+def best_precision(accelerator: str) -> str:
+    """bf16 where the hardware computes in it, fp16 on other GPUs, else full precision."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    capabilities = torch.cpu.get_capabilities()
+    native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bf16-mixed" if native and not _is_mps(accelerator) else "32-true"
+
+
+def loader_workers(num_workers: int | str) -> int:
+    if num_workers == "auto":
+        return 2 if torch.cuda.is_available() else 0
+    return int(num_workers)
+
+
+def build_trainer(config: Mapping[str, Any], folder: Path, modifiers: list[Modifier], monitor: str) -> pl.Trainer:
+    """The Trainer of a resolved configuration.
+
+    Args:
+        config: as `src.config.resolve` returns it.
+        folder: of the run.
+        modifiers: in the order in which they act.
+        monitor: the logged metric that chooses the best model; larger is better unless it is an error.
+    """
+    trainer = config["trainer"]
+    precision = best_precision(trainer["accelerator"]) if trainer["precision"] == "auto" else trainer["precision"]
+    if precision == "16-mixed" and not torch.cuda.is_available():
+        raise UserError("trainer.precision=16-mixed needs a GPU; use bf16-mixed or 32-true on a CPU.")
+    progress = progress_callback(config["recipe"]["name"], trainer["progress_bar"])
+    return pl.Trainer(
+        accelerator=trainer["accelerator"],
+        devices=trainer["devices"],
+        strategy=trainer["strategy"],
+        precision=precision,
+        max_epochs=config["recipe"]["num_epochs"],
+        accumulate_grad_batches=trainer["accumulate_grad_batches"],
+        val_check_interval=trainer["val_check_interval"],
+        limit_train_batches=trainer["limit_train_batches"],
+        log_every_n_steps=trainer["log_every_n_steps"],
+        deterministic=trainer["deterministic"],
+        callbacks=[
+            *modifiers,
+            progress,
+            BestCheckpoint(folder / "checkpoints", monitor),
+            last_checkpoint(folder / "checkpoints"),
+        ],
+        logger=build_logger(config["logger"], folder),
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the batch sampler deals batches out to the ranks itself
+        enable_progress_bar=isinstance(progress, ProgressBar),
+        enable_model_summary=False,
+    )
+
+
+def build_logger(logger: Mapping[str, Any], folder: Path) -> Any:
+    if logger["_target_"] is None:
+        return False
+    try:
+        return hydra.utils.instantiate(logger, save_dir=folder)
+    except (ModuleNotFoundError, hydra.errors.InstantiationException) as error:
+        name = str(logger["_target_"]).rsplit(".", 1)[-1].removesuffix("Logger").lower()
+        raise UserError(
+            f"logger={name}: the package is not installed; pip install 'winnow-transformers[{name}]'."
+        ) from error
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the weights of the best validation, from the step on at which every modifier has settled."""
+
+    def __init__(self, folder: Path, monitor: str) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename="best",
+            monitor=monitor,
+            mode="min" if monitor.endswith("error") else "max",
+            save_weights_only=True,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        modifiers = [c for c in trainer.callbacks if isinstance(c, Modifier)]  # type: ignore[attr-defined]
+        if all(modifier.is_settled(trainer.global_step) for modifier in modifiers):
+            super().on_validation_end(trainer, pl_module)
+
+
+def last_checkpoint(folder: Path) -> ModelCheckpoint:
+    """The whole state of the training after each epoch."""
+    return ModelCheckpoint(dirpath=folder, filename="last", every_n_epochs=1, enable_version_counter=False)
+
+
+def best_weights(trainer: pl.Trainer) -> dict[str, torch.Tensor]:
+    """The state of the module at its best validation."""
+    best = next(c.best_model_path for c in trainer.callbacks if isinstance(c, BestCheckpoint))  # type: ignore[attr-defined]
+    if not best:
+        raise RuntimeError("no validation ran once the recipe had finished, so there is no best model")
+    return torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+
+
+def _is_mps(accelerator: str) -> bool:
+    return accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available()

@@ -1,0 +1,105 @@
+"""What every modifier is: a Lightning callback with an epoch window on the recipe clock."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+from torch import Tensor
+
+from src.modifiers.clock import Clock, Window
+from src.ranges import check_range
+
+
+class Modifier(pl.Callback):
+    """A change to training that a recipe names.
+
+    A subclass overrides what it needs of: ``setup`` (change the model's structure, match parameters),
+    ``at_step`` (act once after each optimizer step, and once before the first), ``adjust_loss``,
+    ``is_settled``, ``check``, ``facts`` and the two state hooks, whose values are plain or tensors.
+
+    Args:
+        name: its key in the recipe; tells two modifiers of one class apart in checkpoints and logs.
+        start_epoch: first epoch in which it acts, fractions allowed; -1 means from the first step.
+        end_epoch: the epoch in which it has finished; -1 means the end of training.
+        update_frequency: epochs between updates; None means at both ends only.
+    """
+
+    order = 0  # modifiers act in ascending order, whatever the order in the recipe
+
+    def __init__(
+        self, *, name: str, start_epoch: float = 0.0, end_epoch: float = -1, update_frequency: float | None = None
+    ) -> None:
+        self.name = name
+        check_range("start_epoch", start_epoch)
+        check_range("end_epoch", end_epoch)
+        if update_frequency is not None:
+            check_range("update_frequency", update_frequency)
+        self._epochs = (start_epoch, end_epoch, update_frequency)
+        self.window: Window
+        self.clock: Clock
+        self._last_step = 0
+
+    @property
+    def state_key(self) -> str:
+        return f"{type(self).__qualname__}.{self.name}"
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.clock = trainer_clock(trainer)
+        self.window = self.clock.window(*self._epochs)
+        self._last_step = trainer.global_step
+        if trainer.global_step == 0:
+            self.at_step(0, trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        # Fires for every micro-batch; under accumulation only the last of them has moved the weights.
+        if trainer.global_step != self._last_step:
+            self._last_step = trainer.global_step
+            self.at_step(trainer.global_step, trainer, pl_module)
+
+    def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Act at the moment after ``step`` optimizer steps; ``step`` runs from 0 to the last step of the run."""
+
+    def adjust_loss(self, loss: Tensor, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss to train on, given the loss so far and the student's outputs; called in ``training_step``."""
+        return loss
+
+    def is_settled(self, step: int) -> bool:
+        """True once the model is in the state that the recipe promises; only then may a model be the best."""
+        return True
+
+    def check(self) -> None:
+        """Raise if the model is not what the recipe promised; called when training ends."""
+
+    def report(self, trainer: pl.Trainer, pl_module: pl.LightningModule, metric: str, value: float) -> None:
+        """Log a value of this modifier at the current step and show it in the progress bar."""
+        pl_module.progress[metric] = value
+        for logger in trainer.loggers:
+            logger.log_metrics({f"{self.name}/{metric}": value}, step=trainer.global_step)
+
+    def facts(self) -> dict[str, Any]:
+        """What the results table should say of it, e.g. ``{"pruned": True}``."""
+        return {}
+
+
+def trainer_clock(trainer: pl.Trainer) -> Clock:
+    """The clock of a run, from the optimizer steps that Lightning will really take."""
+    total = int(trainer.estimated_stepping_batches)
+    epochs = trainer.max_epochs or 1
+    return Clock(steps_per_epoch=max(1, total // epochs), total_steps=total)
+
+
+def build_modifiers(recipe: Mapping[str, Any], **context: Any) -> list[Modifier]:
+    """The modifiers of a recipe, in the order in which they act.
+
+    Args:
+        recipe: the resolved recipe; each entry with a ``_target_`` is a modifier.
+        context: objects made at run time, such as ``teacher``; each goes to the modifiers that have a
+            setting of that name.
+    """
+    modifiers = []
+    for name, node in recipe.items():
+        if isinstance(node, Mapping) and "_target_" in node:
+            given = {key: value for key, value in context.items() if key in node}
+            modifiers.append(hydra.utils.instantiate(node, name=name, **given))
+    return sorted(modifiers, key=lambda modifier: modifier.order)

@@ -1,0 +1,47 @@
+"""Knowledge distillation: the student learns from a teacher's outputs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from src.functional.distillation import mix_losses
+from src.modifiers.base import Modifier
+from src.ranges import check_range
+
+
+class Distillation(Modifier):
+    """loss = (1 - hardness) * task loss + hardness * distance to the teacher's outputs (Hinton et al. 2015).
+
+    Args:
+        teacher: a module that takes the student's batches; kept out of checkpoints and the optimizer.
+        hardness: weight of the teacher in [0, 1].
+        temperature: softens both distributions, above 0; a regression has none.
+    """
+
+    order = 100  # the last word on the loss
+
+    def __init__(self, *, teacher: torch.nn.Module, hardness: float, temperature: float, **window: Any) -> None:
+        super().__init__(**window)
+        check_range("hardness", hardness)
+        check_range("temperature", temperature)
+        self.hardness = hardness
+        self.temperature = temperature
+        self._teacher = [teacher]  # in a list, so that no module registers it
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.task = pl_module.task
+        self._teacher[0].to(pl_module.device).eval()
+
+    def adjust_loss(self, loss: Tensor, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        if not self.window.contains(self._last_step):
+            return loss
+        with torch.no_grad():
+            target = self._teacher[0](**self.task.model_inputs(batch))
+        distance = self.task.distillation_loss(outputs, target, batch, temperature=self.temperature)
+        return mix_losses(loss, distance, hardness=self.hardness)
+
+    def facts(self) -> dict[str, Any]:
+        return {"distilled": True}

@@ -1,0 +1,99 @@
+"""The masks of pruned parameters: matched by name, kept through every optimizer step, saved in checkpoints."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from src.errors import UserError
+from src.functional.mask import pack_mask, unpack_mask
+
+# Encoder layers are numbered modules of a list called layer or layers in all BERT-like models.
+ENCODER = r".*\.layers?\.\d+\..*"
+
+
+class PruningMasks:
+    """Masks over some of a model's linear weights.
+
+    A pruned weight is zero, its gradient is zeroed before every optimizer step and its optimizer moments when
+    it is pruned, so the step leaves it at zero. One pass over the gradients does it, and pruned weights do not
+    count in the norm that gradients are clipped to.
+    """
+
+    def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
+        self.parameters = parameters
+        self._keep: list[Tensor] = []  # as 1.0 and 0.0: on a CPU a product with bool is several times slower
+
+    def update(self, masks: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> None:
+        """Prune by new masks: bool, the shapes of the parameters in their order."""
+        weights = list(self.parameters.values())
+        self._keep = [mask.to(weight.dtype) for mask, weight in zip(masks, weights, strict=True)]
+        self.apply_to_weights()
+        for weight, keep in zip(weights, self._keep, strict=True):
+            for moment in optimizer.state.get(weight, {}).values():
+                if isinstance(moment, Tensor) and moment.shape == weight.shape:
+                    moment.mul_(keep)
+
+    @torch.no_grad()
+    def apply_to_weights(self) -> None:
+        if self._keep:
+            torch._foreach_mul_(list(self.parameters.values()), self._keep)
+
+    @torch.no_grad()
+    def apply_to_gradients(self) -> None:
+        pairs = [(w.grad, k) for w, k in zip(self.parameters.values(), self._keep) if w.grad is not None]
+        if pairs:
+            torch._foreach_mul_([grad for grad, _ in pairs], [keep for _, keep in pairs])
+
+    def zeros(self) -> dict[str, int]:
+        """Number of zeros of each parameter, counted in the weights."""
+        return {name: p.numel() - int(torch.count_nonzero(p)) for name, p in self.parameters.items()}
+
+    def sparsity(self) -> float:
+        """Fraction of zeros over all matched parameters."""
+        return sum(self.zeros().values()) / sum(p.numel() for p in self.parameters.values())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: pack_mask(keep.bool()) for name, keep in zip(self.parameters, self._keep)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._keep = [
+            unpack_mask(state[name].to(p.device), p.shape).to(p.dtype)
+            for name, p in self.parameters.items()
+            if name in state
+        ]
+
+
+def linear_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weight of every linear layer by its full name, without a decoder that is tied to the embeddings."""
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    return {
+        f"{name}.weight": module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and id(module.weight) not in embeddings
+    }
+
+
+def encoder_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The linear weights inside the encoder's layers, by full name: what sparsity is measured over."""
+    return {name: weight for name, weight in linear_weights(model).items() if re.fullmatch(ENCODER, name)}
+
+
+def match_linear_weights(model: nn.Module, patterns: Iterable[str]) -> dict[str, nn.Parameter]:
+    """The linear weights whose full names match a pattern whole; a pattern that matches none is an error."""
+    candidates = linear_weights(model)
+    matched: set[str] = set()
+    for pattern in patterns:
+        try:
+            hits = {name for name in candidates if re.fullmatch(pattern, name)}
+        except re.error as error:
+            raise UserError(f"params: '{pattern}' is not a regular expression ({error}).") from error
+        if not hits:
+            examples = ", ".join(list(candidates)[:2])
+            raise UserError(
+                f"params: '{pattern}' matches none of the {len(candidates)} linear weights; they look like {examples}."
+            )
+        matched |= hits
+    return {name: weight for name, weight in candidates.items() if name in matched}

@@ -1,0 +1,84 @@
+"""What each named number may be. Names are spelled one way, so one rule a name serves every config and modifier."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from src.errors import UserError
+
+
+@dataclass(frozen=True)
+class Range:
+    says: str
+    allows: Callable[[Any], bool]
+    remedy: Callable[[Any], str] = lambda value: ""
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _as_fraction(value: Any) -> str:
+    return f"; write {value:g} % as {value / 100:g}" if _number(value) and 1 <= value <= 100 else ""
+
+
+def _one_of(*names: str) -> Range:
+    return Range(f"one of {', '.join(names)}", lambda v: v in names)
+
+
+_SPARSITY = Range("in [0, 1)", lambda v: _number(v) and 0 <= v < 1, _as_fraction)
+_FRACTION = Range("in [0, 1]", lambda v: _number(v) and 0 <= v <= 1, _as_fraction)
+_POSITIVE = Range("above 0", lambda v: _number(v) and v > 0)
+_NOT_NEGATIVE = Range("0 or more", lambda v: _number(v) and v >= 0)
+_COUNT = Range("a whole number, 1 or more", lambda v: _whole(v) and v >= 1)
+_COUNT_OR_NULL = Range("a whole number, 1 or more, or null", lambda v: v is None or (_whole(v) and v >= 1))
+_EPOCH = Range("an epoch, 0 or more, or -1", lambda v: _number(v) and (v >= 0 or v == -1))
+_YES_NO = Range("true or false", lambda v: isinstance(v, bool))
+
+RANGES: dict[str, Range] = {
+    "initial_sparsity": _SPARSITY,
+    "final_sparsity": _SPARSITY,
+    "hardness": _FRACTION,
+    "temperature": _POSITIVE,
+    "start_epoch": _EPOCH,
+    "end_epoch": _EPOCH,
+    "update_frequency": _POSITIVE,
+    "shape": _one_of("cubic", "linear", "inverse_cubic"),
+    "scope": _one_of("matrix", "global"),
+    "num_epochs": _COUNT,
+    "learning_rate": _POSITIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "warmup": _FRACTION,
+    "max_grad_norm": _NOT_NEGATIVE,
+    "seed": Range("a whole number, 0 or more", lambda v: _whole(v) and v >= 0),
+    "batch_size": _COUNT,
+    "eval_batch_size": _COUNT,
+    "max_length": _COUNT,
+    "validation_fraction": Range("above 0 and below 1", lambda v: _number(v) and 0 < v < 1, _as_fraction),
+    "max_train_samples": _COUNT_OR_NULL,
+    "max_eval_samples": _COUNT_OR_NULL,
+    "regression": _YES_NO,
+    "drop_empty": _YES_NO,
+    "deterministic": _YES_NO,
+    "accumulate_grad_batches": _COUNT,
+    "val_check_interval": Range("a fraction of an epoch above 0, at most 1", lambda v: _number(v) and 0 < v <= 1),
+    "limit_train_batches": Range("null, a fraction or a number of batches", lambda v: v is None or (_number(v) and v > 0)),
+    "precision": _one_of("auto", "bf16-mixed", "16-mixed", "32-true"),
+}
+
+
+def check_range(name: str, value: Any, path: str | None = None) -> None:
+    """Refuse a value outside the range of its name.
+
+    Args:
+        name: the parameter; one that has no rule passes.
+        value: what was given.
+        path: how the user spells it, where that is longer, e.g. ``recipe.pruning.final_sparsity``.
+    """
+    rule = RANGES.get(name)
+    if rule is not None and not rule.allows(value):
+        raise UserError(f"{path or name} must be {rule.says}, got {value!r}{rule.remedy(value)}.")

@@ -1,0 +1,1 @@
+"""What a person reads: progress while training, the summary of a run."""

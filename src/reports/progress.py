@@ -1,0 +1,58 @@
+"""Progress of a training: a bar with loss, sparsity and metrics, or a line a validation where there is no terminal."""
+
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import TQDMProgressBar
+
+
+def progress_callback(title: str, show_bar: bool | str) -> pl.Callback:
+    """The bar on a terminal, else lines; ``show_bar`` may force one of them.
+
+    Args:
+        title: stands in front, e.g. "prune80".
+        show_bar: true, false or "auto".
+    """
+    bar = sys.stdout.isatty() if show_bar == "auto" else bool(show_bar)
+    return ProgressBar(title) if bar else ProgressLines(title)
+
+
+def shown(progress: dict[str, Any]) -> dict[str, str]:
+    """Values of `FineTuner.progress` as text: sparsity in percent, others with four digits."""
+    return {
+        name: f"{100 * float(value):.1f}%" if name == "sparsity" else f"{float(value):.4f}"
+        for name, value in progress.items()
+    }
+
+
+class ProgressBar(TQDMProgressBar):
+    def __init__(self, title: str) -> None:
+        super().__init__(refresh_rate=10)
+        self.title = title
+
+    @property
+    def train_description(self) -> str:
+        return self.title
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        super().on_train_epoch_start(trainer, *args)
+        self.train_progress_bar.set_description(f"{self.title} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        return dict(shown(pl_module.progress))
+
+
+class ProgressLines(pl.Callback):
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    def on_train_start(self, *args: Any) -> None:
+        self.started = time.monotonic()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch = trainer.global_step * trainer.max_epochs / trainer.estimated_stepping_batches
+        values = "  ".join(f"{name} {value}" for name, value in shown(pl_module.progress).items())
+        seconds = time.monotonic() - self.started
+        print(f"{self.title}  epoch {epoch:.1f} of {trainer.max_epochs}  {values}  {seconds:.0f} s", flush=True)

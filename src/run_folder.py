@@ -1,0 +1,168 @@
+"""The run folder: result.json, written last and whole; finding and locking the run of a configuration."""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock
+
+from src.config import fingerprint
+from src.errors import UserError, describe
+
+RESULT = "result.json"
+_PACKAGES = ("torch", "pytorch-lightning", "transformers", "datasets", "torchmetrics", "hydra-core")
+
+
+@contextmanager
+def recorded_run(folder: Path, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A run that ends with a result.json, well or not.
+
+    Args:
+        folder: of the run; made if it is not there.
+        config: as `src.config.resolve` returns it; its recipe is written to recipe.yaml, all of it to .hydra/.
+
+    Yields:
+        The row of the results table, to be filled in.
+    """
+    write_atomically(folder / "recipe.yaml", yaml.safe_dump(dict(config["recipe"]), sort_keys=False))
+    write_atomically(folder / ".hydra" / "resolved.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    row = _new_row(config)
+    try:
+        yield row
+    except BaseException as error:
+        row |= {"status": "failed", "error": describe(error)}
+        try:
+            _write_result(folder, row)
+        except OSError:
+            pass  # a full disk: the error that is on its way says so
+        raise
+    row["status"] = "ok"
+    _write_result(folder, row)
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The row of a run that has ended.
+
+    Raises:
+        UserError: if the folder is no such run.
+    """
+    path = folder / RESULT
+    if not folder.is_dir():
+        raise UserError(f"run={folder}: there is no such folder.")
+    if not path.is_file():
+        raise UserError(f"run={folder}: there is no {RESULT}, so no run has ended here.")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}).") from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The resolved configuration of a run."""
+    path = folder / ".hydra" / "resolved.yaml"
+    if not path.is_file():
+        raise UserError(f"run={folder}: {path} is missing, so nothing says how the run was configured.")
+    return yaml.safe_load(path.read_text())
+
+
+def find_run(output_dir: Path, wanted: str) -> Path | None:
+    """The newest good run with this fingerprint whose model is still there."""
+    found = []
+    for path in output_dir.rglob(RESULT):
+        try:
+            row = json.loads(path.read_text())
+        except (ValueError, OSError):
+            continue  # a damaged row is nobody's teacher
+        whole = (path.parent / "model" / "config.json").is_file()
+        if row.get("status") == "ok" and row.get("fingerprint") == wanted and whole:
+            found.append(path)
+    return max(found, key=lambda path: path.stat().st_mtime).parent if found else None
+
+
+def new_run_folder(config: Mapping[str, Any]) -> Path:
+    """Where a run that no command line names goes: the same layout as hydra.run.dir in conf/train.yaml."""
+    name = f"{config['recipe']['name']}-{config['teacher']['kind']}-{Path(config['model']['name']).name}"
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return Path(config["output_dir"]) / "runs" / config["task"]["name"] / name / stamp
+
+
+@contextmanager
+def only_one(output_dir: Path, name: str) -> Iterator[None]:
+    """Hold a lock that the end of the process releases, however it ends."""
+    locks = output_dir / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{name}.lock"):
+        yield
+
+
+def require_disk_space(folder: Path, bytes_needed: int) -> None:
+    """Refuse to start a run whose files would not fit."""
+    free = shutil.disk_usage(folder).free
+    if free < bytes_needed:
+        raise UserError(
+            f"{folder}: the run writes up to {bytes_needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; "
+            "free some space, or name another place with hydra.run.dir=FOLDER."
+        )
+
+
+def save_folder(folder: Path, save: Callable[[Path], Any]) -> None:
+    """Fill a folder that is there whole or not at all.
+
+    Args:
+        folder: replaced if it exists.
+        save: writes into the folder it is given.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _new_row(config: Mapping[str, Any]) -> dict[str, Any]:
+    teacher = config["teacher"]
+    return {
+        "status": "failed",
+        "error": None,
+        "fingerprint": fingerprint(config),
+        "command": shlex.join(["python", "-m", "src.train", *sys.argv[1:]]),
+        "task": config["task"]["name"],
+        "model": config["model"]["name"],
+        "recipe": config["recipe"]["name"],
+        "teacher": teacher["name"] if teacher["kind"] == "checkpoint" else teacher["kind"],
+        "seed": config["seed"],
+        "metrics": {},
+        "test_metrics": {},
+        "epochs": config["recipe"]["num_epochs"],
+        "pruning_epochs": 0.0,
+        "pruned": False,
+        "one_shot": False,
+        "distilled": False,
+        "quantized": False,
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def _write_result(folder: Path, row: Mapping[str, Any]) -> None:
+    write_atomically(folder / RESULT, json.dumps(row, indent=2) + "\n")

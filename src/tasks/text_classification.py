@@ -1,0 +1,228 @@
+"""Classify or score a text or a pair of texts: GLUE, reviews, a user's own tables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from datasets import ClassLabel, Dataset, DatasetDict, Value
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import (
+    Accuracy,
+    BinaryF1Score,
+    BinaryPrecision,
+    BinaryRecall,
+    MatthewsCorrCoef,
+    MulticlassF1Score,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
+from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef, SpearmanCorrCoef
+from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding
+
+from src.errors import UserError, nearest
+from src.functional.distillation import distillation_loss, regression_distillation_loss
+
+REGRESSION_METRICS: dict[str, Callable[[], Metric]] = {
+    "pearson": PearsonCorrCoef,
+    "spearmanr": SpearmanCorrCoef,
+    "mean_squared_error": MeanSquaredError,
+}
+# With two classes F1, precision and recall are those of the second class, as in GLUE; with more their macro average.
+CLASSIFICATION_METRICS: dict[str, Callable[[int], Metric]] = {
+    "accuracy": lambda n: Accuracy(task="multiclass", num_classes=n),
+    "f1": lambda n: BinaryF1Score() if n == 2 else MulticlassF1Score(n),
+    "precision": lambda n: BinaryPrecision() if n == 2 else MulticlassPrecision(n),
+    "recall": lambda n: BinaryRecall() if n == 2 else MulticlassRecall(n),
+    "matthews_correlation": lambda n: MatthewsCorrCoef(task="multiclass", num_classes=n),
+}
+
+
+class TextClassification:
+    """One label, or one number, for each text or text pair.
+
+    Args:
+        name: of the task, for folders and tables.
+        metrics: names of the metrics; the first chooses the best model.
+        regression: labels are numbers.
+        max_length: tokens a text is cut to.
+        data: the ``task.data`` section; text and label columns are read here.
+    """
+
+    auto_model = AutoModelForSequenceClassification
+
+    def __init__(
+        self, *, name: str, metrics: Sequence[str], regression: bool, max_length: int, data: Mapping[str, Any]
+    ) -> None:
+        known = REGRESSION_METRICS if regression else CLASSIFICATION_METRICS
+        for metric in metrics:
+            if metric not in known:
+                raise UserError(
+                    f"task.metrics: '{metric}' is no metric of a {'regression' if regression else 'classification'}; "
+                    f"there are {', '.join(known)}.{nearest(metric, known)}"
+                )
+        self.name = name
+        self.metric_names = list(metrics)
+        self.regression = regression
+        self.max_length = max_length
+        self.text_columns: list[str] = list(data["text_columns"])
+        self.label_column: str = data["label_column"]
+        self.drop_empty: bool = data["drop_empty"]
+        self.labels: list[str] = []  # names in the order of their ids, known once the data are
+
+    def prepare(self, splits: DatasetDict) -> DatasetDict:
+        """Check the columns of every split and turn labels into ids; a test split without labels is left out."""
+        if "test" in splits and self._is_unlabelled(splits["test"]):
+            splits = DatasetDict({name: split for name, split in splits.items() if name != "test"})
+        prepared = DatasetDict({name: self._checked(split, name) for name, split in splits.items()})
+        self.labels = [] if self.regression else self._label_names(prepared["train"])
+        return DatasetDict({name: self._with_label_ids(split, name) for name, split in prepared.items()})
+
+    def head_settings(self) -> dict[str, Any]:
+        """What the configuration of a model with this task's head must say."""
+        if self.regression:
+            return {"num_labels": 1, "problem_type": "regression"}
+        return {
+            "num_labels": len(self.labels),
+            "id2label": dict(enumerate(self.labels)),
+            "label2id": {label: i for i, label in enumerate(self.labels)},
+            "problem_type": "single_label_classification",
+        }
+
+    def encode(self, split: Dataset, tokenizer: Any) -> Dataset:
+        """Token ids of each example, its label id or value, and its length in tokens."""
+
+        def features(rows: Mapping[str, list]) -> dict[str, Any]:
+            texts = [rows[column] for column in self.text_columns]
+            encoded = tokenizer(*texts, truncation=True, max_length=self.max_length)
+            return {**encoded, "labels": rows["labels"], "length": [len(ids) for ids in encoded["input_ids"]]}
+
+        return split.map(features, batched=True, remove_columns=split.column_names)
+
+    def collator(self, tokenizer: Any) -> Callable[[Mapping[str, list]], dict[str, Tensor]]:
+        """Pads a batch to its longest text, rounded up to a multiple of 8."""
+        pad = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8)
+
+        def collate(rows: Mapping[str, list]) -> dict[str, Tensor]:
+            columns = {key: values for key, values in rows.items() if key != "length"}
+            return dict(pad([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]))
+
+        return collate
+
+    def model_inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {key: value for key, value in batch.items() if key != "labels"}
+
+    def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        logits = outputs.logits.float()  # (batch, labels), or (batch, 1) for a regression
+        if self.regression:
+            return F.mse_loss(logits.squeeze(-1), batch["labels"].float())
+        return F.cross_entropy(logits, batch["labels"])
+
+    def distillation_loss(
+        self, student: Any, teacher: Any, batch: Mapping[str, Tensor], *, temperature: float
+    ) -> Tensor:
+        if self.regression:
+            return regression_distillation_loss(student.logits, teacher.logits)
+        return distillation_loss(student.logits, teacher.logits, temperature=temperature)
+
+    def metrics(self) -> MetricCollection:
+        """Fresh metrics for one split."""
+        if self.regression:
+            return MetricCollection({name: REGRESSION_METRICS[name]() for name in self.metric_names})
+        return MetricCollection({name: CLASSIFICATION_METRICS[name](len(self.labels)) for name in self.metric_names})
+
+    def update_metrics(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Tensor]) -> None:
+        logits = outputs.logits.float()
+        predictions = logits.squeeze(-1) if self.regression else logits.argmax(dim=-1)
+        metrics.update(predictions, batch["labels"])
+
+    def _is_unlabelled(self, split: Dataset) -> bool:
+        """True for the test splits of benchmarks, whose labels are all -1, and for tables without a label column."""
+        if self.label_column not in split.column_names:
+            return True
+        return set(split.unique(self.label_column)) == {-1}
+
+    def _checked(self, split: Dataset, name: str) -> Dataset:
+        for setting, column in [
+            *(("text_columns", column) for column in self.text_columns),
+            ("label_column", self.label_column),
+        ]:
+            if column not in split.column_names:
+                raise UserError(
+                    f"task.data.{setting}: there is no column '{column}' in the {name} split; "
+                    f"it has {', '.join(split.column_names)}.{nearest(column, split.column_names)}"
+                )
+        columns = [*self.text_columns, self.label_column]
+        empty = [i for i, row in enumerate(zip(*(split[c] for c in columns), strict=True)) if any(map(_is_empty, row))]
+        if empty and not self.drop_empty:
+            blank = next(c for c in columns if _is_empty(split[empty[0]][c]))
+            raise UserError(
+                f"the {name} split has {len(empty):,} of {len(split):,} rows with an empty cell, row {empty[0] + 1} "
+                f"in column '{blank}' the first; fill them, or leave them out with task.data.drop_empty=true."
+            )
+        if empty:
+            split = split.select(sorted(set(range(len(split))) - set(empty)))
+            if len(split) == 0:
+                raise UserError(f"the {name} split has no row without an empty cell.")
+        for column in self.text_columns:  # a column of numbers is a text too
+            if split.features[column].dtype not in ("string", "large_string"):
+                split = split.cast_column(column, Value("string"))
+        return split
+
+    def _label_names(self, train: Dataset) -> list[str]:
+        feature = train.features[self.label_column]
+        if isinstance(feature, ClassLabel):
+            return list(feature.names)
+        values = train.unique(self.label_column)
+        if any(isinstance(value, float) and not value.is_integer() for value in values):
+            raise UserError(
+                f"task.data.label_column: '{self.label_column}' holds decimal numbers; "
+                "set task.regression=true 'task.metrics=[pearson,spearmanr]' to predict them."
+            )
+        if len(values) < 2:
+            raise UserError(
+                f"task.data.label_column: '{self.label_column}' has one value only, {values[0]!r}; there is nothing to learn."
+            )
+        return [_as_label(value) for value in sorted(values)]
+
+    def _with_label_ids(self, split: Dataset, name: str) -> Dataset:
+        if self.regression:
+            return self._with_label_numbers(split, name)
+        feature = split.features[self.label_column]
+        values = split[self.label_column]
+        texts = [feature.int2str(v) for v in values] if isinstance(feature, ClassLabel) else map(_as_label, values)
+        ids = {label: i for i, label in enumerate(self.labels)}
+        labels = []
+        for row, text in enumerate(texts):
+            if text not in ids:
+                raise UserError(
+                    f"the {name} split has the label '{text}' (row {row + 1}), which the training split has not."
+                    f"{nearest(text, ids)}"
+                )
+            labels.append(ids[text])
+        return self._replace_label(split, labels, "int64")
+
+    def _with_label_numbers(self, split: Dataset, name: str) -> Dataset:
+        numbers = []
+        for row, value in enumerate(split[self.label_column]):
+            try:
+                numbers.append(float(value))
+            except ValueError:
+                raise UserError(
+                    f"the {name} split has the label {value!r} (row {row + 1}), which is no number; "
+                    "a regression needs numbers (task.regression=false for classes)."
+                ) from None
+        return self._replace_label(split, numbers, "float32")
+
+    def _replace_label(self, split: Dataset, labels: list[Any], dtype: str) -> Dataset:
+        texts = split.select_columns(self.text_columns)
+        return texts.add_column("labels", labels, feature=Value(dtype))
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip()) or value != value
+
+
+def _as_label(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) else str(value).strip()

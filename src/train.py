@@ -1,0 +1,125 @@
+"""Train, prune and distil one model: ``python -m src.train task=sst2 recipe=prune80 teacher=dense``."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from src.config import check, dense_config, fingerprint, register_resolvers, resolve
+from src.errors import UserError, short_errors
+from src.reports.summary import summary
+from src.run_folder import find_run, new_run_folder, only_one, read_result, recorded_run, require_disk_space, save_folder
+
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+def main(composed: DictConfig) -> None:
+    with short_errors():
+        config = resolve(composed)
+        check(config)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        with recorded_run(folder, config) as row:
+            dense = dense_run(config)
+            row |= train(config, folder, dense)
+        print(summary(row, folder, dense and (dense, read_result(dense))))
+
+
+def dense_run(config: Mapping[str, Any]) -> Path | None:
+    """The run of the same task, model and seed with recipe=dense; trained first where it is to be the teacher."""
+    dense, output_dir = dense_config(config), Path(config["output_dir"])
+    name = fingerprint(dense)
+    if config["teacher"]["kind"] != "dense":
+        return None if name == fingerprint(config) else find_run(output_dir, name)
+    with only_one(output_dir, name):  # the jobs of a sweep share a teacher
+        found = find_run(output_dir, name)
+        if found is None:
+            if config["trainer"]["strategy"] != "auto":
+                raise UserError(
+                    "teacher=dense: there is no dense run yet, and a data-parallel run cannot train it; "
+                    "run the same command with recipe=dense first."
+                )
+            found = new_run_folder(dense)
+            print(f"Dense teacher: none found in {output_dir}, so it is trained first, in {found}")
+            with recorded_run(found, dense) as row:
+                row |= train(dense, found, dense=None)
+        else:
+            print(f"Dense teacher: {found}")
+    return found
+
+
+def train(config: Mapping[str, Any], folder: Path, dense: Path | None) -> dict[str, Any]:
+    """Data, model, teacher, training; the best model is saved and measured.
+
+    Args:
+        config: as `src.config.resolve` returns it.
+        folder: of the run.
+        dense: folder of the dense run, the teacher where the configuration says so.
+
+    Returns:
+        What the run adds to its result.json.
+    """
+    # Heavy imports wait until the configuration is known to be good.
+    import pytorch_lightning as pl
+
+    from src.data.datamodule import TaskData
+    from src.data.load import load_splits
+    from src.evaluation import evaluate, sparsity_report
+    from src.models.load import load_saved, load_student, load_tokenizer
+    from src.models.module import FineTuner
+    from src.models.teacher import find_teacher
+    from src.models.trainer import best_weights, build_trainer, loader_workers
+    from src.modifiers.base import build_modifiers
+    from src.quiet import quiet_libraries
+
+    quiet_libraries()
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    task = hydra.utils.instantiate(config["task"], _convert_="all")
+    splits = task.prepare(load_splits(config["task"]["data"]))
+    tokenizer = load_tokenizer(config["model"])
+    student = load_student(config["model"], task, tokenizer)
+    require_disk_space(folder, bytes_needed=24 * student.num_parameters())
+    teacher = find_teacher(config["teacher"], student, task, tokenizer, splits["train"], dense)
+    data = TaskData(
+        task=task,
+        splits=splits,
+        tokenizer=tokenizer,
+        batch_size=config["task"]["data"]["batch_size"],
+        eval_batch_size=config["task"]["data"]["eval_batch_size"],
+        num_workers=loader_workers(config["trainer"]["num_workers"]),
+        seed=config["seed"],
+    )
+    modifiers = build_modifiers(config["recipe"], teacher=teacher)
+    module = FineTuner(
+        student, task=task, optimizer=config["recipe"]["optimizer"], validation_names=data.validation_names
+    )
+    trainer = build_trainer(config, folder, modifiers, monitor=f"val/{task.metric_names[0]}")
+
+    started = time.monotonic()
+    trainer.fit(module, data)
+    seconds = time.monotonic() - started
+
+    module.load_state_dict(best_weights(trainer))
+    for modifier in modifiers:
+        modifier.check()
+    save_folder(folder / "model", lambda path: (student.save_pretrained(path), tokenizer.save_pretrained(path)))
+    saved = load_saved(folder / "model", task)
+    facts: dict[str, Any] = {}
+    for modifier in modifiers:
+        facts |= modifier.facts()
+    return {
+        **facts,
+        "metrics": evaluate(saved, data, data.validation_names),
+        "test_metrics": evaluate(saved, data, [name for name in splits if name == "test"]),
+        **sparsity_report(saved),
+        "train_seconds": round(seconds, 1),
+        "samples_per_second": round(config["recipe"]["num_epochs"] * len(splits["train"]) / seconds, 1),
+    }
+
+
+if __name__ == "__main__":
+    main()
