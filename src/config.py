@@ -123,7 +123,7 @@ def _check_windows(recipe: Mapping[str, Any]) -> None:
 
 def _check_keys(config: Mapping[str, Any]) -> None:
     """Every setting must stand in the shipped file that documents it; Hydra's '+' would accept any."""
-    _check_known("", config, {*_shipped("train"), "task", "model", "teacher", "recipe", "trainer", "logger", "experiment"})
+    _check_known("", config, {*_shipped("train"), "task", "model", "teacher", "recipe", "trainer", "logger"})
     _check_known("task", config["task"], _documented("task", config["task"].get("_target_")))
     data = _shipped("task/text_classification")["data"]
     _check_known("task.data", config["task"]["data"], data)

@@ -1,31 +1,73 @@
 """Score the model of a run folder again: ``python -m src.evaluate run=outputs/runs/...``."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig
 
-from src.config import register_resolvers
-from src.errors import UserError, nearest, short_errors
-from src.local_files import resolve_model_folder
+from src.config import register_resolvers, resolve
+from src.errors import UserError, short_errors
+from src.local_files import local_files, resolve_model_folder
+from src.reports.summary import comparison
 from src.run_folder import read_config, read_result
 
 register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
-def main(config: DictConfig) -> None:
+def main(composed: DictConfig) -> None:
     with short_errors():
-        if config.get("run", None) is None:
-            raise UserError("run must be given: python -m src.evaluate run=FOLDER, a folder that holds result.json.")
-        folder = Path(config.run)
-        row = read_result(folder)
-        model_folder = resolve_model_folder(str(folder), setting="run")
-        evaluate_run(folder, model_folder, row, config.split, config.batch_size)
+        settings = resolve(composed)
+        folder = Path(settings["run"])
+        row, config = read_result(folder), read_config(folder)
+        model = resolve_model_folder(str(folder), setting="run")
+        local_files(config["task"]["data"])
+        if settings["batch_size"] is not None:
+            config["task"]["data"]["eval_batch_size"] = settings["batch_size"]
+        metrics = evaluate_folder(model, config, settings["split"])
+        print(comparison(metrics, recorded={"validation": row["metrics"], "test": row["test_metrics"]}))
 
 
-def evaluate_run(folder, model_folder, row, split, batch_size):
-    pass
+def evaluate_folder(model: Path, config: Mapping[str, Any], split: str | None) -> dict[str, dict[str, float]]:
+    """Metrics of a saved model on the data of its run.
+
+    Args:
+        model: a folder that ``save_pretrained`` wrote.
+        config: of the run.
+        split: ``validation``, ``test`` or None for both.
+
+    Returns:
+        ``{"validation": {metric: value}, "test": {...}}``, only what the run has.
+    """
+    from transformers import AutoTokenizer
+
+    from src.data.datamodule import TaskData
+    from src.data.load import load_splits
+    from src.evaluation import evaluate
+    from src.models.load import load_saved
+    from src.quiet import quiet_libraries
+
+    quiet_libraries()
+    task = hydra.utils.instantiate(config["task"], _convert_="all")
+    splits = task.prepare(load_splits(config["task"]["data"]))
+    groups = {
+        "validation": [name for name in splits if name not in ("train", "test")],
+        "test": [name for name in splits if name == "test"],
+    }
+    wanted = {name: members for name, members in groups.items() if members and split in (None, name)}
+    if not wanted:
+        raise UserError(f"split={split}: the run has {' and '.join(name for name in groups if groups[name])}.")
+    data = TaskData(
+        task=task,
+        splits={name: splits[name] for members in wanted.values() for name in members},
+        tokenizer=AutoTokenizer.from_pretrained(model),
+        batch_size=config["task"]["data"]["batch_size"],
+        eval_batch_size=config["task"]["data"]["eval_batch_size"],
+    )
+    saved = load_saved(model, task)
+    return {name: evaluate(saved, data, members) for name, members in wanted.items()}
 
 
 if __name__ == "__main__":

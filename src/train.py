@@ -12,7 +12,15 @@ from omegaconf import DictConfig
 from src.config import check, dense_config, fingerprint, register_resolvers, resolve
 from src.errors import UserError, short_errors
 from src.reports.summary import summary
-from src.run_folder import find_run, new_run_folder, only_one, read_result, recorded_run, require_disk_space, save_folder
+from src.run_folder import (
+    find_run,
+    new_run_folder,
+    only_one,
+    read_result,
+    recorded_run,
+    require_disk_space,
+    save_folder,
+)
 
 register_resolvers()
 

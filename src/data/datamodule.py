@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
@@ -28,7 +28,7 @@ class TaskData(pl.LightningDataModule):
         self,
         *,
         task: Any,
-        splits: DatasetDict,
+        splits: Mapping[str, Dataset],
         tokenizer: Any,
         batch_size: int,
         eval_batch_size: int,

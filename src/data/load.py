@@ -23,7 +23,9 @@ def load_splits(data: Mapping[str, Any]) -> DatasetDict:
     """
     splits = _read(data)
     if "train" not in splits:
-        raise UserError(f"there is no training split, only {', '.join(splits)}; name one with task.data.files.train=FILE.")
+        raise UserError(
+            f"there is no training split, only {', '.join(splits)}; name one with task.data.files.train=FILE."
+        )
     for name, split in splits.items():
         if len(split) == 0:
             raise UserError(f"the {name} split is empty: it has no rows.")

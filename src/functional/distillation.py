@@ -5,9 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def distillation_loss(
-    student: Tensor, teacher: Tensor, *, temperature: float, mask: Tensor | None = None
-) -> Tensor:
+def distillation_loss(student: Tensor, teacher: Tensor, *, temperature: float, mask: Tensor | None = None) -> Tensor:
     """Divergence of the softened distributions, KL(teacher || student), scaled by temperature squared.
 
     KD = T^2 * sum over classes of softmax(t/T) * (log_softmax(t/T) - log_softmax(s/T)), averaged over

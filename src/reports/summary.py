@@ -18,16 +18,32 @@ def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping
     lines = [title, "-" * len(title)]
     header = ["", "dense", row["recipe"], "difference"] if dense else ["", row["recipe"]]
     table = [header, *_metric_rows(row, dense), *_size_rows(row, dense)]
-    widths = [max(len(cells[i]) for cells in table) for i in range(len(header))]
-    lines += [
-        "  ".join([cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))])
-        for cells in table
-    ]
+    lines += _aligned(table)
     lines += ["", f"model    {folder / 'model'}", f"result   {folder / 'result.json'}"]
     if reference:
         lines.append(f"dense    {reference[0]}")
     lines.append(f"again    python -m src.evaluate run={folder}")
     return "\n".join(lines)
+
+
+def comparison(metrics: Mapping[str, Mapping[str, float]], recorded: Mapping[str, Mapping[str, float]]) -> str:
+    """What was measured beside what a run recorded, for each split and metric."""
+    table = [["", "now", "recorded"]]
+    for split, values in metrics.items():
+        for name, value in values.items():
+            before = recorded.get(split, {}).get(name)
+            table.append([f"{split} {name}", f"{value:.6f}", "-" if before is None else f"{before:.6f}"])
+    return "\n".join(_aligned(table))
+
+
+def _aligned(table: list[list[str]]) -> list[str]:
+    widths = [max(len(cells[i]) for cells in table) for i in range(len(table[0]))]
+    return [
+        "  ".join(
+            [cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for cells in table
+    ]
 
 
 def _metric_rows(row: Mapping[str, Any], dense: Mapping[str, Any] | None) -> list[list[str]]:
@@ -37,11 +53,15 @@ def _metric_rows(row: Mapping[str, Any], dense: Mapping[str, Any] | None) -> lis
             cells = [label.format(name)]
             if dense:
                 before = dense[key].get(name)
-                cells += ["-", f"{value:.4f}", ""] if before is None else [
-                    f"{before:.4f}",
-                    f"{value:.4f}",
-                    f"{value - before:+.4f}",
-                ]
+                cells += (
+                    ["-", f"{value:.4f}", ""]
+                    if before is None
+                    else [
+                        f"{before:.4f}",
+                        f"{value:.4f}",
+                        f"{value - before:+.4f}",
+                    ]
+                )
             else:
                 cells.append(f"{value:.4f}")
             rows.append(cells)

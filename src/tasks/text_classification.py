@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from datasets import ClassLabel, Dataset, DatasetDict, Value
 from torch import Tensor
