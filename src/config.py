@@ -17,6 +17,8 @@ from src.ranges import check_range
 
 CONF = Path(__file__).parent.parent / "conf"
 
+_GROUPS = ("model", "task", "teacher", "recipe", "dense", "trainer", "logger")
+
 # What can change the result of a run; its outputs, loggers and the speed of its computation cannot.
 _FINGERPRINTED = ("task", "model", "recipe", "teacher", "seed")
 _FINGERPRINTED_TRAINER = (
@@ -70,14 +72,15 @@ def check(config: Mapping[str, Any]) -> None:
 
 def dense_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of the dense run of the same task, model and seed: the dense teacher, and the reference."""
-    recipe = dict(config["teacher"].get("recipe") or _shipped_finetune())
-    recipe.pop("distillation", None)
+    recipe = {name: value for name, value in config["dense"].items() if name != "distillation"}
     return {**config, "recipe": recipe, "teacher": {"kind": "none"}}
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits that two runs share if their configuration and local files give the same result."""
     identity: dict[str, Any] = {key: config[key] for key in _FINGERPRINTED}
+    if config["teacher"]["kind"] == "dense":
+        identity["dense"] = config["dense"]
     identity["trainer"] = {key: config["trainer"][key] for key in _FINGERPRINTED_TRAINER}
     identity["data"] = {
         split: [_digest(path) for path in paths] for split, paths in local_files(config["task"]["data"]).items()
@@ -123,17 +126,16 @@ def _check_windows(recipe: Mapping[str, Any]) -> None:
 
 def _check_keys(config: Mapping[str, Any]) -> None:
     """Every setting must stand in the shipped file that documents it; Hydra's '+' would accept any."""
-    _check_known("", config, {*_shipped("train"), "task", "model", "teacher", "recipe", "trainer", "logger"})
+    _check_known("", config, {*_shipped("train"), *_GROUPS})
     _check_known("task", config["task"], _documented("task", config["task"].get("_target_")))
     data = _shipped("task/text_classification")["data"]
     _check_known("task.data", config["task"]["data"], data)
     _check_known("task.data.files", config["task"]["data"]["files"], data["files"])
     _check_known("model", config["model"], _shipped("model/tiny"))
     _check_known("trainer", config["trainer"], _shipped("trainer/default"))
-    _check_known("teacher", config["teacher"], {"kind", "name", "recipe"})
+    _check_known("teacher", config["teacher"], _shipped(f"teacher/{config['teacher']['kind']}"))
     _check_recipe("recipe", config["recipe"])
-    if "recipe" in config["teacher"]:
-        _check_recipe("teacher.recipe", config["teacher"]["recipe"])
+    _check_recipe("dense", config["dense"])
 
 
 def _check_recipe(path: str, recipe: Mapping[str, Any]) -> None:
@@ -150,20 +152,13 @@ def _check_known(path: str, node: Mapping[str, Any], known: Any) -> None:
             full = f"{path}.{name}" if path else name
             raise UserError(
                 f"{full} is not a setting; {path or 'the configuration'} has "
-                f"{', '.join(sorted(k for k in known if k not in ('_target_', 'defaults', 'hydra')))}.{nearest(name, known)}"
+                f"{', '.join(sorted(set(known) - {'_target_', 'defaults', 'hydra'}))}.{nearest(name, known)}"
             )
 
 
 @functools.cache
 def _shipped(name: str) -> dict[str, Any]:
     return yaml.safe_load((CONF / f"{name}.yaml").read_text())
-
-
-def _shipped_finetune() -> dict[str, Any]:
-    settings = OmegaConf.load(CONF / "training/finetune.yaml")
-    settings.optimizer = OmegaConf.load(CONF / "optimizer/adamw.yaml")
-    del settings["defaults"]
-    return OmegaConf.to_container(settings)  # type: ignore[return-value]
 
 
 def _documented(group: str, target: str | None) -> set[str]:

@@ -38,5 +38,5 @@ def sparsity_report(model: nn.Module) -> dict[str, Any]:
         "sparsity_by_layer": {name: zeros[name] / weights[name].numel() for name in weights},
         "parameters": sum(p.numel() for p in parameters),
         "nonzero_parameters": sum(int(torch.count_nonzero(p)) for p in parameters),
-        "layers": model.config.num_hidden_layers,  # type: ignore[union-attr]
+        "layers": model.config.num_hidden_layers,
     }

@@ -67,7 +67,7 @@ def resolve_model_folder(name: str, setting: str = "model.name") -> Path:
         folder = folder / "model"
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"{setting}={name}: the folder has no config.json; name a folder that save_pretrained wrote, or a finished run."
+            f"{setting}={name}: it has no config.json; name a folder that save_pretrained wrote, or a finished run."
         )
     try:
         json.loads((folder / "config.json").read_text())

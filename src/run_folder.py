@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -40,10 +40,8 @@ def recorded_run(folder: Path, config: Mapping[str, Any]) -> Iterator[dict[str, 
         yield row
     except BaseException as error:
         row |= {"status": "failed", "error": describe(error)}
-        try:
+        with suppress(OSError):  # a full disk: the error that is on its way says so
             _write_result(folder, row)
-        except OSError:
-            pass  # a full disk: the error that is on its way says so
         raise
     row["status"] = "ok"
     _write_result(folder, row)

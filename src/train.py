@@ -34,7 +34,7 @@ def main(composed: DictConfig) -> None:
         with recorded_run(folder, config) as row:
             dense = dense_run(config)
             row |= train(config, folder, dense)
-        print(summary(row, folder, dense and (dense, read_result(dense))))
+        print(summary(row, folder, (dense, read_result(dense)) if dense else None))
 
 
 def dense_run(config: Mapping[str, Any]) -> Path | None:

@@ -66,7 +66,7 @@ class TaskData(pl.LightningDataModule):
     def _loader(self, dataset: Dataset, batches: Sampler[list[int]]) -> DataLoader:
         collate: Callable[[Mapping[str, list]], dict[str, Tensor]] = self.task.collator(self.tokenizer)
         return DataLoader(
-            dataset,  # type: ignore[arg-type]
+            dataset,
             sampler=batches,
             batch_size=None,
             collate_fn=collate,

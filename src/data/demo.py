@@ -8,64 +8,18 @@ import random
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-SUBJECTS = [
-    "acting",
-    "plot",
-    "music",
-    "ending",
-    "script",
-    "story",
-    "cast",
-    "dialogue",
-    "pacing",
-    "humour",
-    "opening",
-    "camera",
-    "direction",
-    "sound",
-    "premise",
-    "villain",
-    "hero",
-    "romance",
-    "chase",
-    "finale",
-]
-POSITIVE = [
-    "good",
-    "great",
-    "fine",
-    "superb",
-    "clever",
-    "moving",
-    "funny",
-    "gripping",
-    "fresh",
-    "charming",
-    "brilliant",
-    "tender",
-    "lively",
-    "honest",
-    "elegant",
-    "smart",
-]
-NEGATIVE = [
-    "bad",
-    "awful",
-    "dull",
-    "weak",
-    "silly",
-    "boring",
-    "clumsy",
-    "stale",
-    "tired",
-    "ugly",
-    "hollow",
-    "lazy",
-    "messy",
-    "bland",
-    "grim",
-    "flat",
-]
+SUBJECTS = (
+    *("acting", "plot", "music", "ending", "script", "story", "cast", "dialogue", "pacing", "humour"),
+    *("opening", "camera", "direction", "sound", "premise", "villain", "hero", "romance", "chase", "finale"),
+)
+POSITIVE = (
+    *("good", "great", "fine", "superb", "clever", "moving", "funny", "gripping"),
+    *("fresh", "charming", "brilliant", "tender", "lively", "honest", "elegant", "smart"),
+)
+NEGATIVE = (
+    *("bad", "awful", "dull", "weak", "silly", "boring", "clumsy", "stale"),
+    *("tired", "ugly", "hollow", "lazy", "messy", "bland", "grim", "flat"),
+)
 INTENSIFIERS = ["", "", "very", "really", "rather"]
 _LABELS = ["negative", "positive"]
 

@@ -1,4 +1,4 @@
-"""The LightningModule: forward, loss through the modifiers, metrics, optimizer. It knows no modifier and no task by name."""
+"""The LightningModule: forward, loss through the modifiers, metrics, optimizer; it knows none of them by name."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,7 +34,7 @@ class FineTuner(pl.LightningModule):
         self.progress: dict[str, Any] = {}  # what the progress bar shows beside the epoch
 
     def on_fit_start(self) -> None:
-        self._modifiers = [c for c in self.trainer.callbacks if isinstance(c, Modifier)]  # type: ignore[attr-defined]
+        self._modifiers = [c for c in self.trainer.callbacks if isinstance(c, Modifier)]
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         outputs = self.model(**self.task.model_inputs(batch))

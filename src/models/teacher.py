@@ -93,7 +93,7 @@ def checkpoint_teacher(name: str, task: Any, tokenizer: PreTrainedTokenizerBase,
     if report["missing_keys"]:
         raise UserError(
             f"teacher.name={name} is not fine-tuned for {task.name}: it has no trained head "
-            f"({sorted(report['missing_keys'])[0]} is missing). Fine-tune it first with recipe=dense, or use teacher=dense."
+            f"({sorted(report['missing_keys'])[0]} is missing). Fine-tune it with recipe=dense, or use teacher=dense."
         )
     order = label_order(model.config, task, name)
     check_same_tokenizer(tokenizer, teacher_tokenizer, texts, name)

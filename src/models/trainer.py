@@ -95,7 +95,7 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        modifiers = [c for c in trainer.callbacks if isinstance(c, Modifier)]  # type: ignore[attr-defined]
+        modifiers = [c for c in trainer.callbacks if isinstance(c, Modifier)]
         if all(modifier.is_settled(trainer.global_step) for modifier in modifiers):
             super().on_validation_end(trainer, pl_module)
 
@@ -107,7 +107,7 @@ def last_checkpoint(folder: Path) -> ModelCheckpoint:
 
 def best_weights(trainer: pl.Trainer) -> dict[str, torch.Tensor]:
     """The state of the module at its best validation."""
-    best = next(c.best_model_path for c in trainer.callbacks if isinstance(c, BestCheckpoint))  # type: ignore[attr-defined]
+    best = next(c.best_model_path for c in trainer.callbacks if isinstance(c, BestCheckpoint))
     if not best:
         raise RuntimeError("no validation ran once the recipe had finished, so there is no best model")
     return torch.load(best, map_location="cpu", weights_only=True)["state_dict"]

@@ -43,9 +43,10 @@ class PruningMasks:
 
     @torch.no_grad()
     def apply_to_gradients(self) -> None:
-        pairs = [(w.grad, k) for w, k in zip(self.parameters.values(), self._keep) if w.grad is not None]
-        if pairs:
-            torch._foreach_mul_([grad for grad, _ in pairs], [keep for _, keep in pairs])
+        if self._keep:
+            pairs = zip(self.parameters.values(), self._keep, strict=True)
+            trained = [(weight.grad, keep) for weight, keep in pairs if weight.grad is not None]
+            torch._foreach_mul_([grad for grad, _ in trained], [keep for _, keep in trained])
 
     def zeros(self) -> dict[str, int]:
         """Number of zeros of each parameter, counted in the weights."""
@@ -56,7 +57,9 @@ class PruningMasks:
         return sum(self.zeros().values()) / sum(p.numel() for p in self.parameters.values())
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: pack_mask(keep.bool()) for name, keep in zip(self.parameters, self._keep)}
+        if not self._keep:
+            return {}
+        return {name: pack_mask(keep.bool()) for name, keep in zip(self.parameters, self._keep, strict=True)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._keep = [

@@ -38,12 +38,11 @@ def comparison(metrics: Mapping[str, Mapping[str, float]], recorded: Mapping[str
 
 def _aligned(table: list[list[str]]) -> list[str]:
     widths = [max(len(cells[i]) for cells in table) for i in range(len(table[0]))]
-    return [
-        "  ".join(
-            [cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for cells in table
-    ]
+    lines = []
+    for label, *values in table:
+        cells = [label.ljust(widths[0]), *(value.rjust(w) for value, w in zip(values, widths[1:], strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def _metric_rows(row: Mapping[str, Any], dense: Mapping[str, Any] | None) -> list[list[str]]:

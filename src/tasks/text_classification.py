@@ -181,7 +181,7 @@ class TextClassification:
             )
         if len(values) < 2:
             raise UserError(
-                f"task.data.label_column: '{self.label_column}' has one value only, {values[0]!r}; there is nothing to learn."
+                f"task.data.label_column: '{self.label_column}' has one value only, {values[0]!r}: nothing to learn."
             )
         return [_as_label(value) for value in sorted(values)]
 
