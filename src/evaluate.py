@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from src.config import register_resolvers, resolve
 from src.errors import UserError, short_errors
+from src.hub import work_offline_without_a_connection
 from src.local_files import local_files, resolve_model_folder
 from src.reports.summary import comparison
 from src.run_folder import read_config, read_result
@@ -24,6 +25,7 @@ def main(composed: DictConfig) -> None:
         row, config = read_result(folder), read_config(folder)
         model = resolve_model_folder(str(folder), setting="run")
         local_files(config["task"]["data"])
+        work_offline_without_a_connection({**config, "model": {"name": str(model), "config": None}})
         if settings["batch_size"] is not None:
             config["task"]["data"]["eval_batch_size"] = settings["batch_size"]
         metrics = evaluate_folder(model, config, settings["split"])
@@ -44,14 +46,14 @@ def evaluate_folder(model: Path, config: Mapping[str, Any], split: str | None) -
     from transformers import AutoTokenizer
 
     from src.data.datamodule import TaskData
-    from src.data.load import load_splits
+    from src.data.load import arrange_splits, load_splits
     from src.evaluation import evaluate
     from src.models.load import load_saved
     from src.quiet import quiet_libraries
 
     quiet_libraries()
     task = hydra.utils.instantiate(config["task"], _convert_="all")
-    splits = task.prepare(load_splits(config["task"]["data"]))
+    splits = arrange_splits(task.prepare(load_splits(config["task"]["data"])), config["task"]["data"])
     groups = {
         "validation": [name for name in splits if name not in ("train", "test")],
         "test": [name for name in splits if name == "test"],

@@ -75,4 +75,22 @@ def resolve_model_folder(name: str, setting: str = "model.name") -> Path:
         raise UserError(f"{setting}={name}: config.json is damaged ({error}).") from error
     if not any((folder / weights).is_file() and (folder / weights).stat().st_size > 0 for weights in _WEIGHTS):
         raise UserError(f"{setting}={name}: the folder has no weights; one of {', '.join(_WEIGHTS[:3])} must be there.")
+    for path in folder.glob("*.safetensors"):
+        if not _is_whole(path):
+            raise UserError(f"{setting}={name}: {path.name} is damaged or cut short; fetch or save it again.")
     return folder
+
+
+def _is_whole(path: Path) -> bool:
+    """True if a safetensors file has the length that its header promises."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > size - 8:
+            return False
+        try:
+            header = json.loads(file.read(length))
+        except ValueError:
+            return False
+    ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+    return size == 8 + length + max(ends, default=0)

@@ -5,13 +5,11 @@ import warnings
 
 
 def quiet_libraries() -> None:
-    import datasets
     import transformers
 
-    datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "datasets", "httpx", "huggingface_hub"):
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "httpx", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", module="lightning_fabric")

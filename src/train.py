@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from src.config import check, dense_config, fingerprint, register_resolvers, resolve
 from src.errors import UserError, short_errors
+from src.hub import work_offline_without_a_connection
 from src.reports.summary import summary
 from src.run_folder import (
     find_run,
@@ -22,6 +23,9 @@ from src.run_folder import (
     save_folder,
 )
 
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
 register_resolvers()
 
 
@@ -30,14 +34,18 @@ def main(composed: DictConfig) -> None:
     with short_errors():
         config = resolve(composed)
         check(config)
+        work_offline_without_a_connection(config)
+        from src.data.load import load_splits  # heavy imports wait until the configuration is known to be good
+
         folder = Path(HydraConfig.get().runtime.output_dir)
         with recorded_run(folder, config) as row:
-            dense = dense_run(config)
-            row |= train(config, folder, dense)
+            splits = load_splits(config["task"]["data"])
+            dense = dense_run(config, splits)
+            row |= train(config, folder, splits, dense)
         print(summary(row, folder, (dense, read_result(dense)) if dense else None))
 
 
-def dense_run(config: Mapping[str, Any]) -> Path | None:
+def dense_run(config: Mapping[str, Any], splits: "DatasetDict") -> Path | None:
     """The run of the same task, model and seed with recipe=dense; trained first where it is to be the teacher."""
     dense, output_dir = dense_config(config), Path(config["output_dir"])
     name = fingerprint(dense)
@@ -54,28 +62,28 @@ def dense_run(config: Mapping[str, Any]) -> Path | None:
             found = new_run_folder(dense)
             print(f"Dense teacher: none found in {output_dir}, so it is trained first, in {found}")
             with recorded_run(found, dense) as row:
-                row |= train(dense, found, dense=None)
+                row |= train(dense, found, splits, dense=None)
         else:
             print(f"Dense teacher: {found}")
     return found
 
 
-def train(config: Mapping[str, Any], folder: Path, dense: Path | None) -> dict[str, Any]:
+def train(config: Mapping[str, Any], folder: Path, splits: "DatasetDict", dense: Path | None) -> dict[str, Any]:
     """Data, model, teacher, training; the best model is saved and measured.
 
     Args:
         config: as `src.config.resolve` returns it.
         folder: of the run.
+        splits: as `src.data.load.load_splits` returns them.
         dense: folder of the dense run, the teacher where the configuration says so.
 
     Returns:
         What the run adds to its result.json.
     """
-    # Heavy imports wait until the configuration is known to be good.
     import pytorch_lightning as pl
 
     from src.data.datamodule import TaskData
-    from src.data.load import load_splits
+    from src.data.load import arrange_splits
     from src.evaluation import evaluate, sparsity_report
     from src.models.load import load_saved, load_student, load_tokenizer
     from src.models.module import FineTuner
@@ -87,7 +95,7 @@ def train(config: Mapping[str, Any], folder: Path, dense: Path | None) -> dict[s
     quiet_libraries()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = hydra.utils.instantiate(config["task"], _convert_="all")
-    splits = task.prepare(load_splits(config["task"]["data"]))
+    splits = arrange_splits(task.prepare(splits), config["task"]["data"])
     tokenizer = load_tokenizer(config["model"])
     student = load_student(config["model"], task, tokenizer)
     require_disk_space(folder, bytes_needed=24 * student.num_parameters())

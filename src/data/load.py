@@ -1,5 +1,6 @@
 """Reading the splits of a task: hub data sets, local folders, single files, or a generator of the project."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import datasets
 import hydra
 from datasets import Dataset, DatasetDict
 
-from src.errors import UserError
+from src.errors import UserError, nearest
 from src.local_files import FORMATS, local_files
 
 # Held-out rows and sub-samples are the same in every run, whatever its seed: their metrics must be comparable.
@@ -16,11 +17,13 @@ _SPLIT_SEED = 0
 
 
 def load_splits(data: Mapping[str, Any]) -> DatasetDict:
-    """The splits a task trains and is measured on, in this order: train, the validation splits, test if there is one.
+    """The splits of a task as they are stored: train, validation splits and test, as far as they exist.
 
     Args:
         data: the ``task.data`` section of the configuration.
     """
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)  # what it would log, it also raises
     splits = _read(data)
     if "train" not in splits:
         raise UserError(
@@ -29,29 +32,47 @@ def load_splits(data: Mapping[str, Any]) -> DatasetDict:
     for name, split in splits.items():
         if len(split) == 0:
             raise UserError(f"the {name} split is empty: it has no rows.")
-    wanted = list(data["validation"])
+    _check_columns(splits, data)
+    return splits
+
+
+def arrange_splits(splits: DatasetDict, data: Mapping[str, Any]) -> DatasetDict:
+    """What a run trains and is measured on, in this order: train, the validation splits, test if there is one.
+
+    A validation split is cut off the training data where there is none, and splits are cut to size.
+    """
+    splits, wanted = DatasetDict(splits), list(data["validation"])
     found = [name for name in wanted if name in splits]
     if not found:
+        if len(splits["train"]) < 2:
+            raise UserError("the train split has one row; validation rows cannot be cut off it.")
         held_out = splits["train"].train_test_split(test_size=data["validation_fraction"], seed=_SPLIT_SEED)
         splits["train"], splits[wanted[0]] = held_out["train"], held_out["test"]
         found = wanted[:1]
-        print(
-            f"No {wanted[0]} split: {len(splits[wanted[0]]):,} of the training rows are held out to validate on "
-            "(task.data.validation_fraction)."
-        )
-    result = DatasetDict()
+    arranged = DatasetDict()
     for name in ["train", *found, *(["test"] if "test" in splits else [])]:
-        limit = data["max_train_samples"] if name == "train" else data["max_eval_samples"]
-        result[name] = _sample(splits[name], limit)
-    return result
+        arranged[name] = _sample(splits[name], data["max_train_samples" if name == "train" else "max_eval_samples"])
+    return arranged
+
+
+def _check_columns(splits: DatasetDict, data: Mapping[str, Any]) -> None:
+    """Every column that the task's settings name must be there; a test split may lack its labels."""
+    settings = {key: value for key, value in data.items() if key.endswith(("_column", "_columns"))}
+    for name, split in splits.items():
+        for setting, columns in settings.items():
+            for column in [columns] if isinstance(columns, str) else columns:
+                if column not in split.column_names and not (name == "test" and setting == "label_column"):
+                    raise UserError(
+                        f"task.data.{setting}: there is no column '{column}' in the {name} split; "
+                        f"it has {', '.join(split.column_names)}.{nearest(column, split.column_names)}"
+                    )
 
 
 def _read(data: Mapping[str, Any]) -> DatasetDict:
     if data["generator"]:
         return hydra.utils.get_method(data["generator"])()
-    files = local_files(data)
+    files, wanted = local_files(data), {"train", "test", *data["validation"]}
     if files:
-        wanted = {"train", "test", *data["validation"]}
         return DatasetDict({name: _read_files(paths) for name, paths in files.items() if name in wanted})
     if not data["path"]:
         raise UserError(
@@ -59,12 +80,13 @@ def _read(data: Mapping[str, Any]) -> DatasetDict:
             "or files with task.data.files.train=FILE."
         )
     try:
-        return datasets.load_dataset(data["path"], data["subset"])
+        splits = datasets.load_dataset(data["path"], data["subset"])
     except Exception as error:
         raise UserError(
             f"task.data.path={data['path']} is no local folder and could not be read from the hub ({_cause(error)}). "
             "Without a connection name a local folder whose files are named after their splits."
         ) from error
+    return DatasetDict({name: split for name, split in splits.items() if name in wanted})
 
 
 def _read_files(paths: list[Path]) -> Dataset:
@@ -80,6 +102,8 @@ def _read_files(paths: list[Path]) -> Dataset:
         return datasets.load_dataset(kind, data_files=[str(path) for path in paths], split="train", **options)
     except Exception as error:
         names = ", ".join(str(path) for path in paths)
+        if "corresponds to no data" in str(error):
+            raise UserError(f"{names} has no rows.") from error
         raise UserError(f"{names} could not be read as {kind}: {_cause(error)}.") from error
 
 

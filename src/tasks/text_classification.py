@@ -143,15 +143,6 @@ class TextClassification:
         return set(split.unique(self.label_column)) == {-1}
 
     def _checked(self, split: Dataset, name: str) -> Dataset:
-        for setting, column in [
-            *(("text_columns", column) for column in self.text_columns),
-            ("label_column", self.label_column),
-        ]:
-            if column not in split.column_names:
-                raise UserError(
-                    f"task.data.{setting}: there is no column '{column}' in the {name} split; "
-                    f"it has {', '.join(split.column_names)}.{nearest(column, split.column_names)}"
-                )
         columns = [*self.text_columns, self.label_column]
         empty = [i for i, row in enumerate(zip(*(split[c] for c in columns), strict=True)) if any(map(_is_empty, row))]
         if empty and not self.drop_empty:

@@ -1,0 +1,31 @@
+"""The model and data hub: names on it, and doing without it where there is no connection."""
+
+import os
+import socket
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlparse
+
+from src.local_files import looks_local
+
+
+def work_offline_without_a_connection(config: Mapping[str, Any], seconds: float = 3.0) -> None:
+    """Where a hub name is used but the hub is out of reach, use its local cache only instead of retrying for a minute.
+
+    To be called before the hub's libraries are imported, which read the environment then.
+
+    Args:
+        config: as `src.config.resolve` returns it.
+        seconds: to wait for a connection.
+    """
+    names = [config["task"]["data"]["path"], config["teacher"].get("name")]
+    if config["model"]["config"] is None:
+        names.append(config["model"]["name"])
+    if all(name is None or looks_local(name) for name in names) or urllib.request.getproxies():
+        return
+    address = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    try:
+        socket.create_connection((address.hostname or "", address.port or 443), timeout=seconds).close()
+    except OSError:
+        os.environ["HF_HUB_OFFLINE"] = "1"
