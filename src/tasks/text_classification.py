@@ -94,7 +94,7 @@ class TextClassification:
 
         def features(rows: Mapping[str, list]) -> dict[str, Any]:
             texts = [rows[column] for column in self.text_columns]
-            encoded = tokenizer(*texts, truncation=True, max_length=self.max_length)
+            encoded = tokenizer(*texts, truncation=True, max_length=min(self.max_length, tokenizer.model_max_length))
             return {**encoded, "labels": rows["labels"], "length": [len(ids) for ids in encoded["input_ids"]]}
 
         return split.map(features, batched=True, remove_columns=split.column_names)
