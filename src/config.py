@@ -25,7 +25,6 @@ _FINGERPRINTED_TRAINER = (
     "precision",
     "devices",
     "accumulate_grad_batches",
-    "val_check_interval",
     "limit_train_batches",
 )
 

@@ -65,7 +65,6 @@ RANGES: dict[str, Range] = {
     "drop_empty": _YES_NO,
     "deterministic": _YES_NO,
     "accumulate_grad_batches": _COUNT,
-    "val_check_interval": Range("a fraction of an epoch above 0, at most 1", lambda v: _number(v) and 0 < v <= 1),
     "limit_train_batches": Range(
         "null, a fraction or a number of batches", lambda v: v is None or (_number(v) and v > 0)
     ),

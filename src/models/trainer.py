@@ -50,7 +50,6 @@ def build_trainer(config: Mapping[str, Any], folder: Path, modifiers: list[Modif
         precision=precision,
         max_epochs=config["recipe"]["num_epochs"],
         accumulate_grad_batches=trainer["accumulate_grad_batches"],
-        val_check_interval=trainer["val_check_interval"],
         limit_train_batches=trainer["limit_train_batches"],
         log_every_n_steps=trainer["log_every_n_steps"],
         deterministic=trainer["deterministic"],
