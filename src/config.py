@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,16 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     return plain
 
 
-def check(config: Mapping[str, Any]) -> None:
+def check(config: Mapping[str, Any], overrides: Iterable[str] = ()) -> None:
     """Refuse what cannot run: unknown settings, values out of range, windows that do not fit, missing files.
 
     Args:
         config: as `resolve` returns it.
+        overrides: what the user typed; a setting that would have no effect is refused.
     """
+    for override in overrides:
+        if override.lstrip("+").startswith("recipe.distillation") and config["teacher"]["kind"] == "none":
+            raise UserError(f"{override} has no effect with teacher=none; leave it out or name a teacher.")
     _check_keys(config)
     for path, name, value in _leaves(config):
         check_range(name, value, path)

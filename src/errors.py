@@ -17,9 +17,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean '{match[0]}'?" if match else ""
 
 
+_failed_jobs: list[str] = []
+
+
 @contextmanager
-def short_errors() -> Iterator[None]:
-    """Print an error as one message and exit with status 1; HYDRA_FULL_ERROR=1 shows the trace instead."""
+def short_errors(in_sweep: bool = False) -> Iterator[None]:
+    """Print an error as one message and exit with status 1; HYDRA_FULL_ERROR=1 shows the trace instead.
+
+    Args:
+        in_sweep: the other jobs go on; `exit_status` tells at the end.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -27,7 +34,16 @@ def short_errors() -> Iterator[None]:
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        sys.exit(f"error: {describe(error)}")
+        message = f"error: {describe(error)}"
+        if not in_sweep:
+            sys.exit(message)
+        print(message, file=sys.stderr)
+        _failed_jobs.append(message)
+
+
+def exit_status() -> int:
+    """1 if a job of a sweep has failed in this process, else 0."""
+    return 1 if _failed_jobs else 0
 
 
 def describe(error: BaseException) -> str:

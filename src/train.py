@@ -1,5 +1,6 @@
 """Train, prune and distil one model: ``python -m src.train task=sst2 recipe=prune80 teacher=dense``."""
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from src.config import check, dense_config, fingerprint, register_resolvers, resolve
-from src.errors import UserError, short_errors
+from src.errors import UserError, exit_status, short_errors
 from src.hub import work_offline_without_a_connection
 from src.reports.summary import summary
 from src.run_folder import (
@@ -31,13 +33,14 @@ register_resolvers()
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(composed: DictConfig) -> None:
-    with short_errors():
+    hydra_config = HydraConfig.get()
+    with short_errors(in_sweep=hydra_config.mode == RunMode.MULTIRUN):
         config = resolve(composed)
-        check(config)
+        check(config, hydra_config.overrides.task)
         work_offline_without_a_connection(config)
         from src.data.load import load_splits  # heavy imports wait until the configuration is known to be good
 
-        folder = Path(HydraConfig.get().runtime.output_dir)
+        folder = Path(hydra_config.runtime.output_dir)
         with recorded_run(folder, config) as row:
             splits = load_splits(config["task"]["data"])
             dense = dense_run(config, splits)
@@ -139,3 +142,4 @@ def train(config: Mapping[str, Any], folder: Path, splits: "DatasetDict", dense:
 
 if __name__ == "__main__":
     main()
+    sys.exit(exit_status())
