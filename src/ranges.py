@@ -47,6 +47,7 @@ RANGES: dict[str, Range] = {
     "start_epoch": _EPOCH,
     "end_epoch": _EPOCH,
     "update_frequency": _POSITIVE,
+    "start_from_teacher": _YES_NO,
     "shape": _one_of("cubic", "linear", "inverse_cubic"),
     "scope": _one_of("matrix", "global"),
     "num_epochs": _COUNT,

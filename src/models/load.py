@@ -42,7 +42,7 @@ def load_student(model: Mapping[str, Any], task: Any, tokenizer: PreTrainedToken
         **settings,
     )
     student.new_head = bool(report["missing_keys"]) or bool(report["mismatched_keys"])
-    return student
+    return student.train()  # from_pretrained returns it without dropout, and Lightning leaves it as it is
 
 
 def load_saved(folder: Path, task: Any) -> PreTrainedModel:

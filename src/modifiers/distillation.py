@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from src.functional.distillation import mix_losses
+from src.models.teacher import Teacher
 from src.modifiers.base import Modifier
 from src.ranges import check_range
 
@@ -19,17 +20,32 @@ class Distillation(Modifier):
         teacher: a module that takes the student's batches; kept out of checkpoints and the optimizer.
         hardness: weight of the teacher in [0, 1].
         temperature: softens both distributions, above 0; a regression has none.
+        start_from_teacher: the student begins with the teacher's weights; where their shapes differ it
+            begins with its own, and says so.
     """
 
     order = 100  # the last word on the loss
 
-    def __init__(self, *, teacher: torch.nn.Module, hardness: float, temperature: float, **window: Any) -> None:
+    def __init__(
+        self,
+        *,
+        teacher: Teacher,
+        hardness: float,
+        temperature: float,
+        start_from_teacher: bool = False,
+        **window: Any,
+    ) -> None:
         super().__init__(**window)
         check_range("hardness", hardness)
         check_range("temperature", temperature)
         self.hardness = hardness
         self.temperature = temperature
+        self.start_from_teacher = start_from_teacher
         self._teacher = [teacher]  # in a list, so that no module registers it
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self.start_from_teacher and not self._teacher[0].give_weights_to(pl_module.model):
+            print("note: the teacher has other shapes or labels than the student, which starts from its own weights.")
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.task = pl_module.task
