@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from datasets import ClassLabel, Dataset, DatasetDict, Value
 from torch import Tensor
