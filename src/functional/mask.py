@@ -1,11 +1,18 @@
 """Magnitude masks: which weights a given sparsity keeps. True = keep, False = pruned."""
 
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
-# Below this many values a plain selection is faster than sampling a bracket first.
+# Values worked on at a time on a CPU: they and their masks stay in the cache of a core.
+_BLOCK = 1 << 17
+# Up to this many values a plain selection is faster than sampling a bracket first.
 _SMALL = 1 << 14
-_SAMPLE = 1 << 12
+_SAMPLE = (1 << 13, 1 << 16)  # smallest and largest size of a sample, one value in 64 between them
 
 
 def zeros_count(numel: int, sparsity: float) -> int:
@@ -13,34 +20,8 @@ def zeros_count(numel: int, sparsity: float) -> int:
     return round(numel * sparsity)
 
 
-def kth_smallest(values: Tensor, k: int) -> Tensor:
-    """The k-th smallest value (k from 1), exact, in about three elementwise passes for large inputs.
-
-    A sorted sample brackets the answer, one pass counts what lies below the bracket, and only what
-    lies inside is selected from (Floyd & Rivest 1975, doi:10.1145/360680.360691). A bracket that misses is
-    noticed by the counts, and the plain selection then answers.
-
-    Args:
-        values: ``(n,)``, finite.
-        k: in 1..n.
-    """
-    n = values.numel()
-    if n <= _SMALL:
-        return values.kthvalue(k).values
-    sample = values[:: n // _SAMPLE].sort().values
-    rank = (len(sample) - 1) * (k - 1) / (n - 1)
-    margin = 4.0 * (len(sample) * (k / n) * (1.0 - k / n)) ** 0.5 + 2.0  # four standard errors of the rank
-    low = sample[max(0, int(rank - margin))]
-    high = sample[min(len(sample) - 1, int(rank + margin) + 1)]
-    below = int(torch.count_nonzero(values < low))
-    inside = values[(values >= low) & (values <= high)]
-    if not below < k <= below + inside.numel():
-        return values.kthvalue(k).values
-    return inside.kthvalue(k - below).values
-
-
 def magnitude_mask(weight: Tensor, sparsity: float) -> Tensor:
-    """Keep the largest magnitudes of one matrix, see `mask_of_scores`; a weight that is zero stays pruned.
+    """Keep the largest magnitudes of one matrix, see `keep_largest`; a weight that is zero stays pruned.
 
     Args:
         weight: any shape.
@@ -50,38 +31,134 @@ def magnitude_mask(weight: Tensor, sparsity: float) -> Tensor:
         bool, the shape of ``weight``; exactly ``zeros_count`` entries are False, more only where the
         weight holds more zeros already.
     """
-    return keep_largest(weight.detach().abs(), zeros_count(weight.numel(), sparsity))
+    return keep_largest([weight], zeros_count(weight.numel(), sparsity))[0]
 
 
-def global_magnitude_masks(weights: list[Tensor], sparsity: float) -> list[Tensor]:
+def magnitude_masks(weights: Sequence[Tensor], sparsity: float) -> list[Tensor]:
+    """The `magnitude_mask` of each matrix."""
+    return _in_threads(lambda weight: magnitude_mask(weight, sparsity), weights)
+
+
+def global_magnitude_masks(weights: Sequence[Tensor], sparsity: float) -> list[Tensor]:
     """Masks of several matrices under one threshold over all their magnitudes; shapes as given."""
-    scores = torch.cat([weight.detach().abs().flatten() for weight in weights])
-    keep = keep_largest(scores, zeros_count(scores.numel(), sparsity))
-    parts = keep.split([weight.numel() for weight in weights])
-    return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
+    return keep_largest(weights, zeros_count(sum(weight.numel() for weight in weights), sparsity))
 
 
-def keep_largest(scores: Tensor, zeros: int) -> Tensor:
-    """Prune the ``zeros`` smallest scores; of equal scores at the threshold the first in index order are kept.
+def keep_largest(scores: Sequence[Tensor], zeros: int) -> list[Tensor]:
+    """Prune the ``zeros`` smallest magnitudes; of equal ones at the threshold the first in index order are kept.
 
     A score of 0 is never kept, so what was pruned before stays pruned.
 
     Args:
-        scores: any shape, non-negative.
-        zeros: how many to prune, 0..numel.
+        scores: any shapes; they are ranked together.
+        zeros: how many to prune, 0 to the number of scores.
 
     Returns:
-        bool, the shape of ``scores``.
+        bool, the shapes of ``scores``.
     """
-    if zeros == 0:
-        return scores > 0
-    threshold = kth_smallest(scores.flatten(), zeros)
-    keep = scores > threshold
-    surplus = scores.numel() - zeros - int(torch.count_nonzero(keep))  # ties that may stay
-    if surplus and threshold > 0:
-        ties = (scores == threshold).flatten().nonzero().squeeze(1)
-        keep.view(-1)[ties[:surplus]] = True
-    return keep
+    threshold = kth_smallest_magnitude(scores, zeros) if zeros else 0.0
+    masks = _in_threads(lambda score: _where(score, threshold, np.greater, torch.gt), scores)
+    surplus = sum(mask.numel() for mask in masks) - zeros - sum(map(_count, masks))  # ties that may stay
+    for score, mask in zip(scores, masks, strict=True):
+        if not surplus or threshold == 0.0:
+            break
+        ties = _where(score, threshold, np.equal, torch.eq)
+        if _count(ties):
+            kept = ties.flatten().nonzero().squeeze(1)[:surplus]
+            mask.view(-1)[kept] = True
+            surplus -= len(kept)
+    return masks
+
+
+def kth_smallest_magnitude(tensors: Sequence[Tensor], k: int) -> float:
+    """The k-th smallest magnitude (k from 1) over all tensors, exact, in about three elementwise passes on a CPU.
+
+    A sorted sample brackets the answer, one pass counts what lies below the bracket and collects what lies
+    inside, and only that is selected from (Floyd & Rivest 1975, doi:10.1145/360680.360691). A bracket that
+    misses is noticed by the counts, and the plain selection then answers.
+
+    Args:
+        tensors: finite.
+        k: in 1..n, the number of values in all.
+    """
+    if not _on_cpu(tensors):
+        return float(torch.cat([t.detach().abs().flatten() for t in tensors]).kthvalue(k).values)
+    n = sum(t.numel() for t in tensors)
+    if n > _SMALL:
+        low, high = _bracket(tensors, k, n)
+        parts = _in_threads(lambda t: _split(t, low, high), tensors)
+        below, inside = sum(count for count, _ in parts), np.concatenate([values for _, values in parts])
+        if below < k <= below + len(inside):
+            return float(np.partition(inside, k - below - 1)[k - below - 1])
+    values = np.concatenate([np.abs(_flat(t)) for t in tensors])
+    return float(np.partition(values, k - 1)[k - 1])
+
+
+def _bracket(tensors: Sequence[Tensor], k: int, n: int) -> tuple[Any, Any]:
+    """Two magnitudes between which the k-th smallest lies almost surely."""
+    size = min(max(n // 64, _SAMPLE[0]), _SAMPLE[1])
+    step = n // size | 1  # odd, so that it does not fall on the same columns of every row
+    sample = np.sort(np.concatenate([np.abs(_flat(t)[::step]) for t in tensors]))
+    rank = (len(sample) - 1) * (k - 1) / (n - 1)
+    margin = 3.0 * (len(sample) * (k / n) * (1.0 - k / n)) ** 0.5 + 2.0  # three standard errors of the rank
+    return sample[max(0, int(rank - margin))], sample[min(len(sample) - 1, int(rank + margin) + 1)]
+
+
+def _split(tensor: Tensor, low: Any, high: Any) -> tuple[int, np.ndarray]:
+    """How many magnitudes are below ``low``, and those from ``low`` to ``high``."""
+    below, inside = 0, []
+    for block in _magnitudes(tensor):
+        under = block < low
+        below += int(np.count_nonzero(under))
+        inside.append(block[under ^ (block <= high)])
+    return below, np.concatenate(inside)
+
+
+def _where(tensor: Tensor, threshold: float, on_cpu: Callable, elsewhere: Callable) -> Tensor:
+    """A comparison of the magnitudes with a threshold; numpy writes bools several times faster than torch."""
+    if not _on_cpu([tensor]):
+        return elsewhere(tensor.detach().abs(), threshold)
+    mask, start = np.empty(tensor.numel(), bool), 0
+    for block in _magnitudes(tensor):
+        on_cpu(block, threshold, out=mask[start : start + len(block)])
+        start += len(block)
+    return torch.from_numpy(mask).view(tensor.shape)
+
+
+def _magnitudes(tensor: Tensor) -> Iterator[np.ndarray]:
+    """Absolute values block by block; each overwrites the one before."""
+    flat = _flat(tensor)
+    buffer = np.empty(min(_BLOCK, len(flat)), flat.dtype)
+    for start in range(0, len(flat), _BLOCK):
+        values = flat[start : start + _BLOCK]
+        yield np.abs(values, out=buffer[: len(values)])
+
+
+def _flat(tensor: Tensor) -> np.ndarray:
+    values = tensor.detach().reshape(-1)
+    return (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
+
+
+def _count(mask: Tensor) -> int:
+    return int(np.count_nonzero(mask.numpy()) if _on_cpu([mask]) else torch.count_nonzero(mask))
+
+
+def _on_cpu(tensors: Sequence[Tensor]) -> bool:
+    return all(tensor.device.type == "cpu" for tensor in tensors)
+
+
+def _in_threads(work: Callable[[Tensor], Any], tensors: Sequence[Tensor]) -> list[Any]:
+    """``work`` on each tensor, in order; numpy computes outside Python's lock, so that threads share the cores."""
+    threads = min(torch.get_num_threads(), len(tensors))
+    if threads == 1 or not _on_cpu(tensors):
+        return [work(tensor) for tensor in tensors]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, tensors))
+
+
+def count_zeros(weight: Tensor) -> int:
+    """Number of weights that are zero."""
+    return weight.numel() - _count(_where(weight, 0.0, np.greater, torch.gt))
 
 
 def pack_mask(mask: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from src.functional.mask import global_magnitude_masks, magnitude_mask, zeros_count
+from src.functional.mask import global_magnitude_masks, magnitude_masks, zeros_count
 from src.functional.schedule import scheduled_sparsity
 from src.modifiers.base import Modifier
 from src.modifiers.masks import PruningMasks, match_linear_weights
@@ -63,7 +63,7 @@ class MagnitudePruning(Modifier):
         if self.scope == "global":
             masks = global_magnitude_masks(weights, sparsity)
         else:
-            masks = [magnitude_mask(weight, sparsity) for weight in weights]
+            masks = magnitude_masks(weights, sparsity)
         self.masks.update(masks, trainer.optimizers[0])
         self.report(trainer, pl_module, "sparsity", self.masks.sparsity())
 

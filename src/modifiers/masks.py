@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from src.errors import UserError
-from src.functional.mask import pack_mask, unpack_mask
+from src.functional.mask import count_zeros, pack_mask, unpack_mask
 
 # Encoder layers are numbered modules of a list called layer or layers in all BERT-like models.
 ENCODER = r".*\.layers?\.\d+\..*"
@@ -26,12 +26,15 @@ class PruningMasks:
         self.parameters = parameters
         self._keep: list[Tensor] = []  # as 1.0 and 0.0: on a CPU a product with bool is several times slower
 
+    @torch.no_grad()
     def update(self, masks: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> None:
         """Prune by new masks: bool, the shapes of the parameters in their order."""
         weights = list(self.parameters.values())
-        self._keep = [mask.to(weight.dtype) for mask, weight in zip(masks, weights, strict=True)]
-        self.apply_to_weights()
-        for weight, keep in zip(weights, self._keep, strict=True):
+        if not self._keep:
+            self._keep = [torch.empty_like(weight, requires_grad=False) for weight in weights]
+        for weight, keep, mask in zip(weights, self._keep, masks, strict=True):
+            keep.copy_(mask.view(torch.uint8))  # on a CPU torch converts bool several times slower
+            weight.mul_(keep)
             for moment in optimizer.state.get(weight, {}).values():
                 if isinstance(moment, Tensor) and moment.shape == weight.shape:
                     moment.mul_(keep)
@@ -50,7 +53,7 @@ class PruningMasks:
 
     def zeros(self) -> dict[str, int]:
         """Number of zeros of each parameter, counted in the weights."""
-        return {name: p.numel() - int(torch.count_nonzero(p)) for name, p in self.parameters.items()}
+        return {name: count_zeros(p) for name, p in self.parameters.items()}
 
     def sparsity(self) -> float:
         """Fraction of zeros over all matched parameters."""

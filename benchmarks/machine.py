@@ -1,0 +1,52 @@
+"""Which machine and which versions figures come from, and how ratios of noisy timings are summed up."""
+
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def describe_machine(packages: Sequence[str]) -> dict[str, Any]:
+    """Name, instruction sets and threads of the CPU, versions of Python and of the packages.
+
+    ``load`` is the number of processes that wanted to run in the last minute: on an idle machine well below 1 at
+    the start of a benchmark.
+    """
+    sets = [name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if torch.cpu.get_capabilities().get(name)]
+    return {
+        "cpu": _cpu_name(),
+        "instruction_sets": sets,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
+    }
+
+
+def machine_lines(machine: dict[str, Any]) -> str:
+    """The same for the head of a report."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"{machine['cpu']} ({' '.join(machine['instruction_sets'])}), "
+        f"{machine['threads']} threads on {machine['cores']} cores, load before the start {machine['load']}\n{versions}"
+    )
+
+
+def summarise(values: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def shown(summary: dict[str, float]) -> str:
+    """``1.02 (0.99..1.05)``: median, then minimum and maximum."""
+    return f"{summary['median']:.3g} ({summary['min']:.3g}..{summary['max']:.3g})"
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()

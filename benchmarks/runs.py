@@ -1,0 +1,190 @@
+"""One timed training: by transformers.Trainer, or by Winnow along the path that ``python -m src.train`` takes."""
+
+import argparse
+import copy
+import itertools
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+import torch
+import transformers
+from datasets import Dataset
+from pytorch_lightning.callbacks import ModelCheckpoint
+from transformers import DataCollatorWithPadding, TrainingArguments
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from src.config import check, register_resolvers, resolve
+from src.data.batching import LengthGroupedBatches
+from src.data.datamodule import TaskData
+from src.data.load import load_splits
+from src.models.load import load_student, load_tokenizer
+from src.models.module import FineTuner
+from src.models.teacher import Teacher
+from src.models.trainer import best_precision, build_trainer, loader_workers
+from src.modifiers.base import build_modifiers
+from src.quiet import quiet_libraries
+
+
+@dataclass
+class Bench:
+    """What all variants share.
+
+    Args:
+        config: the dense configuration; its optimizer and batch size are everybody's.
+        splits: prepared by the task; ``train`` holds the examples of a round.
+        student: the starting weights; each training gets a copy.
+    """
+
+    options: argparse.Namespace
+    config: dict[str, Any]
+    task: Any
+    splits: Any
+    tokenizer: Any
+    student: Any
+
+    def train(self, variant: str, batches: int) -> float:
+        """Samples per second of one epoch over the first ``batches`` batches of the examples."""
+        size = self.config["task"]["data"]["batch_size"]
+        examples = self.splits["train"].select(range(batches * size))
+        pl.seed_everything(self.config["seed"], workers=True, verbose=False)
+        with tempfile.TemporaryDirectory() as folder:
+            run = self._trainer_seconds if variant.startswith("trainer") else self._winnow_seconds
+            return len(examples) / run(variant, examples, Path(folder))
+
+    def _winnow_seconds(self, variant: str, examples: Dataset, folder: Path) -> float:
+        """As `src.train.train` does it; without validation and checkpoints, which are no part of a step."""
+        overrides = {"winnow masks": ["recipe=oneshot80"], "winnow distillation": ["teacher=self"]}
+        config = compose(self.options, overrides.get(variant, []))
+        student = copy.deepcopy(self.student)
+        data = TaskData(
+            task=self.task,
+            splits={"train": examples},
+            tokenizer=self.tokenizer,
+            batch_size=config["task"]["data"]["batch_size"],
+            eval_batch_size=config["task"]["data"]["eval_batch_size"],
+            num_workers=loader_workers(config["trainer"]["num_workers"]),
+            seed=config["seed"],
+        )
+        modifiers = build_modifiers(config["recipe"], teacher=Teacher(copy.deepcopy(self.student)))
+        module = FineTuner(
+            student,
+            task=self.task,
+            optimizer=config["recipe"]["optimizer"],
+            validation_names=data.validation_names,
+        )
+        trainer = build_trainer(config, folder, modifiers, monitor=f"val/{self.task.metric_names[0]}")
+        trainer.limit_val_batches = 0
+        watch = LightningWatch()  # last, so that it starts when one-shot pruning is done
+        kept = [c for c in trainer.callbacks if not isinstance(c, ModelCheckpoint)]
+        trainer.callbacks = [*kept, watch]
+        trainer.fit(module, data)
+        return watch.seconds
+
+    def _trainer_seconds(self, variant: str, examples: Dataset, folder: Path) -> float:
+        optimizer, trainer = self.config["recipe"]["optimizer"], self.config["trainer"]
+        padded = variant == "trainer padded"
+        arguments = TrainingArguments(
+            output_dir=str(folder),
+            num_train_epochs=1,
+            per_device_train_batch_size=self.config["task"]["data"]["batch_size"],
+            optim="adamw_torch_fused",
+            learning_rate=optimizer["learning_rate"],
+            weight_decay=optimizer["weight_decay"],
+            warmup_steps=optimizer["warmup"],
+            max_grad_norm=optimizer["max_grad_norm"],
+            lr_scheduler_type="linear",
+            bf16=not padded and best_precision("cpu") == "bf16-mixed",
+            train_sampling_strategy="sequential",  # see _ordered
+            dataloader_num_workers=loader_workers(trainer["num_workers"]),
+            dataloader_pin_memory=False,
+            seed=self.config["seed"],
+            use_cpu=True,
+            report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
+        )
+        how: dict[str, Any] = {"padding": "max_length", "max_length": 128} if padded else {}
+        watch = TrainerWatch()
+        run = transformers.Trainer(
+            model=copy.deepcopy(self.student),
+            args=arguments,
+            train_dataset=self._ordered(variant, self.task.encode(examples, self.tokenizer)),
+            data_collator=DataCollatorWithPadding(self.tokenizer, **how),
+            callbacks=[watch],
+        )
+        run.remove_callback(transformers.PrinterCallback)
+        run.train()
+        return watch.seconds
+
+    def _ordered(self, variant: str, encoded: Dataset) -> Dataset:
+        """The examples in the order of training.
+
+        Trainer's own grouping sorts within 50 batches, but within fewer where there are fewer than 200 in all; so
+        the grouping that it has on real training sets is done ahead. At equal settings it gets Winnow's batches.
+        """
+        size, seed = self.config["task"]["data"]["batch_size"], self.config["seed"]
+        if variant == "trainer padded":
+            return encoded
+        if variant == "trainer equal":
+            return encoded.select(itertools.chain(*LengthGroupedBatches(encoded["length"], size, seed=seed)))
+        generator = torch.Generator().manual_seed(seed)
+        return encoded.select(get_length_grouped_indices(encoded["length"], size, 50, generator))
+
+
+class LightningWatch(pl.Callback):
+    """Seconds from the start of the first step to the end of the last."""
+
+    def on_train_start(self, *args: Any) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.seconds = time.perf_counter() - self._started
+
+
+class TrainerWatch(transformers.TrainerCallback):
+    """The same for transformers."""
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self._started = time.perf_counter()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.seconds = time.perf_counter() - self._started
+
+
+def compose(options: argparse.Namespace, overrides: list[str]) -> dict[str, Any]:
+    """The configuration that ``python -m src.train`` would get, for one epoch of the benchmark's examples."""
+    rows = max(options.batches, options.padded_batches) * options.batch_size
+    given = [
+        "task=sst2",
+        f"task.data.path={options.data}",
+        f"task.data.batch_size={options.batch_size}",
+        f"task.data.max_train_samples={rows}",
+        "model=minilm",
+        f"model.name={options.model}",
+        "trainer=cpu",
+        "trainer.progress_bar=false",
+        "recipe=dense",
+        "teacher=none",
+        "recipe.num_epochs=1",
+    ]
+    replaced = {override.split("=")[0] for override in overrides}
+    with hydra.initialize(version_base="1.3", config_path="../conf"):
+        config = resolve(hydra.compose("train", [*(g for g in given if g.split("=")[0] not in replaced), *overrides]))
+    check(config)
+    return config
+
+
+def prepare(options: argparse.Namespace) -> Bench:
+    quiet_libraries()
+    register_resolvers()
+    config = compose(options, [])
+    task = hydra.utils.instantiate(config["task"], _convert_="all")
+    splits = task.prepare(load_splits(config["task"]["data"]))
+    tokenizer = load_tokenizer(config["model"])
+    student = load_student(config["model"], task, tokenizer)
+    return Bench(options, config, task, splits, tokenizer, student.train())  # with dropout, as Trainer trains it

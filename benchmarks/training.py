@@ -1,0 +1,109 @@
+"""Samples per second of Hugging Face's Trainer and of Winnow on the same examples: ``python -m benchmarks.training``.
+
+Each round trains every variant for one epoch over the same examples, from the same weights, one variant after the
+other; ratios are taken within a round, so that a machine that slows down slows both sides. Whole steps are timed:
+data loading, forward, backward, clipping, optimizer and schedule. One short epoch of each comes first, untimed.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe_machine, machine_lines, shown, summarise
+from benchmarks.runs import Bench, prepare
+from src.models.trainer import best_precision
+
+VARIANTS = {
+    "trainer padded": "Trainer, padded to 128, fp32",
+    "trainer grouped": "Trainer, padded to the longest of a batch, grouped by length, {precision}",
+    "trainer equal": "Trainer on the batches of Winnow, padded alike, {precision}",
+    "winnow": "Winnow, dense",
+    "winnow masks": "Winnow, 80 % pruned, masks kept",
+    "winnow distillation": "Winnow, distilled from a live teacher of the same size",
+}
+# What is compared: quotient of two variants' samples per second, and the aim for it.
+RATIOS = {
+    "Winnow over Trainer padded in fp32": ("winnow", "trainer padded", "at least 8"),
+    "Winnow over Trainer grouped": ("winnow", "trainer grouped", ""),
+    "Winnow over Trainer at equal settings": ("winnow", "trainer equal", "at least 1.0"),
+    "Cost of kept masks: step time over dense": ("winnow", "winnow masks", "at most 1.03"),
+    "Cost of distillation: step time over dense": ("winnow", "winnow distillation", ""),
+}
+
+
+def measure(bench: Bench, options: argparse.Namespace) -> dict[str, list[float]]:
+    """Samples per second of each variant in each round; each round starts with another variant."""
+    names = [name for name in VARIANTS if name in options.variants]
+    for name in names:
+        bench.train(name, options.warmup_batches)
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(options.rounds):
+        shift = i % len(names)
+        for name in names[shift:] + names[:shift]:
+            rates[name].append(
+                bench.train(name, options.padded_batches if name == "trainer padded" else options.batches)
+            )
+        print(
+            f"round {i + 1} of {options.rounds}: " + ", ".join(f"{n} {r[-1]:.0f}" for n, r in rates.items()), flush=True
+        )
+    return rates
+
+
+def report(rates: dict[str, list[float]], machine: dict[str, Any], options: argparse.Namespace) -> tuple[str, dict]:
+    """The tables as Markdown, and everything as plain values."""
+    speeds = {name: summarise(values) for name, values in rates.items()}
+    lines = [
+        machine_lines(machine),
+        "",
+        f"{options.rounds} rounds of {options.batches} batches of {options.batch_size}",
+        "",
+    ]
+    lines += ["| variant | samples per second: median (min..max) |", "|---|---|"]
+    precision = best_precision("cpu").removesuffix("-mixed").removesuffix("-true")
+    lines += [f"| {VARIANTS[name].format(precision=precision)} | {shown(speeds[name])} |" for name in rates]
+    lines += ["", "| ratio, round by round | median (min..max) | aim |", "|---|---|---|"]
+    ratios = {}
+    for label, (above, below, aim) in RATIOS.items():
+        if above in rates and below in rates:
+            ratios[label] = summarise([a / b for a, b in zip(rates[above], rates[below], strict=True)])
+            lines.append(f"| {label} | {shown(ratios[label])} | {aim} |")
+    values = {
+        "machine": machine,
+        "options": vars(options),
+        "rates": rates,
+        "samples_per_second": speeds,
+        "ratios": ratios,
+    }
+    return "\n".join(lines), values
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="../shared/data/glue/sst2", help="folder with the files of SST-2")
+    parser.add_argument("--model", default="../shared/models/minilm", help="folder of a MiniLM, or its name on the hub")
+    parser.add_argument("--batches", type=int, default=50, help="training batches a round")
+    parser.add_argument("--padded-batches", type=int, default=4, help="the same for the slow Trainer padded in fp32")
+    parser.add_argument("--warmup-batches", type=int, default=2, help="batches before the first round, not timed")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        choices=VARIANTS,
+        default=list(VARIANTS),
+        metavar="NAME",
+        help="some of: " + ", ".join(VARIANTS),
+    )
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    options = parser.parse_args()
+    machine = describe_machine(("torch", "transformers", "accelerate", "pytorch-lightning"))
+    bench = prepare(options)
+    text, values = report(measure(bench, options), machine, options)
+    print(text)
+    if options.json:
+        options.json.write_text(json.dumps(values, indent=2, default=str) + "\n")
+
+
+if __name__ == "__main__":
+    main()
