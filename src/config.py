@@ -19,6 +19,9 @@ CONF = Path(__file__).parent.parent / "conf"
 
 _GROUPS = ("model", "task", "teacher", "recipe", "dense", "trainer", "logger")
 
+# Settings of a task that are lists; a single word stands for a list of one.
+_LISTS = (("", "metrics"), ("data", "text_columns"), ("data", "validation"))
+
 # What can change the result of a run; its outputs, loggers and the speed of its computation cannot.
 _FINGERPRINTED = ("task", "model", "recipe", "teacher", "seed")
 _FINGERPRINTED_TRAINER = (
@@ -47,19 +50,23 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         raise UserError(f"{error.full_key} must be given: add {error.full_key}=VALUE to the command.") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key or 'the configuration'}: {str(error).splitlines()[0]}.") from error
+    for section, setting in _LISTS:
+        node = plain.get("task", {}).get(section, {}) if section else plain.get("task", {})
+        if isinstance(node.get(setting), str):
+            node[setting] = [node[setting]]
     if plain.get("teacher", {}).get("kind") == "none":
         plain["recipe"].pop("distillation", None)
     return plain
 
 
-def check(config: Mapping[str, Any], overrides: Iterable[str] = ()) -> None:
+def check(config: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
     """Refuse what cannot run: unknown settings, values out of range, windows that do not fit, missing files.
 
     Args:
         config: as `resolve` returns it.
-        overrides: what the user typed; a setting that would have no effect is refused.
+        typed: overrides of the command line; a setting that would have no effect is refused.
     """
-    for override in overrides:
+    for override in typed:
         if override.lstrip("+").startswith("recipe.distillation") and config["teacher"]["kind"] == "none":
             raise UserError(f"{override} has no effect with teacher=none; leave it out or name a teacher.")
     _check_keys(config)
@@ -93,8 +100,14 @@ def fingerprint(config: Mapping[str, Any]) -> str:
         identity["task"] = {**config["task"], "data": data}
     if config["model"]["config"] is None and looks_local(config["model"]["name"]):
         folder = resolve_model_folder(config["model"]["name"])
-        identity["model"] = [_digest(path) for path in sorted(folder.iterdir()) if path.is_file()]
+        identity["model"] = _digests(folder)
+    if config["teacher"]["kind"] == "checkpoint" and looks_local(config["teacher"]["name"]):
+        identity["teacher"] = _digests(resolve_model_folder(config["teacher"]["name"], "teacher.name"))
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _digests(folder: Path) -> list[str]:
+    return [_digest(path) for path in sorted(folder.iterdir()) if path.is_file()]
 
 
 def _digest(path: Path) -> str:

@@ -48,8 +48,9 @@ def exit_status() -> int:
 
 def describe(error: BaseException) -> str:
     """The message for a person: our own as it stands, any other with its type and how to see more."""
-    if isinstance(error, UserError):
-        return str(error)
+    for cause in _causes(error):  # a constructor's error arrives wrapped
+        if isinstance(cause, UserError):
+            return str(cause)
     if is_disk_full(error):
         return (
             f"a file could not be written ({_first_line(error)}). Free some space or name another place with "
@@ -61,12 +62,13 @@ def describe(error: BaseException) -> str:
 def is_disk_full(error: BaseException) -> bool:
     """True for the several ways in which libraries report a disk without space or a quota that is used up."""
     signs = ("no space left", "disk quota", "file too large", "failed writing file", "unexpected pos")
-    while True:
-        if any(sign in str(error).lower() for sign in signs):
-            return True
-        if error.__cause__ is None and error.__context__ is None:
-            return False
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return any(sign in str(cause).lower() for cause in _causes(error) for sign in signs)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _first_line(error: BaseException) -> str:

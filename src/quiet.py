@@ -11,5 +11,5 @@ def quiet_libraries() -> None:
     transformers.logging.disable_progress_bar()
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "httpx", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    warnings.filterwarnings("ignore", module="lightning_fabric")
+    for name in ("pytorch_lightning", "lightning_fabric", "torchmetrics"):
+        warnings.filterwarnings("ignore", module=name)

@@ -65,6 +65,7 @@ RANGES: dict[str, Range] = {
     "regression": _YES_NO,
     "drop_empty": _YES_NO,
     "deterministic": _YES_NO,
+    "num_workers": Range("auto or a whole number, 0 or more", lambda v: v == "auto" or (_whole(v) and v >= 0)),
     "accumulate_grad_batches": _COUNT,
     "limit_train_batches": Range(
         "null, a fraction or a number of batches", lambda v: v is None or (_number(v) and v > 0)

@@ -34,26 +34,25 @@ register_resolvers()
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(composed: DictConfig) -> None:
     hydra_config = HydraConfig.get()
-    with short_errors(in_sweep=hydra_config.mode == RunMode.MULTIRUN):
+    in_sweep = hydra_config.mode == RunMode.MULTIRUN
+    with short_errors(in_sweep):
         config = resolve(composed)
-        check(config, hydra_config.overrides.task)
+        check(config, typed=() if in_sweep else hydra_config.overrides.task)
         work_offline_without_a_connection(config)
         from src.data.load import load_splits  # heavy imports wait until the configuration is known to be good
 
         folder = Path(hydra_config.runtime.output_dir)
         with recorded_run(folder, config) as row:
             splits = load_splits(config["task"]["data"])
-            dense = dense_run(config, splits)
-            row |= train(config, folder, splits, dense)
-        print(summary(row, folder, (dense, read_result(dense)) if dense else None))
+            row |= train(config, folder, splits)
+        dense = find_run(Path(config["output_dir"]), fingerprint(dense_config(config)))
+        print(summary(row, folder, (dense, read_result(dense)) if dense and dense != folder else None))
 
 
-def dense_run(config: Mapping[str, Any], splits: "DatasetDict") -> Path | None:
-    """The run of the same task, model and seed with recipe=dense; trained first where it is to be the teacher."""
+def find_or_train_dense(config: Mapping[str, Any], splits: "DatasetDict") -> Path:
+    """The run of the same task, model and seed with recipe=dense, trained now if there is none."""
     dense, output_dir = dense_config(config), Path(config["output_dir"])
     name = fingerprint(dense)
-    if config["teacher"]["kind"] != "dense":
-        return None if name == fingerprint(config) else find_run(output_dir, name)
     with only_one(output_dir, name):  # the jobs of a sweep share a teacher
         found = find_run(output_dir, name)
         if found is None:
@@ -65,25 +64,25 @@ def dense_run(config: Mapping[str, Any], splits: "DatasetDict") -> Path | None:
             found = new_run_folder(dense)
             print(f"Dense teacher: none found in {output_dir}, so it is trained first, in {found}")
             with recorded_run(found, dense) as row:
-                row |= train(dense, found, splits, dense=None)
+                row |= train(dense, found, splits)
         else:
             print(f"Dense teacher: {found}")
     return found
 
 
-def train(config: Mapping[str, Any], folder: Path, splits: "DatasetDict", dense: Path | None) -> dict[str, Any]:
+def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dict[str, Any]:
     """Data, model, teacher, training; the best model is saved and measured.
 
     Args:
         config: as `src.config.resolve` returns it.
         folder: of the run.
-        splits: as `src.data.load.load_splits` returns them.
-        dense: folder of the dense run, the teacher where the configuration says so.
+        stored: the splits as `src.data.load.load_splits` returns them.
 
     Returns:
         What the run adds to its result.json.
     """
     import pytorch_lightning as pl
+    import torch
 
     from src.data.datamodule import TaskData
     from src.data.load import arrange_splits
@@ -98,10 +97,14 @@ def train(config: Mapping[str, Any], folder: Path, splits: "DatasetDict", dense:
     quiet_libraries()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = hydra.utils.instantiate(config["task"], _convert_="all")
-    splits = arrange_splits(task.prepare(splits), config["task"]["data"])
+    splits = arrange_splits(task.prepare(stored), config["task"]["data"])
     tokenizer = load_tokenizer(config["model"])
     student = load_student(config["model"], task, tokenizer)
     require_disk_space(folder, bytes_needed=24 * student.num_parameters())
+    for modifier in build_modifiers(config["recipe"]):
+        modifier.match(student)  # refuses now what it would refuse after hours of training a teacher
+    with torch.random.fork_rng():  # the student trains alike whether its teacher is found or trained
+        dense = find_or_train_dense(config, stored) if config["teacher"]["kind"] == "dense" else None
     teacher = find_teacher(config["teacher"], student, task, tokenizer, splits["train"], dense)
     data = TaskData(
         task=task,

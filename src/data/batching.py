@@ -1,5 +1,6 @@
 """Batches of texts of similar lengths, in an order that depends on the seed and the epoch alone."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -46,8 +47,8 @@ class LengthGroupedBatches(Sampler[list[int]]):
             by_length = group[self.lengths[group].argsort(descending=True, stable=True)]
             batches += [batch.tolist() for batch in by_length.split(self.batch_size)]
         shuffled = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-        shuffled += shuffled[: len(self) * self.world_size - len(shuffled)]
-        return iter(shuffled[self.rank :: self.world_size])
+        dealt = itertools.islice(itertools.cycle(shuffled), len(self) * self.world_size)
+        return itertools.islice(dealt, self.rank, None, self.world_size)
 
 
 class SortedBatches(Sampler[list[int]]):

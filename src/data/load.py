@@ -25,10 +25,6 @@ def load_splits(data: Mapping[str, Any]) -> DatasetDict:
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(logging.CRITICAL)  # what it would log, it also raises
     splits = _read(data)
-    if "train" not in splits:
-        raise UserError(
-            f"there is no training split, only {', '.join(splits)}; name one with task.data.files.train=FILE."
-        )
     for name, split in splits.items():
         if len(split) == 0:
             raise UserError(f"the {name} split is empty: it has no rows.")
@@ -71,9 +67,9 @@ def _check_columns(splits: DatasetDict, data: Mapping[str, Any]) -> None:
 def _read(data: Mapping[str, Any]) -> DatasetDict:
     if data["generator"]:
         return hydra.utils.get_method(data["generator"])()
-    files, wanted = local_files(data), {"train", "test", *data["validation"]}
+    files = local_files(data)
     if files:
-        return DatasetDict({name: _read_files(paths) for name, paths in files.items() if name in wanted})
+        return DatasetDict({name: _read_files(paths) for name, paths in _wanted(files, data).items()})
     if not data["path"]:
         raise UserError(
             "there is no data: name a hub data set or a local folder with task.data.path=..., "
@@ -86,7 +82,16 @@ def _read(data: Mapping[str, Any]) -> DatasetDict:
             f"task.data.path={data['path']} is no local folder and could not be read from the hub ({_cause(error)}). "
             "Without a connection name a local folder whose files are named after their splits."
         ) from error
-    return DatasetDict({name: split for name, split in splits.items() if name in wanted})
+    return DatasetDict(_wanted(splits, data))
+
+
+def _wanted(splits: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The splits that a task uses, of those that there are."""
+    if "train" not in splits:
+        raise UserError(
+            f"there is no training split, only {', '.join(splits)}; name one with task.data.files.train=FILE."
+        )
+    return {name: split for name, split in splits.items() if name in ("train", "test", *data["validation"])}
 
 
 def _read_files(paths: list[Path]) -> Dataset:

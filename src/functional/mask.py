@@ -158,7 +158,7 @@ def _in_threads(work: Callable[[Tensor], Any], tensors: Sequence[Tensor]) -> lis
 
 def count_zeros(weight: Tensor) -> int:
     """Number of weights that are zero."""
-    return weight.numel() - _count(_where(weight, 0.0, np.greater, torch.gt))
+    return _count(_where(weight, 0.0, np.equal, torch.eq))
 
 
 def pack_mask(mask: Tensor) -> Tensor:

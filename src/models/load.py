@@ -42,7 +42,26 @@ def load_student(model: Mapping[str, Any], task: Any, tokenizer: PreTrainedToken
         **settings,
     )
     student.new_head = bool(report["missing_keys"]) or bool(report["mismatched_keys"])
+    if not student.new_head and _has_other_labels(model["name"], task):
+        _renew_head(student)
+        student.new_head = True
     return student.train()  # from_pretrained returns it without dropout, and Lightning leaves it as it is
+
+
+def _has_other_labels(name: str, task: Any) -> bool:
+    """True if the head of a saved model has names for its outputs, and they are not the task's in its order."""
+    saved = _from_hub_or_folder(AutoConfig, name).id2label
+    names = [str(saved[i]) for i in range(len(saved))]
+    generic = [f"LABEL_{i}" for i in range(len(saved))]
+    return bool(task.labels) and names not in (generic, task.labels)
+
+
+def _renew_head(model: PreTrainedModel) -> None:
+    for part in model.children():
+        if part is not model.base_model:
+            for module in part.modules():
+                if hasattr(module, "reset_parameters"):
+                    module.reset_parameters()
 
 
 def load_saved(folder: Path, task: Any) -> PreTrainedModel:

@@ -5,7 +5,7 @@ from typing import Any
 
 import hydra
 import pytorch_lightning as pl
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.modifiers.clock import Clock, Window
 from src.ranges import check_range
@@ -14,9 +14,9 @@ from src.ranges import check_range
 class Modifier(pl.Callback):
     """A change to training that a recipe names.
 
-    A subclass overrides what it needs of: ``setup`` (change the model's structure, match parameters),
-    ``at_step`` (act once after each optimizer step, and once before the first), ``adjust_loss``,
-    ``is_settled``, ``check``, ``facts`` and the two state hooks, whose values are plain or tensors.
+    A subclass overrides what it needs of: ``match`` (find the parameters to act on), ``setup`` (change the
+    model's structure), ``at_step`` (act once after each optimizer step, and once before the first),
+    ``adjust_loss``, ``is_settled``, ``check``, ``facts`` and the two state hooks, whose values are plain or tensors.
 
     Args:
         name: its key in the recipe; tells two modifiers of one class apart in checkpoints and logs.
@@ -43,6 +43,12 @@ class Modifier(pl.Callback):
     @property
     def state_key(self) -> str:
         return f"{type(self).__qualname__}.{self.name}"
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.match(pl_module.model)
+
+    def match(self, model: nn.Module) -> None:
+        """Find what to act on, and refuse a model that lacks it; called early, before a teacher is trained."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.clock = trainer_clock(trainer)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import nn
 
 from src.errors import UserError
 from src.modifiers.base import Modifier
@@ -20,8 +21,11 @@ class ConstantPruning(Modifier):
         super().__init__(**window)
         self.params = params
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.masks = PruningMasks(match_linear_weights(pl_module.model, self.params))
+    def match(self, model: nn.Module) -> None:
+        self.masks = PruningMasks(match_linear_weights(model, self.params))
+        self._count_zeros()
+
+    def _count_zeros(self) -> None:
         self._zeros_at_start = self.masks.zeros()
         if not any(self._zeros_at_start.values()):
             raise UserError(
@@ -31,6 +35,7 @@ class ConstantPruning(Modifier):
 
     def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if step == self.window.start:
+            self._count_zeros()  # the weights may have changed since
             self.masks.update([weight != 0 for weight in self.masks.parameters.values()], trainer.optimizers[0])
             self.report(trainer, pl_module, "sparsity", self.masks.sparsity())
 

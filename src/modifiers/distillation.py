@@ -1,16 +1,18 @@
 """Knowledge distillation: the student learns from a teacher's outputs."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from src.functional.distillation import mix_losses
-from src.models.teacher import Teacher
 from src.modifiers.base import Modifier
 from src.ranges import check_range
+
+if TYPE_CHECKING:
+    from src.models.teacher import Teacher
 
 
 class Distillation(Modifier):
@@ -29,7 +31,7 @@ class Distillation(Modifier):
     def __init__(
         self,
         *,
-        teacher: Teacher,
+        teacher: "Teacher",
         hardness: float,
         temperature: float,
         start_from_teacher: bool = False,

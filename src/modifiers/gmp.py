@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import nn
 
 from src.functional.mask import global_magnitude_masks, magnitude_masks, zeros_count
 from src.functional.schedule import scheduled_sparsity
@@ -50,8 +51,8 @@ class MagnitudePruning(Modifier):
         self.shape = shape
         self.scope = scope
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.masks = PruningMasks(match_linear_weights(pl_module.model, self.params))
+    def match(self, model: nn.Module) -> None:
+        self.masks = PruningMasks(match_linear_weights(model, self.params))
 
     def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self.window.is_update(step):

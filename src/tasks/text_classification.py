@@ -67,6 +67,8 @@ class TextClassification:
         self.regression = regression
         self.max_length = max_length
         self.text_columns: list[str] = list(data["text_columns"])
+        if len(self.text_columns) not in (1, 2):
+            raise UserError(f"task.data.text_columns must be one column or two, got {self.text_columns}.")
         self.label_column: str = data["label_column"]
         self.drop_empty: bool = data["drop_empty"]
         self.labels: list[str] = []  # names in the order of their ids, known once the data are
@@ -171,11 +173,12 @@ class TextClassification:
                 f"task.data.label_column: '{self.label_column}' holds decimal numbers; "
                 "set task.regression=true 'task.metrics=[pearson,spearmanr]' to predict them."
             )
-        if len(values) < 2:
+        labels = list(dict.fromkeys(_as_label(value) for value in sorted(values)))
+        if len(labels) < 2:
             raise UserError(
-                f"task.data.label_column: '{self.label_column}' has one value only, {values[0]!r}: nothing to learn."
+                f"task.data.label_column: '{self.label_column}' has one value only, '{labels[0]}': nothing to learn."
             )
-        return [_as_label(value) for value in sorted(values)]
+        return labels
 
     def _with_label_ids(self, split: Dataset, name: str) -> Dataset:
         if self.regression:

@@ -1,0 +1,71 @@
+"""Fixtures of all tests. No network, and nothing left behind: caches live in a folder that goes with the session."""
+
+# ruff: noqa: E402 -- the environment is set before the libraries that read it are imported
+
+import os
+import shutil
+import tempfile
+
+# Before any import of datasets or transformers, which read these once; commands run by tests inherit them.
+_CACHE = tempfile.mkdtemp(prefix="winnow-tests-")
+os.environ |= {
+    "HF_HOME": _CACHE,
+    "HF_DATASETS_CACHE": f"{_CACHE}/datasets",
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HYPOTHESIS_STORAGE_DIRECTORY": f"{_CACHE}/hypothesis",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+os.environ.pop("HYDRA_FULL_ERROR", None)
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import datasets
+import hypothesis
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from src.config import CONF, register_resolvers, resolve
+from src.quiet import quiet_libraries
+
+hypothesis.settings.register_profile("winnow", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("winnow")
+register_resolvers()
+quiet_libraries()
+datasets.disable_progress_bars()
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_CACHE, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def hydra_compose() -> Iterator[Callable[..., Any]]:
+    """The composed configuration of a command line, before it is resolved."""
+
+    @functools.cache
+    def composed(*overrides: str) -> Any:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            return compose("train", overrides=list(overrides))
+
+    yield composed
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture(scope="session")
+def configured(hydra_compose: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    """The resolved configuration of a command line."""
+    return lambda *overrides: resolve(hydra_compose(*overrides))

@@ -1,0 +1,134 @@
+import pytest
+import torch
+from datasets import DatasetDict
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.data.batching import LengthGroupedBatches, SortedBatches
+from src.data.tiny_tokenizer import tiny_tokenizer
+from tests.toys import table, toy_data, toy_task
+
+LENGTHS = st.lists(st.integers(1, 128), min_size=1, max_size=200)
+
+
+def batches_of(lengths, batch_size, *, seed=1, epoch=0, **ranks):
+    sampler = LengthGroupedBatches(lengths, batch_size, seed=seed, **ranks)
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def padding(lengths, batches):
+    padded = sum(max(lengths[i] for i in batch) * len(batch) for batch in batches)
+    return padded / sum(lengths) - 1
+
+
+@given(LENGTHS, st.integers(1, 40), st.integers(0, 3))
+def test_every_example_comes_exactly_once_an_epoch(lengths, batch_size, epoch):
+    batches = batches_of(lengths, batch_size, epoch=epoch)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert sorted(map(len, batches))[1:] == [batch_size] * (len(batches) - 1)
+    assert len(batches) == -(-len(lengths) // batch_size)
+
+
+def test_the_order_depends_on_the_seed_and_the_epoch_alone():
+    lengths = [3 + i % 7 for i in range(100)]
+    first = batches_of(lengths, 8, seed=1, epoch=2)
+    torch.manual_seed(99)
+    torch.rand(7)
+    assert batches_of(lengths, 8, seed=1, epoch=2) == first
+    assert batches_of(lengths, 8, seed=1, epoch=3) != first
+    assert batches_of(lengths, 8, seed=2, epoch=2) != first
+
+
+def test_the_order_leaves_the_global_random_numbers_alone():
+    before = torch.get_rng_state()
+    batches_of([1, 2, 3, 4], 2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_two_seeds_and_epochs_share_an_order():
+    lengths = [5] * 64
+    orders = [tuple(map(tuple, batches_of(lengths, 4, seed=s, epoch=e))) for s in range(5) for e in range(5)]
+    assert len(set(orders)) == 25
+
+
+def test_batches_of_similar_lengths_need_little_padding():
+    lengths = torch.randint(4, 100, (5000,)).tolist()
+    assert padding(lengths, batches_of(lengths, 32)) < 0.03
+    assert padding(lengths, torch.randperm(5000).split(32)) > 0.5
+
+
+def test_short_and_long_batches_come_in_no_order():
+    lengths = list(range(1, 1601))
+    means = torch.tensor([sum(lengths[i] for i in batch) / len(batch) for batch in batches_of(lengths, 32)])
+    ranks = means.argsort().argsort().float()
+    correlation = torch.corrcoef(torch.stack([ranks, torch.arange(len(ranks)).float()]))[0, 1]
+    assert abs(float(correlation)) < 0.35
+
+
+@given(LENGTHS, st.integers(1, 40), st.integers(2, 5))
+def test_ranks_take_equally_many_batches_and_together_all_examples(lengths, batch_size, world_size):
+    parts = [batches_of(lengths, batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]
+    sampler = LengthGroupedBatches(lengths, batch_size, seed=1, world_size=world_size)
+    assert {len(part) for part in parts} == {len(sampler)}
+    assert {i for part in parts for batch in part for i in batch} == set(range(len(lengths)))
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_see_disjoint_examples_where_the_batches_divide_evenly(world_size):
+    parts = [batches_of([7] * 96, 8, rank=rank, world_size=world_size) for rank in range(world_size)]
+    seen = [i for part in parts for batch in part for i in batch]
+    assert sorted(seen) == list(range(96))
+
+
+def test_where_they_do_not_divide_only_the_missing_batches_are_repeated():
+    parts = [batches_of([7] * 40, 8, rank=rank, world_size=2) for rank in range(2)]  # 5 batches for 2 ranks
+    seen = [i for part in parts for batch in part for i in batch]
+    assert len(seen) == 48
+    assert set(seen) == set(range(40))
+
+
+def test_there_may_be_more_ranks_than_batches():
+    parts = [batches_of([7] * 4, 4, rank=rank, world_size=3) for rank in range(3)]
+    assert [len(part) for part in parts] == [1, 1, 1]
+
+
+@given(LENGTHS, st.integers(1, 40), st.integers(1, 3))
+def test_evaluation_takes_every_example_once_longest_first(lengths, batch_size, world_size):
+    ranks = [SortedBatches(lengths, batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]
+    parts = [list(part) for part in ranks]
+    assert [len(part) for part in ranks] == [len(part) for part in parts]
+    assert sorted(i for part in parts for batch in part for i in batch) == list(range(len(lengths)))
+    for part in parts:
+        in_order = [lengths[i] for batch in part for i in batch]
+        assert in_order == sorted(in_order, reverse=True)
+
+
+def test_a_loaded_batch_is_padded_to_its_longest_text_and_masks_its_padding():
+    data = toy_data(rows=40, batch_size=8)
+    seen = 0
+    for batch in data.train_dataloader():
+        assert set(batch) == {"input_ids", "token_type_ids", "attention_mask", "labels"}
+        longest = int(batch["attention_mask"].sum(dim=1).max())
+        assert longest <= batch["input_ids"].shape[1] < longest + 8
+        assert torch.equal(batch["input_ids"] != data.tokenizer.pad_token_id, batch["attention_mask"].bool())
+        seen += len(batch["labels"])
+    assert seen == 40
+
+
+@pytest.mark.parametrize(("has_gpu", "width"), [(True, 8), (False, 5)])
+def test_the_width_of_a_batch_is_a_multiple_of_8_beside_a_gpu(monkeypatch, has_gpu, width):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    tokenizer = tiny_tokenizer()
+    encoded = tokenizer(["the plot was", "good"])
+    rows = {**encoded, "labels": [0, 1], "length": [5, 3]}
+    batch = toy_task().collator(tokenizer)(rows)
+    assert {name: tuple(values.shape) for name, values in batch.items()} == {
+        "input_ids": (2, width), "token_type_ids": (2, width), "attention_mask": (2, width), "labels": (2,),
+    }  # fmt: skip
+
+
+def test_texts_longer_than_the_limit_are_cut():
+    task = toy_task(max_length=8)
+    splits = task.prepare(DatasetDict({"train": table(["the plot was bad " * 9, "good"], ["x", "y"])}))
+    assert task.encode(splits["train"], tiny_tokenizer())["length"] == [8, 3]

@@ -1,0 +1,121 @@
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from src.models.module import FineTuner, linear_schedule
+from src.modifiers.base import Modifier
+from tests.toys import OPTIMIZER, fit, toy_data, toy_model
+
+
+@pytest.mark.parametrize(
+    ("step", "warmup", "total", "factor"),
+    [
+        (0, 10, 100, 0.0),
+        (5, 10, 100, 0.5),
+        (10, 10, 100, 1.0),
+        (55, 10, 100, 0.5),
+        (100, 10, 100, 0.0),
+        (120, 10, 100, 0.0),
+        (0, 0, 130, 1.0),
+        (65, 0, 130, 0.5),
+        (130, 0, 130, 0.0),
+        (4, 5, 5, 0.8),
+        (5, 5, 5, 0.0),
+    ],
+)
+def test_the_learning_rate_rises_over_the_warmup_and_falls_to_zero_at_the_end(step, warmup, total, factor):
+    assert linear_schedule(step, warmup, total) == pytest.approx(factor)
+
+
+class Rates(pl.Callback):
+    def __init__(self):
+        self.values = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.values.append(optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_schedule_counts_optimizer_steps(accumulate):
+    rates = Rates()
+    optimizer = {"learning_rate": 1.0e-3, "warmup": 0.0}
+    fitted = fit(epochs=2, callbacks=[rates], accumulate_grad_batches=accumulate, optimizer=optimizer)
+    total = fitted.trainer.global_step
+    assert total == 10 // accumulate + accumulate - 1
+    assert rates.values == pytest.approx([1e-3 * (total - step) / total for step in range(total)])
+
+
+def test_biases_and_norms_are_not_decayed():
+    fitted = fit(epochs=1, optimizer={"weight_decay": 0.3})
+    names = {id(p): name for name, p in fitted.model.named_parameters()}
+    decayed, plain = fitted.trainer.optimizers[0].param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.3, 0.0)
+    assert all(names[id(p)].endswith(".weight") and "LayerNorm" not in names[id(p)] for p in decayed["params"])
+    assert all(names[id(p)].endswith(".bias") or "LayerNorm" in names[id(p)] for p in plain["params"])
+    assert len(decayed["params"]) + len(plain["params"]) == len(names)
+
+
+class Norms(pl.Callback):
+    def __init__(self):
+        self.values = []
+
+    def on_before_zero_grad(self, trainer, pl_module, optimizer):
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        if gradients:
+            self.values.append(float(nn.utils.get_total_norm(gradients)))
+
+
+@pytest.mark.parametrize("limit", [0.001, 0])
+def test_gradients_are_clipped_to_the_limit_and_0_means_never(limit):
+    norms = Norms()
+    fit(epochs=1, callbacks=[norms], optimizer={"max_grad_norm": limit})
+    assert norms.values
+    if limit:
+        assert norms.values == pytest.approx([limit] * len(norms.values), rel=1e-2)
+    else:
+        assert max(norms.values) > 0.01
+
+
+class Halve(Modifier):
+    order = 1
+
+    def adjust_loss(self, loss, outputs, batch):
+        assert outputs.logits.shape == (len(batch["labels"]), 2)
+        return loss / 2
+
+
+class AddOne(Modifier):
+    order = 2
+
+    def adjust_loss(self, loss, outputs, batch):
+        return loss + 1
+
+
+def test_modifiers_adjust_the_loss_one_after_the_other():
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    data = toy_data()
+    batch = next(iter(data.train_dataloader()))
+    plain, adjusted = [
+        fit(*modifiers, data=data, model=toy_model(data.task, **still), epochs=1, limit_train_batches=1).module
+        for modifiers in ([], [Halve(name="halve"), AddOne(name="one")])
+    ]
+    assert len(batch["labels"]) == 8
+    assert float(adjusted.progress["loss"]) == pytest.approx(float(plain.progress["loss"]) / 2 + 1)
+
+
+def test_validation_metrics_are_those_of_the_whole_split_and_start_afresh_each_time():
+    data = toy_data()
+    module = FineTuner(
+        toy_model(data.task).eval(), task=data.task, optimizer=OPTIMIZER, validation_names=["validation"]
+    )
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    right = total = 0
+    with torch.no_grad():
+        for batch in data.eval_dataloader("validation"):
+            logits = module.model(**data.task.model_inputs(batch)).logits
+            right += int((logits.argmax(-1) == batch["labels"]).sum())
+            total += len(batch["labels"])
+    for _ in range(2):
+        result = trainer.validate(module, data, verbose=False)
+        assert result[0]["val/accuracy"] == pytest.approx(right / total)

@@ -1,0 +1,163 @@
+import sys
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from src.errors import UserError
+from src.models.module import FineTuner
+from src.models.trainer import BestCheckpoint, best_precision, best_weights, build_logger, build_trainer, loader_workers
+from src.modifiers.gmp import MagnitudePruning
+from tests.toys import ENCODER_PATTERN, OPTIMIZER, toy_data, toy_model, zeros_of
+
+
+@pytest.fixture
+def run(configured, tmp_path):
+    """Fit a toy model by the Trainer of a command line; the trainer and its module."""
+
+    def fit(*overrides, modifiers=(), rows=40):
+        config = configured("recipe=dense", "trainer.accelerator=cpu", "trainer.precision=32-true", *overrides)
+        data = toy_data(rows=rows)
+        module = FineTuner(
+            toy_model(data.task), task=data.task, optimizer=OPTIMIZER, validation_names=data.validation_names
+        )
+        trainer = build_trainer(config, tmp_path, list(modifiers), monitor="val/accuracy")
+        trainer.validations = []
+        trainer.callbacks.append(Validations(trainer.validations))
+        trainer.fit(module, data)
+        return trainer, module
+
+    return fit
+
+
+class Validations(pl.Callback):
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_validation_end(self, trainer, pl_module):
+        self.steps.append(trainer.global_step)
+
+
+def gmp(**changes):
+    settings = {"name": "pruning", "params": [ENCODER_PATTERN], "final_sparsity": 0.75, "update_frequency": 0.2}
+    return MagnitudePruning(**{**settings, **changes})
+
+
+def test_the_command_line_decides_how_many_epochs_and_batches_a_step(run):
+    trainer, _ = run("recipe.num_epochs=2", "trainer.accumulate_grad_batches=2")
+    assert trainer.current_epoch == 2
+    assert trainer.global_step == 6
+
+
+@pytest.mark.parametrize("rows", [8, 24, 40])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_end_of_each_epoch_is_validated_and_so_the_last_step(run, rows, accumulate):
+    trainer, _ = run("recipe.num_epochs=2", f"trainer.accumulate_grad_batches={accumulate}", rows=rows)
+    assert trainer.validations == [trainer.global_step // 2, trainer.global_step]
+
+
+def test_only_a_model_at_its_final_sparsity_is_the_best(run):
+    modifier = gmp(start_epoch=0, end_epoch=1.4)
+    trainer, module = run("recipe.num_epochs=2", modifiers=[modifier])
+    module.load_state_dict(best_weights(trainer))
+    assert all(zeros_of(weight) == round(0.75 * weight.numel()) for weight in modifier.masks.parameters.values())
+
+
+@pytest.mark.parametrize("rows", [8, 40])
+def test_a_ramp_that_ends_with_the_training_leaves_a_best_model(run, rows):
+    modifier = gmp(start_epoch=0, end_epoch=2)
+    trainer, module = run("recipe.num_epochs=2", modifiers=[modifier], rows=rows)
+    module.load_state_dict(best_weights(trainer))
+    modifier.check()
+
+
+def test_the_best_model_is_that_of_the_best_validation(run, tmp_path, monkeypatch):
+    scores = iter([0.2, 0.9, 0.4, 0.9])
+    kept = []
+
+    def log_score(self):
+        self.log("val/accuracy", next(scores))
+        kept.append({name: p.detach().clone() for name, p in self.model.named_parameters()})
+        for metrics in self.val_metrics:
+            metrics.reset()
+
+    monkeypatch.setattr(FineTuner, "on_validation_epoch_end", log_score)
+    trainer, _ = run("recipe.num_epochs=4")
+    best = best_weights(trainer)
+    assert all(torch.equal(best["model." + name], p) for name, p in kept[1].items())
+
+
+def test_an_error_is_better_when_it_is_smaller(tmp_path):
+    assert BestCheckpoint(tmp_path, "val/mean_squared_error").mode == "min"
+    assert BestCheckpoint(tmp_path, "val/accuracy").mode == "max"
+
+
+def test_the_checkpoints_open_with_weights_only(run, tmp_path):
+    run("recipe.num_epochs=2", modifiers=[gmp(start_epoch=0, end_epoch=1)])
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"best.ckpt", "last.ckpt"}
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 10
+    assert len(last["callbacks"]["MagnitudePruning.pruning"]) == 12
+    assert "optimizer_states" not in torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+
+
+def test_metrics_and_sparsity_are_written_to_the_csv_log(run, tmp_path):
+    run("recipe.num_epochs=2", "trainer.log_every_n_steps=1", modifiers=[gmp(start_epoch=0, end_epoch=1)])
+    header = (tmp_path / "logs" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train/loss", "val/accuracy", "pruning/sparsity"} <= set(header)
+
+
+def test_without_a_logger_nothing_is_written(run, tmp_path):
+    run("recipe.num_epochs=1", "logger=none")
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoints"}
+
+
+def test_a_logger_that_is_not_installed_is_refused_with_the_extra_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match=r"logger=wandb: .*pip install 'winnow-transformers\[wandb\]'"):
+        build_logger({"_target_": "pytorch_lightning.loggers.WandbLogger", "project": "x", "offline": True}, tmp_path)
+
+
+def test_half_precision_without_a_gpu_is_refused(configured, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = configured("trainer.precision=16-mixed", "trainer.accelerator=cpu")
+    with pytest.raises(UserError, match=r"trainer\.precision=16-mixed needs a GPU; use bf16-mixed or 32-true"):
+        build_trainer(config, tmp_path, [], monitor="val/accuracy")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ({"avx512_bf16": True}, "bf16-mixed"),
+        ({"amx_bf16": True, "avx512_bf16": False}, "bf16-mixed"),
+        ({"bf16": True}, "bf16-mixed"),
+        ({"avx512_bf16": False}, "32-true"),
+        ({}, "32-true"),
+    ],
+)
+def test_precision_on_a_cpu_is_bf16_where_the_cpu_has_it(monkeypatch, capabilities, precision):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert best_precision("auto") == best_precision("cpu") == precision
+
+
+@pytest.mark.parametrize(("has_bf16", "precision"), [(True, "bf16-mixed"), (False, "16-mixed")])
+def test_precision_on_a_gpu_is_bf16_where_the_gpu_has_it(monkeypatch, has_bf16, precision):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_bf16)
+    assert best_precision("auto") == precision
+
+
+def test_training_in_bf16_leaves_exact_zeros(run):
+    modifier = gmp(start_epoch=0, end_epoch=1)
+    run("trainer.precision=bf16-mixed", "recipe.num_epochs=2", modifiers=[modifier])
+    modifier.check()
+    assert {weight.dtype for weight in modifier.masks.parameters.values()} == {torch.float32}
+
+
+def test_workers_are_0_on_a_cpu_and_as_many_as_asked(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert loader_workers("auto") == 0
+    assert loader_workers(3) == 3

@@ -1,0 +1,103 @@
+import pytest
+import torch
+
+from src.errors import UserError
+from src.functional.mask import magnitude_mask
+from src.modifiers.constant import ConstantPruning
+from tests.toys import ENCODER_PATTERN, every_epoch, fit, toy_data, toy_model, zeros_of
+
+
+def constant(**changes):
+    return ConstantPruning(**{"name": "pruning", "params": [ENCODER_PATTERN], **changes})
+
+
+@pytest.fixture(scope="module")
+def data():
+    return toy_data()
+
+
+@pytest.fixture
+def sparse_model(data):
+    """Each encoder matrix at another sparsity."""
+    model = toy_model(data.task)
+    with torch.no_grad():
+        for i, (name, p) in enumerate(model.named_parameters()):
+            if ".layer." in name and p.ndim == 2:
+                p.mul_(magnitude_mask(p, (i % 10) / 10))
+    return model
+
+
+def zero_places(model):
+    return {name: p == 0 for name, p in model.named_parameters() if p.ndim == 2 and ".layer." in name}
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_zeros_a_model_comes_with_stay_exactly_those_zeros(data, sparse_model, accumulate):
+    before = zero_places(sparse_model)
+    start = {name: p.detach().clone() for name, p in sparse_model.named_parameters()}
+    modifier = constant()
+    fitted = fit(
+        modifier,
+        data=data,
+        model=sparse_model,
+        epochs=2,
+        accumulate_grad_batches=accumulate,
+        optimizer={"learning_rate": 0.05, "weight_decay": 0.1},
+    )
+    after = zero_places(fitted.model)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert sum(int(places.sum()) for places in after.values()) > 0
+    assert all((p != start[name]).any() for name, p in fitted.model.named_parameters() if p.requires_grad)
+    modifier.check()
+
+
+def test_a_dense_model_is_refused(data):
+    with pytest.raises(
+        UserError, match=r"pruning keeps the zeros of a sparse model.*none in the 12 matched.*model\.name="
+    ):
+        fit(constant(), data=data, model=toy_model(data.task), epochs=1)
+
+
+def test_a_pattern_that_matches_nothing_is_refused(data, sparse_model):
+    with pytest.raises(UserError, match="'nothing' matches none of the 14 linear weights"):
+        fit(constant(params=["nothing"]), data=data, model=sparse_model, epochs=1)
+
+
+def test_zeros_outside_the_matched_matrices_are_free_to_move(data, sparse_model):
+    with torch.no_grad():
+        sparse_model.classifier.weight.zero_()
+    fitted = fit(constant(), data=data, model=sparse_model, epochs=1)
+    assert zeros_of(fitted.model.classifier.weight) < fitted.model.classifier.weight.numel()
+
+
+def test_a_model_that_lost_zeros_is_not_passed_off_as_sparse(data, sparse_model):
+    modifier = constant()
+    fit(modifier, data=data, model=sparse_model, epochs=1)
+    weight = next(p for p in modifier.masks.parameters.values() if zeros_of(p))
+    with torch.no_grad():
+        weight.fill_(1.0)
+    with pytest.raises(RuntimeError, match="pruning: 1 parameters lost zeros"):
+        modifier.check()
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
+def test_a_run_that_goes_on_keeps_the_zeros(data, sparse_model, tmp_path):
+    before = zero_places(sparse_model)
+    fit(constant(), data=data, model=sparse_model, epochs=1, callbacks=[every_epoch(tmp_path)])
+    modifier = constant()
+    fitted = fit(
+        modifier,
+        data=data,
+        model=sparse_model,
+        epochs=2,
+        callbacks=[every_epoch(tmp_path)],
+        resume=tmp_path / "epoch=0.ckpt",
+    )
+    after = zero_places(fitted.model)
+    assert fitted.trainer.global_step == 10
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    modifier.check()
+
+
+def test_the_table_says_that_the_model_is_pruned():
+    assert constant().facts() == {"pruned": True, "one_shot": False, "pruning_epochs": 0.0}

@@ -1,0 +1,290 @@
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from src.data.batching import LengthGroupedBatches
+from src.errors import UserError
+from src.functional.mask import zeros_count
+from src.modifiers.gmp import MagnitudePruning
+from tests.toys import ENCODER_PATTERN, every_epoch, fit, toy_data, toy_model, zeros_of
+
+
+def gmp(**changes):
+    settings = {
+        "name": "pruning",
+        "params": [ENCODER_PATTERN],
+        "final_sparsity": 0.75,
+        "start_epoch": 0.4,
+        "end_epoch": 2.4,
+        "update_frequency": 0.2,
+    }
+    return MagnitudePruning(**{**settings, **changes})
+
+
+class Watch(pl.Callback):
+    """The number of zeros after every batch, and of pruned weights that came back."""
+
+    def __init__(self):
+        self.zeros, self.revived = [], 0
+
+    def on_train_start(self, trainer, pl_module):
+        self.modifier = next(c for c in trainer.callbacks if isinstance(c, MagnitudePruning))
+        self.dead = self._dead()
+        self.zeros.append(sum(int(d.sum()) for d in self.dead))
+
+    def on_train_batch_end(self, *args):
+        now = self._dead()
+        self.revived += sum(int((before & ~after).sum()) for before, after in zip(self.dead, now, strict=True))
+        self.dead = now
+        self.zeros.append(sum(int(d.sum()) for d in now))
+
+    def _dead(self):
+        return [(p == 0).clone() for p in self.modifier.masks.parameters.values()]
+
+
+def assert_exact_zeros(fitted, sparsity):
+    for name, weight in fitted.encoder().items():
+        assert zeros_of(weight) == zeros_count(weight.numel(), sparsity), name
+
+
+@pytest.mark.parametrize("shape", ["cubic", "linear", "inverse_cubic"])
+@pytest.mark.parametrize("update_frequency", [0.01, 0.3, 5.0])
+def test_gmp_reaches_its_final_sparsity_whatever_the_update_frequency(update_frequency, shape):
+    assert_exact_zeros(fit(gmp(update_frequency=update_frequency, shape=shape)), 0.75)
+
+
+@pytest.mark.parametrize("shape", ["linear", "cubic"])
+@pytest.mark.parametrize("end_epoch", [4, -1])
+def test_gmp_that_ends_with_the_training_reaches_its_target(shape, end_epoch):
+    """SparseML ends such a run at 0.6 (linear) or 0.7875 (cubic) of 0.8."""
+    modifier = gmp(final_sparsity=0.8, start_epoch=0, end_epoch=end_epoch, update_frequency=1.0, shape=shape)
+    fitted = fit(modifier, epochs=4)
+    assert_exact_zeros(fitted, 0.8)
+    modifier.check()
+    assert modifier.is_settled(fitted.trainer.global_step)
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 4, 7])
+def test_gmp_reaches_its_final_sparsity_under_accumulation(accumulate):
+    watch = Watch()
+    fitted = fit(gmp(end_epoch=4), epochs=4, accumulate_grad_batches=accumulate, callbacks=[watch])
+    assert_exact_zeros(fitted, 0.75)
+    assert watch.revived == 0
+
+
+def test_gmp_reaches_its_final_sparsity_with_one_step_an_epoch():
+    assert_exact_zeros(fit(gmp(end_epoch=3), data=toy_data(rows=8, batch_size=8), epochs=3), 0.75)
+
+
+def test_gmp_reaches_its_final_sparsity_in_a_run_of_one_step():
+    modifier = gmp(start_epoch=0.1, end_epoch=0.6)
+    assert_exact_zeros(fit(modifier, data=toy_data(rows=8, batch_size=8), epochs=1), 0.75)
+
+
+def test_the_sparsity_after_each_step_is_what_the_schedule_says():
+    watch = Watch()
+    modifier = gmp(
+        initial_sparsity=0.1, final_sparsity=0.5, start_epoch=1, end_epoch=3, update_frequency=0.4, shape="linear"
+    )
+    fitted = fit(modifier, callbacks=[watch])
+    ramp = {5: 0.1, 7: 0.18, 9: 0.26, 11: 0.34, 13: 0.42, 15: 0.5}  # step: sparsity, five steps an epoch
+    expected, s = [], 0.0
+    for step in range(21):
+        s = ramp.get(step, s)
+        expected.append(sum(zeros_count(w.numel(), s) for w in fitted.encoder().values()))
+    assert watch.zeros == expected
+
+
+def test_a_start_epoch_of_minus_one_prunes_before_the_first_step():
+    watch = Watch()
+    fitted = fit(gmp(start_epoch=-1, initial_sparsity=0.25), epochs=3, callbacks=[watch])
+    assert watch.zeros[0] == sum(zeros_count(w.numel(), 0.25) for w in fitted.encoder().values())
+
+
+def test_one_shot_pruning_is_done_before_the_first_step_and_takes_the_smallest_weights():
+    data = toy_data()
+    model = toy_model(data.task)
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    modifier = gmp(start_epoch=0, end_epoch=0, final_sparsity=0.8)
+    watch = Watch()
+    fitted = fit(modifier, data=data, model=model, epochs=2, callbacks=[watch])
+    assert_exact_zeros(fitted, 0.8)
+    assert len(set(watch.zeros)) == 1
+    for name, weight in fitted.encoder().items():
+        assert start[name].abs()[weight == 0].max() <= start[name].abs()[weight != 0].min()
+    assert modifier.facts() == {"pruned": True, "one_shot": True, "pruning_epochs": 0.0}
+
+
+def test_no_pruned_weight_ever_comes_back():
+    watch = Watch()
+    fit(gmp(), epochs=5, callbacks=[watch], optimizer={"learning_rate": 0.1, "weight_decay": 0.1})
+    assert watch.revived == 0
+    assert watch.zeros == sorted(watch.zeros)
+    assert watch.zeros[-1] > 0
+
+
+def test_a_matrix_that_is_sparser_than_the_target_keeps_its_zeros():
+    data = toy_data()
+    model = toy_model(data.task)
+    query = model.bert.encoder.layer[0].attention.self.query.weight
+    with torch.no_grad():
+        query.view(-1)[:250] = 0.0  # of 256
+    fitted = fit(gmp(start_epoch=0), data=data, model=model)
+    assert zeros_of(query) == 250
+    assert torch.count_nonzero(query.view(-1)[:250]) == 0
+    others = [weight for weight in fitted.encoder().values() if weight.data_ptr() != query.data_ptr()]
+    assert all(zeros_of(weight) == zeros_count(weight.numel(), 0.75) for weight in others)
+
+
+def test_only_what_the_patterns_match_is_pruned():
+    fitted = fit(gmp(params=[r".*\.layer\.1\..*\.weight"]))
+    for name, weight in fitted.encoder().items():
+        assert (zeros_of(weight) > 0) == (".layer.1." in name)
+    assert zeros_of(fitted.model.classifier.weight) == 0
+    assert zeros_of(fitted.model.bert.pooler.dense.weight) == 0
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_global_scope_reaches_the_sparsity_over_all_matrices_together(accumulate):
+    data = toy_data()
+    model = toy_model(data.task)
+    with torch.no_grad():
+        model.bert.encoder.layer[0].intermediate.dense.weight.mul_(20.0)
+    modifier = gmp(scope="global", final_sparsity=0.8)
+    fitted = fit(modifier, data=data, model=model, accumulate_grad_batches=accumulate)
+    weights = fitted.encoder()
+    zeros = {name: zeros_of(weight) for name, weight in weights.items()}
+    assert sum(zeros.values()) == zeros_count(sum(w.numel() for w in weights.values()), 0.8)
+    name = "bert.encoder.layer.0.intermediate.dense.weight"
+    assert zeros[name] / weights[name].numel() < 0.5
+    modifier.check()
+
+
+class ClippingWatch(pl.Callback):
+    """The gradient norm of live weights, of all weights, and after clipping, at each optimizer step."""
+
+    def __init__(self, limit):
+        self.limit = limit
+        self.alive, self.clipped = [], []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):  # before the modifier's own hook
+        masks = next(c for c in trainer.callbacks if isinstance(c, MagnitudePruning)).masks
+        dead = {id(p): p == 0 for p in masks.parameters.values()}
+        gradients = [p.grad.masked_fill(dead[id(p)], 0.0) if id(p) in dead else p.grad for p in pl_module.parameters()]
+        self.alive.append(float(nn.utils.get_total_norm(gradients)))
+
+    def on_before_zero_grad(self, trainer, pl_module, optimizer):
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        if gradients:
+            self.clipped.append(float(nn.utils.get_total_norm(gradients)))
+
+
+def test_the_norm_that_gradients_are_clipped_to_is_that_of_the_living_weights():
+    watch = ClippingWatch(limit=0.01)
+    modifier = gmp(start_epoch=0, end_epoch=0, final_sparsity=0.9)
+    data = toy_data()
+    model = toy_model(data.task)
+    # Trainer keeps the order of callbacks: the watch looks before the modifier touches the gradients.
+    fit(data=data, model=model, epochs=1, callbacks=[watch, modifier], optimizer={"max_grad_norm": 0.01})
+    assert min(watch.alive) > watch.limit
+    assert watch.clipped == pytest.approx([watch.limit] * len(watch.clipped), rel=1e-3)
+    assert len(watch.clipped) >= 4
+
+
+def test_the_masks_come_back_from_a_checkpoint_that_holds_plain_types_only(tmp_path):
+    modifier = gmp()
+    fit(modifier, epochs=2, callbacks=[every_epoch(tmp_path)])
+    checkpoint = torch.load(tmp_path / "epoch=1.ckpt", weights_only=True)
+    state = checkpoint["callbacks"]["MagnitudePruning.pruning"]
+    assert set(state) == set(modifier.masks.parameters)
+    for name, weight in modifier.masks.parameters.items():
+        assert state[name].dtype == torch.uint8
+        assert state[name].numel() == -(-weight.numel() // 8)
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
+def test_a_run_that_goes_on_from_a_checkpoint_ends_with_the_weights_of_one_that_was_never_stopped(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(LengthGroupedBatches, "set_epoch", lambda self, epoch: None)  # each epoch has the same batches
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    data = toy_data()
+    whole = fit(gmp(), data=data, model=toy_model(data.task, **still), callbacks=[every_epoch(tmp_path)])
+    watch = Watch()
+    resumed = fit(
+        gmp(),
+        data=toy_data(),
+        model=toy_model(data.task, seed=7, **still),
+        callbacks=[watch, every_epoch(tmp_path)],
+        resume=tmp_path / "epoch=1.ckpt",
+    )
+    assert watch.revived == 0
+    assert watch.zeros[0] > 0
+    assert_exact_zeros(resumed, 0.75)
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, resumed.model.state_dict()[name]), name
+
+
+def test_a_pattern_that_matches_nothing_stops_the_run_before_it_starts():
+    with pytest.raises(UserError, match=r"matches none of the 14 linear weights; they look like bert\.encoder"):
+        fit(gmp(params=["encoder.*"]), epochs=1)
+
+
+def test_a_run_that_ends_short_of_its_target_says_so():
+    modifier = gmp()
+    fitted = fit(modifier)
+    modifier.check()
+    name, weight = next(iter(modifier.masks.parameters.items()))
+    with torch.no_grad():
+        weight.view(-1)[weight.flatten() == 0] = 0.5
+    with pytest.raises(
+        RuntimeError, match=rf"1 of 12 parameters are short of sparsity 0.75: {name} has 0 zeros of 256"
+    ):
+        modifier.check()
+    assert fitted.trainer.global_step == 20
+
+
+def test_a_model_counts_as_the_best_only_once_the_ramp_is_done():
+    modifier = gmp(end_epoch=2.4)
+    fit(modifier)
+    assert [modifier.is_settled(step) for step in (0, 11, 12, 20)] == [False, False, True, True]
+
+
+def test_the_length_of_the_ramp_is_reported():
+    modifier = gmp(start_epoch=0.4, end_epoch=2.4)
+    fit(modifier)
+    assert modifier.facts() == {"pruned": True, "one_shot": False, "pruning_epochs": 2.0}
+
+
+def test_the_sparsity_is_shown_in_the_progress():
+    fitted = fit(gmp())
+    assert fitted.module.progress["sparsity"] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"final_sparsity": 80}, r"final_sparsity must be in \[0, 1\), got 80; write 80 % as 0\.8"),
+        ({"final_sparsity": 1.0}, r"final_sparsity must be in \[0, 1\), got 1\.0"),
+        ({"initial_sparsity": -0.1}, r"initial_sparsity must be in \[0, 1\), got -0\.1"),
+        ({"update_frequency": 0}, "update_frequency must be above 0, got 0"),
+        ({"shape": "cubik"}, "shape must be one of cubic, linear, inverse_cubic, got 'cubik'"),
+        ({"scope": "layer"}, "scope must be one of matrix, global, got 'layer'"),
+        ({"start_epoch": -2}, "start_epoch must be an epoch, 0 or more, or -1, got -2"),
+    ],
+)
+def test_values_out_of_range_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        gmp(**changes)
+
+
+def test_two_prunings_of_one_recipe_keep_their_states_apart():
+    first, second = (
+        gmp(params=[r".*\.layer\.0\..*"]),
+        gmp(name="more", params=[r".*\.layer\.1\..*"], final_sparsity=0.5),
+    )
+    fitted = fit(first, second)
+    assert first.state_key != second.state_key
+    for name, weight in fitted.encoder().items():
+        assert zeros_of(weight) == zeros_count(weight.numel(), 0.75 if ".layer.0." in name else 0.5)

@@ -1,0 +1,264 @@
+import numpy as np
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, DatasetDict
+from scipy import stats
+from sklearn import metrics as sk
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from src.data.tiny_tokenizer import tiny_tokenizer
+from src.errors import UserError
+from src.models.module import FineTuner, metric_suffixes
+from tests.toys import OPTIMIZER, table, toy_model, toy_task
+
+
+def prepared(train, validation=None, *, task=None, **settings):
+    """The task and its splits after preparation."""
+    task = task or toy_task(**settings)
+    splits = {"train": table(*zip(*train, strict=True))}
+    if validation is not None:
+        splits["validation"] = table(*zip(*validation, strict=True))
+    return task, task.prepare(DatasetDict(splits))
+
+
+def labelled(labels):
+    return [(f"text {i}", label) for i, label in enumerate(labels)]
+
+
+def test_string_labels_get_ids_in_alphabetical_order():
+    task, splits = prepared(labelled(["sad", "glad", "meh", "glad"]))
+    assert task.labels == ["glad", "meh", "sad"]
+    assert splits["train"]["labels"] == [2, 0, 1, 0]
+
+
+def test_numbers_as_labels_are_ordered_by_value():
+    task, splits = prepared(labelled([10, 2, 1, 2]))
+    assert task.labels == ["1", "2", "10"]
+    assert splits["train"]["labels"] == [2, 1, 0, 1]
+
+
+def test_whole_numbers_written_as_decimals_are_the_same_labels():
+    task, splits = prepared(labelled([0.0, 1.0, 2.0]), labelled([2, 0]))
+    assert task.labels == ["0", "1", "2"]
+    assert splits["validation"]["labels"] == [2, 0]
+
+
+def test_yes_and_no_are_labels():
+    task, splits = prepared(labelled([True, False, True]))
+    assert task.labels == ["False", "True"]
+    assert splits["train"]["labels"] == [1, 0, 1]
+
+
+def test_named_labels_of_a_data_set_keep_their_order():
+    task = toy_task()
+    names = ["not_entailment", "entailment"]
+    splits = task.prepare(DatasetDict({"train": table(["a", "b", "c"], [1, 0, 1], names)}))
+    assert task.labels == names
+    assert splits["train"]["labels"] == [1, 0, 1]
+
+
+def test_named_labels_of_two_splits_in_another_order_are_matched_by_name():
+    task = toy_task()
+    splits = {"train": table(["a", "b"], [0, 1], ["no", "yes"]), "validation": table(["c"], [0], ["yes", "no"])}
+    assert task.prepare(DatasetDict(splits))["validation"]["labels"] == [1]
+
+
+def test_blanks_around_a_label_do_not_make_another_label():
+    task, splits = prepared(labelled(["glad", " glad", "sad ", "sad"]))
+    assert task.labels == ["glad", "sad"]
+    assert splits["train"]["labels"] == [0, 0, 1, 1]
+
+
+def test_the_names_of_the_labels_reach_the_configuration_of_the_model():
+    task, _ = prepared(labelled(["sad", "glad"]))
+    config = toy_model(task).config
+    assert config.id2label == {0: "glad", 1: "sad"}
+    assert config.label2id == {"glad": 0, "sad": 1}
+    assert config.problem_type == "single_label_classification"
+
+
+def test_a_label_that_the_training_data_lack_is_refused_with_its_row():
+    with pytest.raises(UserError, match=r"the validation split has the label 'gald' \(row 2\).*Did you mean 'glad'\?"):
+        prepared(labelled(["sad", "glad"]), labelled(["sad", "gald"]))
+
+
+def test_a_single_label_is_nothing_to_learn():
+    with pytest.raises(UserError, match="'label' has one value only, 'sad'"):
+        prepared(labelled(["sad", "sad"]))
+
+
+def test_decimal_labels_are_refused_with_the_way_to_a_regression():
+    with pytest.raises(UserError, match=r"'label' holds decimal numbers; set task\.regression=true"):
+        prepared(labelled([0.5, 1.0]))
+
+
+@pytest.mark.parametrize("empty", ["", "   ", None])
+def test_an_empty_text_is_refused_with_its_row_and_the_remedy(empty):
+    rows = [("good", "a"), (empty, "b"), ("bad", "b"), (empty, "a")]
+    with pytest.raises(UserError, match=r"2 of 4 rows.*row 2 in column 'text' the first.*task\.data\.drop_empty=true"):
+        prepared(rows)
+
+
+def test_an_empty_label_is_refused_by_its_own_column():
+    with pytest.raises(UserError, match="1 of 3 rows with an empty cell, row 3 in column 'label'"):
+        prepared([("good", "a"), ("bad", "b"), ("so so", None)])
+
+
+@pytest.mark.parametrize("empty", ["", " ", None])
+def test_rows_with_an_empty_cell_are_left_out_where_that_is_asked(empty):
+    rows = [("good", "a"), (empty, "b"), ("bad", "b"), ("so", empty)]
+    task, splits = prepared(rows, rows, drop_empty=True)
+    assert task.labels == ["a", "b"]
+    assert splits["train"]["text"] == ["good", "bad"]
+    assert splits["validation"]["labels"] == [0, 1]
+
+
+def test_a_number_that_is_missing_is_an_empty_label():
+    _, splits = prepared(
+        labelled([1.0, float("nan"), 2.5]), task=toy_task(metrics=["pearson"], regression=True, drop_empty=True)
+    )
+    assert splits["train"]["labels"] == [1.0, 2.5]
+
+
+def test_a_split_of_empty_rows_only_is_refused():
+    with pytest.raises(UserError, match="the validation split has no row without an empty cell"):
+        prepared(labelled(["a", "b"]), [("", "a")], drop_empty=True)
+
+
+def test_a_column_of_numbers_is_a_text_too():
+    task, splits = prepared([(12, "a"), (7, "b")])
+    assert splits["train"]["text"] == ["12", "7"]
+    assert task.encode(splits["train"], tiny_tokenizer())["length"] == [4, 3]
+
+
+def test_a_test_split_without_labels_is_left_out():
+    rows = {"text": ["a", "b"], "label": [0, 1]}
+    for test in ({"text": ["c"]}, {"text": ["c"], "label": [-1]}):
+        splits = DatasetDict({"train": Dataset.from_dict(rows), "test": Dataset.from_dict(test)})
+        assert list(toy_task().prepare(splits)) == ["train"]
+
+
+def test_a_named_test_split_whose_labels_are_all_minus_one_is_left_out():
+    names = ["no", "yes"]
+    test = table(["c"], [-1]).cast_column("label", ClassLabel(names=names))
+    splits = DatasetDict({"train": table(["a", "b"], [0, 1], names), "test": test})
+    assert list(toy_task().prepare(splits)) == ["train"]
+
+
+def test_a_test_split_with_labels_is_kept():
+    splits = DatasetDict({"train": table(["a", "b"], [0, 1]), "test": table(["c"], [1])})
+    assert toy_task().prepare(splits)["test"]["labels"] == [1]
+
+
+def test_a_pair_of_texts_is_joined_into_one_sequence():
+    task = toy_task(text_columns=["first", "second"])
+    rows = Dataset.from_dict({"first": ["good", "bad"], "second": ["bad plot", "dull"], "label": ["a", "b"]})
+    encoded = task.encode(task.prepare(DatasetDict({"train": rows}))["train"], tiny_tokenizer())
+    tokens = tiny_tokenizer().convert_ids_to_tokens(encoded["input_ids"][0])
+    assert tokens == ["[CLS]", "good", "[SEP]", "bad", "plot", "[SEP]"]
+    assert encoded["token_type_ids"][0] == [0, 0, 0, 1, 1, 1]
+    assert encoded["length"] == [6, 5]
+
+
+def test_three_text_columns_are_refused():
+    with pytest.raises(UserError, match="one column or two"):
+        toy_task(text_columns=["a", "b", "c"])
+
+
+def test_a_regression_has_one_output_and_numbers_as_labels():
+    task, splits = prepared(labelled([0.0, 2.5, 5.0]), task=toy_task(metrics=["pearson"], regression=True))
+    assert splits["train"]["labels"] == [0.0, 2.5, 5.0]
+    config = toy_model(task).config
+    assert (config.num_labels, config.problem_type) == (1, "regression")
+
+
+def test_a_regression_on_words_is_refused():
+    with pytest.raises(UserError, match=r"the label 'many' \(row 2\), which is no number.*task\.regression=false"):
+        prepared(labelled(["1", "many"]), task=toy_task(metrics=["pearson"], regression=True))
+
+
+def test_the_loss_of_a_regression_is_the_squared_error():
+    task = toy_task(metrics=["pearson"], regression=True)
+    outputs = SequenceClassifierOutput(logits=torch.tensor([[1.0], [2.0]]))
+    assert float(task.loss(outputs, {"labels": torch.tensor([3.0, 2.0])})) == 2.0
+
+
+def test_the_loss_of_a_classification_is_the_cross_entropy():
+    outputs = SequenceClassifierOutput(logits=torch.tensor([[0.0, 0.0], [100.0, 0.0]]))
+    loss = toy_task().loss(outputs, {"labels": torch.tensor([1, 0])})
+    assert float(loss) == pytest.approx(np.log(2) / 2)
+
+
+def measured(task, predictions, labels):
+    """The metrics of a task over batches of unequal size."""
+    metrics = task.metrics()
+    for part, truth in zip(predictions.split(7), labels.split(7), strict=True):
+        task.update_metrics(metrics, SequenceClassifierOutput(logits=part), {"labels": truth})
+    return {name: float(value) for name, value in metrics.compute().items()}
+
+
+NAMES = ["accuracy", "f1", "precision", "recall", "matthews_correlation"]
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_classification_metrics_are_those_of_scikit_learn(classes):
+    task, _ = prepared(labelled([str(i) for i in range(classes)]), task=toy_task(metrics=NAMES))
+    logits, labels = torch.randn(60, classes), torch.randint(0, classes, (60,))
+    predicted, average = logits.argmax(-1), "binary" if classes == 2 else "macro"
+    assert measured(task, logits, labels) == pytest.approx(
+        {
+            "accuracy": sk.accuracy_score(labels, predicted),
+            "f1": sk.f1_score(labels, predicted, average=average),
+            "precision": sk.precision_score(labels, predicted, average=average),
+            "recall": sk.recall_score(labels, predicted, average=average),
+            "matthews_correlation": sk.matthews_corrcoef(labels, predicted),
+        },
+        abs=1e-5,
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Spearman")
+def test_regression_metrics_are_those_of_scipy():
+    task = toy_task(metrics=["pearson", "spearmanr", "mean_squared_error"], regression=True)
+    labels = torch.rand(60) * 5
+    predictions = (labels + torch.randn(60)).unsqueeze(-1)
+    assert measured(task, predictions, labels) == pytest.approx(
+        {
+            "pearson": stats.pearsonr(predictions.squeeze(-1), labels).statistic,
+            "spearmanr": stats.spearmanr(predictions.squeeze(-1), labels).statistic,
+            "mean_squared_error": sk.mean_squared_error(labels, predictions.squeeze(-1)),
+        },
+        abs=1e-4,
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Spearman")
+def test_spearman_counts_ties_as_scipy_does():
+    task = toy_task(metrics=["spearmanr"], regression=True)
+    labels = torch.tensor([0.0, 1.0, 1.0, 2.0, 2.0, 2.0, 5.0])
+    predictions = torch.tensor([[0.0], [2.0], [1.0], [1.0], [3.0], [3.0], [2.0]])
+    expected = stats.spearmanr(predictions.squeeze(-1), labels).statistic
+    assert measured(task, predictions, labels) == pytest.approx({"spearmanr": expected}, abs=1e-5)
+
+
+@pytest.mark.parametrize(("regression", "metric"), [(False, "acuracy"), (True, "pearsonr")])
+def test_an_unknown_metric_is_refused_with_the_nearest_name(regression, metric):
+    nearest = "pearson" if regression else "accuracy"
+    with pytest.raises(UserError, match=rf"'{metric}' is no metric of a .*Did you mean '{nearest}'\?"):
+        toy_task(metrics=[metric], regression=regression)
+
+
+@pytest.mark.parametrize(
+    ("names", "suffixes"),
+    [
+        (["validation"], [""]),
+        (["validation_matched", "validation_mismatched"], ["", "_mismatched"]),
+        (["validation", "hard"], ["", "_hard"]),
+    ],
+)
+def test_metrics_of_a_second_validation_split_carry_its_name(names, suffixes):
+    assert metric_suffixes(names) == suffixes
+    task, _ = prepared(labelled(["a", "b"]))
+    module = FineTuner(toy_model(task), task=task, optimizer=OPTIMIZER, validation_names=names)
+    expected = {"accuracy" + suffix for suffix in suffixes}
+    assert {name for collection in module.val_metrics for name in collection.keys()} == expected  # noqa: SIM118

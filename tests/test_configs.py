@@ -1,0 +1,139 @@
+"""Every shipped file of conf/ composes with every other, passes the check, and builds what it names."""
+
+import os
+
+import pytest
+from hydra.errors import HydraException
+
+from src.config import CONF, check
+from src.functional.schedule import SHAPES
+from src.hub import work_offline_without_a_connection
+from src.models.teacher import Teacher
+from src.modifiers.base import build_modifiers
+from src.tasks.text_classification import TextClassification
+from tests.toys import toy_data, toy_model
+
+
+def names(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+TASKS, RECIPES, TEACHERS, MODELS = names("task"), names("recipe"), names("teacher"), names("model")
+HUB_TEACHER = ["teacher.name=someone/model"]
+
+
+def words(task, recipe, teacher, model):
+    """The words of a command line."""
+    chosen = [f"task={task}", f"recipe={recipe}", f"teacher={teacher}", f"model={model}"]
+    return chosen + (HUB_TEACHER if teacher == "checkpoint" else [])
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return Teacher(toy_model(toy_data().task))
+
+
+def test_the_shipped_files_are_those_that_the_design_names():
+    glue = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
+    assert set(glue) | {"demo", "rotten_tomatoes", "text_classification"} <= set(TASKS)
+    levels = ["80", "90", "95", "97", "99"]
+    assert {"dense", "transfer", *("prune" + s for s in levels), *("oneshot" + s for s in levels)} <= set(RECIPES)
+    assert {"none", "dense", "self", "checkpoint"} <= set(TEACHERS)
+    assert {"tiny", "bert_base", "bert_large", "distilbert", "roberta_base", "minilm"} <= set(MODELS)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("teacher_kind", TEACHERS)
+def test_every_recipe_composes_with_every_teacher_task_and_model_and_builds_its_modifiers(
+    configured, teacher, recipe, teacher_kind
+):
+    """Tasks and models take turns, so that each is met with every recipe and every teacher across the tests."""
+    offset = RECIPES.index(recipe) + TEACHERS.index(teacher_kind)
+    for i in range(max(len(TASKS), len(MODELS)) // 4 + 1):
+        task, model = TASKS[(offset + 4 * i) % len(TASKS)], MODELS[(offset + 4 * i) % len(MODELS)]
+        config = configured(*words(task, recipe, teacher_kind, model))
+        check(config)
+        modifiers = {m.name: m for m in build_modifiers(config["recipe"], teacher=teacher)}
+        assert ("distillation" in modifiers) == (teacher_kind != "none")
+        assert ("pruning" in modifiers) == (recipe != "dense")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_composes_with_every_model_and_builds(configured, task):
+    for model in MODELS:
+        config = configured(*words(task, "prune80", "dense", model))
+        check(config)
+    section = {key: value for key, value in config["task"].items() if key != "_target_"}
+    built = TextClassification(**section)
+    assert built.metric_names == config["task"]["metrics"]
+
+
+@pytest.mark.parametrize("group", ["task", "recipe"])
+def test_the_name_in_a_file_is_the_name_of_the_file(configured, group):
+    for name in names(group):
+        assert configured(f"{group}={name}")[group]["name"] == name
+
+
+@pytest.mark.parametrize("kind", TEACHERS)
+def test_the_kind_of_a_teacher_is_the_name_of_its_file(configured, kind):
+    assert configured(f"teacher={kind}", *(HUB_TEACHER if kind == "checkpoint" else []))["teacher"]["kind"] == kind
+
+
+@pytest.mark.parametrize("group", sorted(path.name for path in CONF.iterdir() if path.is_dir()))
+def test_the_first_line_of_each_file_names_it_and_says_what_it_is(group):
+    for name in names(group):
+        lines = (CONF / group / f"{name}.yaml").read_text().splitlines()
+        assert lines[0].startswith(f"# conf/{group}/{name}.yaml: "), (group, name)
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name.startswith(("prune", "oneshot"))])
+def test_the_number_in_the_name_of_a_recipe_is_its_sparsity(configured, recipe):
+    pruning = configured(f"recipe={recipe}")["recipe"]["pruning"]
+    assert pruning["final_sparsity"] == int(recipe.lstrip("abcdefghijklmnopqrstuvwxyz")) / 100
+    one_shot = pruning["start_epoch"] == pruning["end_epoch"]
+    assert one_shot == recipe.startswith("oneshot")
+    assert pruning["shape"] in SHAPES
+
+
+@pytest.mark.parametrize("trainer", names("trainer"))
+@pytest.mark.parametrize("logger", names("logger"))
+def test_every_trainer_composes_with_every_logger(configured, trainer, logger):
+    check(configured(f"trainer={trainer}", f"logger={logger}"))
+
+
+def test_glue_has_the_metrics_of_its_leaderboard(configured):
+    sections = {task: configured(f"task={task}")["task"] for task in TASKS}
+    metrics = {task: section["metrics"] for task, section in sections.items()}
+    assert set(metrics["mrpc"]) == set(metrics["qqp"]) == {"accuracy", "f1"}
+    assert "matthews_correlation" in metrics["cola"]
+    assert set(metrics["stsb"]) == {"pearson", "spearmanr"}
+    assert all("accuracy" in metrics[task] for task in ("sst2", "mnli", "qnli", "rte", "wnli"))
+    assert sections["mnli"]["data"]["validation"] == ["validation_matched", "validation_mismatched"]
+    assert [task for task in TASKS if sections[task]["regression"]] == ["stsb"]
+
+
+@pytest.mark.parametrize("override", ["recipe=prune8O", "task=sst3", "teacher=denser", "model=bert"])
+def test_an_unknown_word_is_refused_by_hydra(hydra_compose, override):
+    with pytest.raises(HydraException, match=r"Available options"):
+        hydra_compose(override)
+
+
+def test_a_mistyped_key_without_a_plus_is_refused_by_hydra(hydra_compose):
+    with pytest.raises(HydraException, match="final_sparsty"):
+        hydra_compose("recipe.pruning.final_sparsty=0.9")
+
+
+def test_the_demo_asks_no_hub(configured, monkeypatch):
+    monkeypatch.setattr("socket.create_connection", lambda *args, **kwargs: pytest.fail("a connection was opened"))
+    work_offline_without_a_connection(configured())
+
+
+def test_a_hub_that_is_out_of_reach_is_not_waited_for(configured, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("socket.create_connection", refuse)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    work_offline_without_a_connection(configured("task=sst2"))
+    assert os.environ.pop("HF_HUB_OFFLINE") == "1"

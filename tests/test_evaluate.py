@@ -1,0 +1,88 @@
+import json
+import re
+import shutil
+
+import pytest
+
+from tests.toys import failure, own_data, review_tables, run
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a finished run in it, pruned in one shot."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    review_tables(folder / "data", held_out=24)
+    run(
+        "train", *own_data(folder / "data"), "recipe=oneshot80", "recipe.num_epochs=1", "teacher=none",
+        "hydra.run.dir=run", folder=folder,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def row(place):
+    return json.loads((place / "run" / "result.json").read_text())
+
+
+def measured(output):
+    """{(split, metric): (now, recorded)} of the printed table."""
+    lines = re.findall(r"^(\w+) (\w+) +([\d.-]+) +([\d.-]+)$", output, flags=re.MULTILINE)
+    return {(split, metric): (now, recorded) for split, metric, now, recorded in lines}
+
+
+def test_the_metrics_are_those_that_the_run_recorded(place, row):
+    table = measured(run("evaluate", "run=run", folder=place))
+    assert {(split, metric) for split in ("validation", "test") for metric in ("accuracy", "f1")} == set(table)
+    for (split, metric), (now, recorded) in table.items():
+        assert now == recorded
+        assert float(now) == pytest.approx(
+            row["metrics" if split == "validation" else "test_metrics"][metric], abs=1e-6
+        )
+
+
+def test_the_metrics_do_not_depend_on_the_batch_size(place):
+    assert measured(run("evaluate", "run=run", "batch_size=3", folder=place)) == measured(
+        run("evaluate", "run=run", folder=place)
+    )
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_one_split_can_be_asked_for(place, split):
+    table = measured(run("evaluate", "run=run", f"split={split}", folder=place))
+    assert {name for name, _ in table} == {split}
+
+
+def test_nothing_is_written(place):
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
+    run("evaluate", "run=run", folder=place)
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()} == before
+
+
+def test_an_unknown_split_is_refused_with_those_that_there_are(place):
+    message = failure("evaluate", "run=run", "split=trian", folder=place)
+    assert "split=trian: the run has validation and test" in message
+
+
+def test_without_a_run_the_command_says_what_to_add(place):
+    assert "run must be given: add run=VALUE to the command" in failure("evaluate", folder=place)
+
+
+def test_a_folder_that_is_not_there_is_refused(place):
+    assert failure("evaluate", "run=nowhere", folder=place) == "error: run=nowhere: there is no such folder."
+
+
+def test_a_run_without_its_model_is_refused(place, tmp_path):
+    shutil.copytree(place / "run", tmp_path / "run")
+    (tmp_path / "run" / "model" / "model.safetensors").unlink()
+    assert "the folder has no weights" in failure("evaluate", "run=run", folder=tmp_path)
+
+
+def test_data_that_have_gone_are_named(place, tmp_path):
+    shutil.copytree(place / "run", tmp_path / "run")
+    shutil.copytree(place / "data", tmp_path / "data")
+    path = tmp_path / "run" / ".hydra" / "resolved.yaml"
+    path.write_text(path.read_text().replace(str(place), str(tmp_path)))
+    shutil.rmtree(tmp_path / "data")
+    message = failure("evaluate", "run=run", folder=tmp_path)
+    assert "there is no such folder" in message
+    assert "\n" not in message

@@ -1,0 +1,122 @@
+"""Real data and a real encoder through the public commands; what needs them is skipped where they are not there."""
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from src.config import CONF
+from src.functional.mask import zeros_count
+from tests.toys import failure, run
+
+SHARED = CONF.parent.parent / "shared"
+DATA, MINILM = SHARED / "data", SHARED / "models" / "minilm"
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not DATA.is_dir(), reason="the real data are not there: ../shared/data"),
+    pytest.mark.skipif(not MINILM.is_dir(), reason="the real encoder is not there: ../shared/models/minilm"),
+]
+
+SMALL = ["task.data.max_train_samples=64", "task.data.max_eval_samples=48", "recipe.num_epochs=1", "dense.num_epochs=1"]
+MODEL = ["model=minilm", f"model.name={MINILM}", "trainer.accelerator=cpu"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder that is emptied afterwards: a run of a real model is half a gigabyte."""
+    folder = tmp_path_factory.mktemp("real")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def result_of(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+def assert_exactly_sparse(folder, sparsity):
+    weights = load_file(folder / "model" / "model.safetensors")
+    matrices = {name: w for name, w in weights.items() if ".layer." in name and w.ndim == 2}
+    assert len(matrices) == 36
+    for name, weight in matrices.items():
+        assert int((weight == 0).sum()) == zeros_count(weight.numel(), sparsity), name
+
+
+@pytest.mark.parametrize(
+    ("task", "metrics"),
+    [
+        ("mrpc", {"accuracy", "f1"}),
+        ("cola", {"matthews_correlation", "accuracy"}),
+        ("stsb", {"pearson", "spearmanr"}),
+        ("rte", {"accuracy"}),
+        ("wnli", {"accuracy"}),
+        ("qnli", {"accuracy"}),
+        ("mnli", {"accuracy", "accuracy_mismatched"}),
+    ],
+)
+def test_a_glue_task_is_trained_pruned_and_measured_by_its_own_metrics(place, task, metrics, capfd):
+    run("train", f"task={task}", f"task.data.path={DATA}/glue/{task}", *MODEL, *SMALL, "recipe=oneshot80",
+        "teacher=none", f"hydra.run.dir={task}", folder=place)  # fmt: skip
+    row = result_of(place / task)
+    assert row["status"] == "ok"
+    assert set(row["metrics"]) == metrics
+    assert all(math.isfinite(value) and -1 <= value <= 1 for value in row["metrics"].values())
+    assert row["test_metrics"] == {}
+    assert row["sparsity"] == pytest.approx(0.8, abs=1e-5)
+    assert_exactly_sparse(place / task, 0.8)
+    assert capfd.readouterr().err == ""
+    shutil.rmtree(place / task)
+
+
+def test_the_main_job_runs_on_sst2_and_its_model_opens_with_plain_transformers(place):
+    data = ["task=sst2", f"task.data.path={DATA}/glue/sst2"]
+    output = run("train", *data, *MODEL, *SMALL, "recipe=prune80", "teacher=dense", "hydra.run.dir=sst2", folder=place)
+    assert "it is trained first" in output
+    row = result_of(place / "sst2")
+    assert (row["teacher"], row["distilled"], row["pruned"]) == ("dense", True, True)
+    assert_exactly_sparse(place / "sst2", 0.8)
+
+    from datasets import load_dataset
+
+    file = next((DATA / "glue" / "sst2").glob("validation*.parquet"))
+    rows = load_dataset("parquet", data_files=str(file), split="train").shuffle(seed=0).select(range(48))
+    model = AutoModelForSequenceClassification.from_pretrained(place / "sst2" / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(place / "sst2" / "model")
+    with torch.no_grad():
+        logits = model(**tokenizer(list(rows["sentence"]), padding=True, return_tensors="pt")).logits
+    right = (logits.argmax(-1) == torch.tensor(rows["label"])).float().mean()
+    assert row["metrics"]["accuracy"] == pytest.approx(float(right), abs=1e-6)
+
+    printed = run("evaluate", "run=sst2", folder=place)
+    now, recorded = printed.splitlines()[-1].split()[-2:]
+    assert now == recorded == f"{row['metrics']['accuracy']:.6f}"
+
+
+def test_banking77_trains_from_its_csv_files_by_overrides_alone(place):
+    run("train", "task=text_classification", f"task.data.path={DATA}/banking77/csv", "task.data.label_column=category",
+        *MODEL, *SMALL, "recipe=oneshot90", "teacher=none", "hydra.run.dir=banking", folder=place)  # fmt: skip
+    row = result_of(place / "banking")
+    assert set(row["metrics"]) == set(row["test_metrics"]) == {"accuracy", "f1"}
+    config = json.loads((place / "banking" / "model" / "config.json").read_text())
+    assert len(config["id2label"]) == 77
+    assert "card_arrival" in config["label2id"]
+    assert_exactly_sparse(place / "banking", 0.9)
+
+
+def test_a_teacher_of_another_task_is_refused(place):
+    run("train", "task=mnli", f"task.data.path={DATA}/glue/mnli", *MODEL, *SMALL, "recipe=dense",
+        "hydra.run.dir=other", folder=place)  # fmt: skip
+    message = failure("train", "task=sst2", f"task.data.path={DATA}/glue/sst2", *MODEL, *SMALL, "teacher=checkpoint",
+                      "teacher.name=other", "hydra.run.dir=refused", folder=place)  # fmt: skip
+    assert "teacher.name=other has 3 outputs" in message
+    assert "but sst2 has 2" in message
+
+
+def test_an_encoder_without_a_head_is_no_teacher(place):
+    message = failure("train", "task=sst2", f"task.data.path={DATA}/glue/sst2", *MODEL, *SMALL, "teacher=checkpoint",
+                      f"teacher.name={MINILM}", "hydra.run.dir=headless", folder=place)  # fmt: skip
+    assert "is not fine-tuned for sst2: it has no trained head" in message

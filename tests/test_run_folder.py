@@ -1,0 +1,134 @@
+import json
+import os
+import threading
+
+import pytest
+
+from src.config import fingerprint
+from src.errors import UserError
+from src.run_folder import (
+    find_run,
+    new_run_folder,
+    only_one,
+    read_config,
+    read_result,
+    recorded_run,
+    require_disk_space,
+    save_folder,
+    write_atomically,
+)
+
+
+def finished(folder, *, status="ok", wanted="abc", age=0, model=True):
+    """A run folder as a run leaves it behind."""
+    (folder / "model").mkdir(parents=True)
+    if model:
+        (folder / "model" / "config.json").write_text("{}")
+    path = folder / "result.json"
+    path.write_text(json.dumps({"status": status, "fingerprint": wanted}))
+    os.utime(path, (1e9 - age, 1e9 - age))
+    return folder
+
+
+def test_a_run_that_ends_well_is_recorded_as_ok(configured, tmp_path):
+    config = configured()
+    with recorded_run(tmp_path / "run", config) as row:
+        assert not (tmp_path / "run" / "result.json").exists()
+        row["metrics"] = {"accuracy": 0.5}
+    result = read_result(tmp_path / "run")
+    assert (result["status"], result["error"], result["metrics"]) == ("ok", None, {"accuracy": 0.5})
+    assert result["fingerprint"] == fingerprint(config)
+    assert read_config(tmp_path / "run") == config
+
+
+@pytest.mark.parametrize("error", [UserError("no data"), RuntimeError("boom"), KeyboardInterrupt()])
+def test_a_run_that_fails_is_recorded_as_failed_and_the_error_goes_on(configured, tmp_path, error):
+    with pytest.raises(type(error)), recorded_run(tmp_path, configured()):
+        raise error
+    result = read_result(tmp_path)
+    assert result["status"] == "failed"
+    assert result["error"]
+
+
+def test_the_teacher_of_a_checkpoint_is_recorded_by_its_name(configured, tmp_path):
+    with recorded_run(tmp_path, configured("teacher=checkpoint", "teacher.name=someone/model")) as row:
+        assert row["teacher"] == "someone/model"
+
+
+def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "sub" / "result.json"
+    write_atomically(path, "first")
+    monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError("No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, "second")
+    assert path.read_text() == "first"
+    assert [p.name for p in path.parent.iterdir()] == ["result.json"]
+
+
+def test_a_folder_is_replaced_whole_or_left_as_it_was(tmp_path):
+    save_folder(tmp_path / "model", lambda folder: (folder / "weights").write_text("first"))
+
+    def fail(folder):
+        (folder / "weights").write_text("sec")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        save_folder(tmp_path / "model", fail)
+    assert (tmp_path / "model" / "weights").read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    save_folder(tmp_path / "model", lambda folder: (folder / "other").write_text("third"))
+    assert [p.name for p in (tmp_path / "model").iterdir()] == ["other"]
+
+
+def test_the_newest_good_run_with_the_fingerprint_is_found(tmp_path):
+    finished(tmp_path / "old", age=100)
+    newest = finished(tmp_path / "deep" / "er" / "new", age=10)
+    finished(tmp_path / "failed", status="failed")
+    finished(tmp_path / "other", wanted="xyz")
+    finished(tmp_path / "no model", model=False)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "result.json").write_text('{"status": "o')
+    assert find_run(tmp_path, "abc") == newest
+    assert find_run(tmp_path, "nothing") is None
+    assert find_run(tmp_path / "nowhere", "abc") is None
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: None, r"run=.*: there is no such folder"),
+        (lambda folder: folder.mkdir(), r"run=.*: there is no result\.json, so no run has ended here"),
+        (lambda folder: (folder.mkdir(), (folder / "result.json").write_text("{")), r"result\.json is damaged"),
+    ],
+)
+def test_a_folder_that_is_no_finished_run_is_refused(tmp_path, prepare, message):
+    prepare(tmp_path / "run")
+    with pytest.raises(UserError, match=message):
+        read_result(tmp_path / "run")
+
+
+def test_only_one_holds_a_lock_at_a_time(tmp_path):
+    order = []
+
+    def second():
+        with only_one(tmp_path, "abc"):
+            order.append("second")
+
+    with only_one(tmp_path, "abc"):
+        other = threading.Thread(target=second)
+        other.start()
+        other.join(timeout=0.3)
+        order.append("first")
+    other.join(timeout=5)
+    assert order == ["first", "second"]
+
+
+def test_a_run_that_would_not_fit_on_the_disk_does_not_start(tmp_path):
+    require_disk_space(tmp_path, bytes_needed=1)
+    with pytest.raises(UserError, match=r"writes up to 1,000,000,000,000 MB .*hydra\.run\.dir=FOLDER"):
+        require_disk_space(tmp_path, bytes_needed=10**18)
+
+
+def test_a_run_goes_to_the_folder_of_its_task_recipe_teacher_and_model(configured):
+    folder = new_run_folder(configured("task=sst2", "recipe=dense", "output_dir=somewhere"))
+    assert str(folder.parent) == "somewhere/runs/sst2/dense-none-bert-base-uncased"

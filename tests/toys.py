@@ -1,0 +1,186 @@
+"""A task, a model and a trainer small enough for a test."""
+
+import contextlib
+import importlib
+import io
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+from datasets import ClassLabel, Dataset, Features, Value
+from hydra.core.global_hydra import GlobalHydra
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from src.config import CONF
+from src.data.datamodule import TaskData
+from src.data.demo import reviews
+from src.data.tiny_tokenizer import tiny_tokenizer
+from src.models.load import load_student
+from src.models.module import FineTuner
+from src.modifiers.base import Modifier
+from src.modifiers.masks import encoder_weights
+from src.tasks.text_classification import TextClassification
+
+ENCODER_PATTERN = r".*\.layers?\.\d+\..*"
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 64,
+}
+OPTIMIZER = {"learning_rate": 1e-2, "weight_decay": 0.01, "warmup": 0.0, "max_grad_norm": 1.0}
+
+
+def data_section(**changes: Any) -> dict[str, Any]:
+    """task.data as shipped, with changes."""
+    shipped = yaml.safe_load((CONF / "task/text_classification.yaml").read_text())["data"]
+    unknown = set(changes) - set(shipped)
+    assert not unknown, unknown
+    return {**shipped, **changes}
+
+
+def toy_task(
+    *, metrics: Sequence[str] = ("accuracy",), regression: bool = False, max_length: int = 32, **data: Any
+) -> TextClassification:
+    return TextClassification(
+        name="toy", metrics=metrics, regression=regression, max_length=max_length, data=data_section(**data)
+    )
+
+
+def table(texts: Sequence[Any], labels: Sequence[Any], names: Sequence[str] | None = None) -> Dataset:
+    """A split with the columns text and label; the labels are a ClassLabel where they have names."""
+    features = None
+    if names is not None:
+        features = Features({"text": Value("string"), "label": ClassLabel(names=list(names))})
+    return Dataset.from_dict({"text": list(texts), "label": list(labels)}, features=features)
+
+
+def toy_data(
+    rows: int = 40, batch_size: int = 8, *, task: TextClassification | None = None, **changes: Any
+) -> TaskData:
+    """A few demo reviews as a data module, five batches an epoch."""
+    task = task or toy_task()
+    splits = task.prepare(reviews(train=rows, held_out=8))
+    settings = {"batch_size": batch_size, "eval_batch_size": 8, "seed": 1, **changes}
+    return TaskData(task=task, splits=splits, tokenizer=tiny_tokenizer(), **settings)
+
+
+def toy_model(task: TextClassification, seed: int = 0, **changes: Any) -> PreTrainedModel:
+    """A BERT of two layers of width 16 with the head of a prepared task."""
+    torch.manual_seed(seed)
+    return load_student({"name": "toy", "config": {**BERT, **changes}}, task, tiny_tokenizer())
+
+
+@dataclass
+class Fitted:
+    model: PreTrainedModel
+    module: FineTuner
+    trainer: pl.Trainer
+
+    def encoder(self) -> dict[str, Tensor]:
+        return {name: weight.detach() for name, weight in encoder_weights(self.model).items()}
+
+
+def fit(
+    *modifiers: Modifier,
+    epochs: int = 4,
+    data: TaskData | None = None,
+    model: PreTrainedModel | None = None,
+    optimizer: dict[str, float] | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+    resume: Path | None = None,
+    **trainer_settings: Any,
+) -> Fitted:
+    """Train a toy model through a real Trainer, without validation."""
+    data = data or toy_data()
+    model = model or toy_model(data.task)
+    module = FineTuner(
+        model, task=data.task, optimizer={**OPTIMIZER, **(optimizer or {})}, validation_names=data.validation_names
+    )
+    settings: dict[str, Any] = {
+        "max_epochs": epochs,
+        "accelerator": "cpu",
+        "devices": 1,
+        "precision": "32-true",
+        "logger": False,
+        "enable_checkpointing": any(isinstance(c, pl.callbacks.ModelCheckpoint) for c in callbacks),
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "limit_val_batches": 0,
+        "use_distributed_sampler": False,
+        "callbacks": [*modifiers, *callbacks],
+    }
+    trainer = pl.Trainer(**{**settings, **trainer_settings})
+    torch.manual_seed(1)  # dropout is the same in each fit
+    trainer.fit(module, data, ckpt_path=resume, weights_only=True if resume else None)
+    return Fitted(model, module, trainer)
+
+
+def zeros_of(weight: Tensor) -> int:
+    return weight.numel() - int(torch.count_nonzero(weight))
+
+
+def every_epoch(folder: Path) -> pl.callbacks.ModelCheckpoint:
+    """A checkpoint of the whole state after each epoch, epoch=0.ckpt the first."""
+    return pl.callbacks.ModelCheckpoint(dirpath=folder, filename="{epoch}", save_top_k=-1)
+
+
+TINY = [
+    "model=tiny",
+    "model.config.hidden_size=16",
+    "model.config.num_hidden_layers=2",
+    "model.config.num_attention_heads=2",
+    "model.config.intermediate_size=24",
+    "trainer.accelerator=cpu",
+]
+
+
+def review_tables(folder: Path, train: int = 48, held_out: int = 16) -> Path:
+    """A user's own CSV files with string labels, as a command line names them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, split in reviews(train=train, held_out=held_out).items():
+        labels = [split.features["label"].int2str(y) for y in split["label"]]
+        rows = [f'"{text}",{label}' for text, label in zip(split["text"], labels, strict=True)]
+        (folder / f"{name}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    return folder
+
+
+def own_data(folder: Path) -> list[str]:
+    return ["task=text_classification", f"task.data.path={folder}", "task.data.batch_size=8", *TINY]
+
+
+def run(name: str, *arguments: str, folder: Path) -> str:
+    """What ``python -m src.NAME ARGS`` prints, run in this process and in a folder; a failure is a SystemExit."""
+    main = importlib.import_module(f"src.{name}").main
+    GlobalHydra.instance().clear()
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output), contextlib.chdir(folder):
+        patch.setattr(sys, "argv", [f"src/{name}.py", *arguments])
+        patch.setenv("HYDRA_MAIN_MODULE", "__main__")  # as under python -m: Hydra finds conf/ by the path of the file
+        main()
+    return output.getvalue()
+
+
+def failure(name: str, *arguments: str, folder: Path) -> str:
+    """The message with which the same command ends."""
+    with pytest.raises(SystemExit) as ended:
+        run(name, *arguments, folder=folder)
+    assert isinstance(ended.value.code, str), ended.value.code
+    return ended.value.code
+
+
+def run_alone(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, from the root of the repository."""
+    command = [sys.executable, "-m", f"src.{name}", *arguments]
+    return subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True, timeout=300)
