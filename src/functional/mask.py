@@ -1,6 +1,6 @@
 """Magnitude masks: which weights a given sparsity keeps. True = keep, False = pruned."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 # Values worked on at a time on a CPU: they and their masks stay in the cache of a core.
 _BLOCK = 1 << 17
-# Up to this many values a plain selection is faster than sampling a bracket first.
+# Up to this many values ranking them all is faster than sampling a bracket first.
 _SMALL = 1 << 14
 _SAMPLE = (1 << 13, 1 << 16)  # smallest and largest size of a sample, one value in 64 between them
 
@@ -47,100 +47,83 @@ def global_magnitude_masks(weights: Sequence[Tensor], sparsity: float) -> list[T
 def keep_largest(scores: Sequence[Tensor], zeros: int) -> list[Tensor]:
     """Prune the ``zeros`` smallest magnitudes; of equal ones at the threshold the first in index order are kept.
 
-    A score of 0 is never kept, so what was pruned before stays pruned.
+    A score of 0 is never kept, so what was pruned before stays pruned. On a CPU one look at each score decides
+    nearly all of them: a sorted sample gives two magnitudes between which the threshold lies almost surely, and only
+    the few scores between them are ranked (Floyd & Rivest 1975, doi:10.1145/360680.360691). A bracket that misses
+    is noticed by the counts, and all scores are ranked then.
 
     Args:
-        scores: any shapes; they are ranked together.
+        scores: finite, any shapes; they are ranked together.
         zeros: how many to prune, 0 to the number of scores.
 
     Returns:
         bool, the shapes of ``scores``.
     """
-    threshold = kth_smallest_magnitude(scores, zeros) if zeros else 0.0
-    masks = _in_threads(lambda score: _where(score, threshold, np.greater, torch.gt), scores)
-    surplus = sum(mask.numel() for mask in masks) - zeros - sum(map(_count, masks))  # ties that may stay
-    for score, mask in zip(scores, masks, strict=True):
-        if not surplus or threshold == 0.0:
-            break
-        ties = _where(score, threshold, np.equal, torch.eq)
-        if _count(ties):
-            kept = ties.flatten().nonzero().squeeze(1)[:surplus]
-            mask.view(-1)[kept] = True
-            surplus -= len(kept)
-    return masks
+    sizes = [score.numel() for score in scores]
+    masks = None
+    if zeros and sum(sizes) > _SMALL and _on_cpu(scores):
+        masks = _keep_largest_by_bracket(scores, zeros, sum(sizes))
+    if masks is None:
+        magnitudes = torch.cat([score.detach().abs().flatten() for score in scores])
+        masks = list(_keep_largest_by_rank(magnitudes, zeros).split(sizes))
+    return [mask.view(score.shape) for mask, score in zip(masks, scores, strict=True)]
 
 
-def kth_smallest_magnitude(tensors: Sequence[Tensor], k: int) -> float:
-    """The k-th smallest magnitude (k from 1) over all tensors, exact, in about three elementwise passes on a CPU.
-
-    A sorted sample brackets the answer, one pass counts what lies below the bracket and collects what lies
-    inside, and only that is selected from (Floyd & Rivest 1975, doi:10.1145/360680.360691). A bracket that
-    misses is noticed by the counts, and the plain selection then answers.
-
-    Args:
-        tensors: finite.
-        k: in 1..n, the number of values in all.
-    """
-    if not _on_cpu(tensors):
-        return float(torch.cat([t.detach().abs().flatten() for t in tensors]).kthvalue(k).values)
-    n = sum(t.numel() for t in tensors)
-    if n > _SMALL:
-        low, high = _bracket(tensors, k, n)
-        parts = _in_threads(lambda t: _split(t, low, high), tensors)
-        below, inside = sum(count for count, _ in parts), np.concatenate([values for _, values in parts])
-        if below < k <= below + len(inside):
-            return float(np.partition(inside, k - below - 1)[k - below - 1])
-    values = np.concatenate([np.abs(_flat(t)) for t in tensors])
-    return float(np.partition(values, k - 1)[k - 1])
+def _keep_largest_by_rank(magnitudes: Tensor, zeros: int) -> Tensor:
+    if not zeros:
+        return magnitudes > 0
+    threshold = magnitudes.kthvalue(zeros).values
+    keep = magnitudes > threshold
+    if threshold > 0:
+        ties = (magnitudes == threshold).nonzero().squeeze(1)
+        keep[ties[: len(magnitudes) - zeros - int(keep.count_nonzero())]] = True
+    return keep
 
 
-def _bracket(tensors: Sequence[Tensor], k: int, n: int) -> tuple[Any, Any]:
-    """Two magnitudes between which the k-th smallest lies almost surely."""
+def _keep_largest_by_bracket(scores: Sequence[Tensor], zeros: int, n: int) -> list[Tensor] | None:
+    low, high = _bracket(scores, zeros, n)
+    parts = _in_threads(lambda score: _decide(score, low, high), scores)
+    undecided = torch.from_numpy(np.concatenate([magnitudes for _, _, magnitudes in parts]))
+    below = n - len(undecided) - sum(int(np.count_nonzero(keep)) for keep, _, _ in parts)
+    if not below < zeros <= below + len(undecided):
+        return None
+    decided = _keep_largest_by_rank(undecided, zeros - below).split([len(places) for _, places, _ in parts])
+    for (keep, places, _), kept in zip(parts, decided, strict=True):
+        keep[places] = kept.numpy()
+    return [torch.from_numpy(keep) for keep, _, _ in parts]
+
+
+def _bracket(scores: Sequence[Tensor], k: int, n: int) -> tuple[Any, Any]:
+    """Two magnitudes between which the k-th smallest of all n lies almost surely."""
     size = min(max(n // 64, _SAMPLE[0]), _SAMPLE[1])
     step = n // size | 1  # odd, so that it does not fall on the same columns of every row
-    sample = np.sort(np.concatenate([np.abs(_flat(t)[::step]) for t in tensors]))
+    sample = np.sort(np.concatenate([np.abs(_flat(score)[::step]) for score in scores]))
     rank = (len(sample) - 1) * (k - 1) / (n - 1)
     margin = 3.0 * (len(sample) * (k / n) * (1.0 - k / n)) ** 0.5 + 2.0  # three standard errors of the rank
     return sample[max(0, int(rank - margin))], sample[min(len(sample) - 1, int(rank + margin) + 1)]
 
 
-def _split(tensor: Tensor, low: Any, high: Any) -> tuple[int, np.ndarray]:
-    """How many magnitudes are below ``low``, and those from ``low`` to ``high``."""
-    below, inside = 0, []
-    for block in _magnitudes(tensor):
-        under = block < low
-        below += int(np.count_nonzero(under))
-        inside.append(block[under ^ (block <= high)])
-    return below, np.concatenate(inside)
+def _decide(score: Tensor, low: Any, high: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which magnitudes are above ``high``; the places of those from ``low`` to ``high``, and these magnitudes.
 
-
-def _where(tensor: Tensor, threshold: float, on_cpu: Callable, elsewhere: Callable) -> Tensor:
-    """A comparison of the magnitudes with a threshold; numpy writes bools several times faster than torch."""
-    if not _on_cpu([tensor]):
-        return elsewhere(tensor.detach().abs(), threshold)
-    mask, start = np.empty(tensor.numel(), bool), 0
-    for block in _magnitudes(tensor):
-        on_cpu(block, threshold, out=mask[start : start + len(block)])
-        start += len(block)
-    return torch.from_numpy(mask).view(tensor.shape)
-
-
-def _magnitudes(tensor: Tensor) -> Iterator[np.ndarray]:
-    """Absolute values block by block; each overwrites the one before."""
-    flat = _flat(tensor)
-    buffer = np.empty(min(_BLOCK, len(flat)), flat.dtype)
-    for start in range(0, len(flat), _BLOCK):
-        values = flat[start : start + _BLOCK]
-        yield np.abs(values, out=buffer[: len(values)])
+    numpy compares several times faster than torch, and block by block in the cache of a core.
+    """
+    values = _flat(score)
+    keep, places, magnitudes = np.empty(len(values), bool), [], []
+    buffer = np.empty(min(_BLOCK, len(values)), values.dtype)
+    for start in range(0, len(values), _BLOCK):
+        block = values[start : start + _BLOCK]
+        block = np.abs(block, out=buffer[: len(block)])
+        above = np.greater(block, high, out=keep[start : start + len(block)])
+        between = np.flatnonzero((block >= low) ^ above)
+        places.append(between + start)
+        magnitudes.append(block[between])
+    return keep, np.concatenate(places), np.concatenate(magnitudes)
 
 
 def _flat(tensor: Tensor) -> np.ndarray:
     values = tensor.detach().reshape(-1)
     return (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
-
-
-def _count(mask: Tensor) -> int:
-    return int(np.count_nonzero(mask.numpy()) if _on_cpu([mask]) else torch.count_nonzero(mask))
 
 
 def _on_cpu(tensors: Sequence[Tensor]) -> bool:
@@ -158,7 +141,8 @@ def _in_threads(work: Callable[[Tensor], Any], tensors: Sequence[Tensor]) -> lis
 
 def count_zeros(weight: Tensor) -> int:
     """Number of weights that are zero."""
-    return _count(_where(weight, 0.0, np.equal, torch.eq))
+    is_zero = _flat(weight) == 0 if _on_cpu([weight]) else weight == 0
+    return int(np.count_nonzero(is_zero) if _on_cpu([weight]) else is_zero.sum())
 
 
 def pack_mask(mask: Tensor) -> Tensor:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +9,6 @@ from src.functional.mask import (
     count_zeros,
     global_magnitude_masks,
     keep_largest,
-    kth_smallest_magnitude,
     magnitude_mask,
     magnitude_masks,
     pack_mask,
@@ -16,7 +16,7 @@ from src.functional.mask import (
     zeros_count,
 )
 
-LARGE = 3 * 16384 + 5  # beyond the size from which kth_smallest_magnitude samples
+LARGE = 3 * 16384 + 5  # beyond the size from which keep_largest samples
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,13 @@ def test_masking_leaves_the_weight_as_it_was():
     assert torch.equal(weight, before)
 
 
-def magnitudes_of(values):
-    return torch.cat([v.abs().flatten() for v in values]).sort().values
+def kept_by_sorting(values, zeros):
+    """The definition of keep_largest: prune in ascending order, of equal magnitudes the last first, and all zeros."""
+    magnitudes = values.abs().numpy()
+    order = np.lexsort((-np.arange(len(magnitudes)), magnitudes))
+    kept = magnitudes != 0
+    kept[order[:zeros]] = False
+    return kept.tolist()
 
 
 def every(stride, value):
@@ -153,34 +158,35 @@ ADVERSARIAL = {
 
 @pytest.mark.parametrize("n", [16385, LARGE, 100_003])
 @pytest.mark.parametrize("make", ADVERSARIAL.values(), ids=ADVERSARIAL)
-def test_the_kth_smallest_of_many_magnitudes_is_what_a_sort_finds(n, make):
+def test_of_many_magnitudes_the_largest_are_kept_as_a_sort_finds_them(n, make):
     values = make(n)
-    by_size = magnitudes_of([values])
-    for k in (1, 2, 3, n // 100, n // 3, n // 2, round(0.8 * n), round(0.97 * n), n - 2, n - 1, n):
-        assert kth_smallest_magnitude([values], k) == by_size[k - 1], k
+    for zeros in (1, 2, n // 100, n // 2, round(0.8 * n), round(0.97 * n), n - 1, n):
+        assert keep_largest([values], zeros)[0].tolist() == kept_by_sorting(values, zeros), zeros
 
 
-def test_the_kth_smallest_magnitude_counts_over_all_tensors():
+def test_magnitudes_are_ranked_over_all_tensors():
     tensors = [torch.randn(300, 200), 10 * torch.randn(7, 5), 0.1 * torch.randn(90_000)]
-    by_size = magnitudes_of(tensors)
-    for k in (1, 1000, 90_000, 120_000, len(by_size)):
-        assert kth_smallest_magnitude(tensors, k) == by_size[k - 1]
+    joined = torch.cat([t.flatten() for t in tensors])
+    for zeros in (1, 1000, 90_000, 120_000, len(joined)):
+        masks = keep_largest(tensors, zeros)
+        assert [mask.shape for mask in masks] == [t.shape for t in tensors]
+        assert torch.cat([mask.flatten() for mask in masks]).tolist() == kept_by_sorting(joined, zeros)
 
 
 @given(st.lists(st.floats(-(2.0**99), 2.0**99, width=32), min_size=1, max_size=100), st.data())
-def test_the_kth_smallest_of_few_magnitudes_is_what_a_sort_finds(values, data):
-    k = data.draw(st.integers(1, len(values)))
+def test_of_few_magnitudes_the_largest_are_kept_as_a_sort_finds_them(values, data):
+    zeros = data.draw(st.integers(0, len(values)))
     tensor = torch.tensor(values)
-    assert kth_smallest_magnitude([tensor], k) == magnitudes_of([tensor])[k - 1]
+    assert keep_largest([tensor], zeros)[0].tolist() == kept_by_sorting(tensor, zeros)
 
 
 @settings(max_examples=60)
 @given(st.integers(16_385, 70_000), st.integers(0, 2**31), st.floats(0, 1), st.sampled_from([1, 2, 5, 100, 10**6]))
-def test_the_kth_smallest_is_exact_whatever_the_size_the_rank_and_the_ties(n, seed, fraction, distinct):
+def test_masks_are_exact_whatever_the_size_the_rank_and_the_ties(n, seed, fraction, distinct):
     generator = torch.Generator().manual_seed(seed)
     values = torch.randint(0, distinct, (n,), generator=generator).float()
-    k = 1 + round(fraction * (n - 1))
-    assert kth_smallest_magnitude([values], k) == values.sort().values[k - 1]
+    zeros = 1 + round(fraction * (n - 1))
+    assert keep_largest([values], zeros)[0].tolist() == kept_by_sorting(values, zeros)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
