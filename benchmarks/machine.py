@@ -43,7 +43,12 @@ def summarise(values: Sequence[float]) -> dict[str, float]:
 
 def shown(summary: dict[str, float]) -> str:
     """``1.02 (0.99..1.05)``: median, then minimum and maximum."""
-    return f"{summary['median']:.3g} ({summary['min']:.3g}..{summary['max']:.3g})"
+    return "{} ({}..{})".format(*(_digits(summary[name]) for name in ("median", "min", "max")))
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, a trailing zero among them: 1.00, 18.4, 338."""
+    return f"{value:#.3g}".rstrip(".")
 
 
 def _cpu_name() -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import gc
 import itertools
 import tempfile
 import time
@@ -52,6 +53,7 @@ class Bench:
         size = self.config["task"]["data"]["batch_size"]
         examples = self.splits["train"].select(range(batches * size))
         pl.seed_everything(self.config["seed"], workers=True, verbose=False)
+        gc.collect()  # the models of the training before, which cycles keep alive, slow the next one down
         with tempfile.TemporaryDirectory() as folder:
             run = self._trainer_seconds if variant.startswith("trainer") else self._winnow_seconds
             return len(examples) / run(variant, examples, Path(folder))
@@ -161,11 +163,11 @@ def compose(options: argparse.Namespace, overrides: list[str]) -> dict[str, Any]
     rows = max(options.batches, options.padded_batches) * options.batch_size
     given = [
         "task=sst2",
-        f"task.data.path={options.data}",
+        *([f"task.data.path={options.data}"] if options.data else []),
         f"task.data.batch_size={options.batch_size}",
         f"task.data.max_train_samples={rows}",
         "model=minilm",
-        f"model.name={options.model}",
+        *([f"model.name={options.model}"] if options.model else []),
         "trainer=cpu",
         "trainer.progress_bar=false",
         "recipe=dense",

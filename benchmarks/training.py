@@ -80,8 +80,8 @@ def report(rates: dict[str, list[float]], machine: dict[str, Any], options: argp
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data/glue/sst2", help="folder with the files of SST-2")
-    parser.add_argument("--model", default="../shared/models/minilm", help="folder of a MiniLM, or its name on the hub")
+    parser.add_argument("--data", help="folder with the files of SST-2; default: from the hub")
+    parser.add_argument("--model", help="folder of a MiniLM; default: from the hub")
     parser.add_argument("--batches", type=int, default=50, help="training batches a round")
     parser.add_argument("--padded-batches", type=int, default=4, help="the same for the slow Trainer padded in fp32")
     parser.add_argument("--warmup-batches", type=int, default=2, help="batches before the first round, not timed")

@@ -14,7 +14,7 @@ def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping
         reference: folder and row of the dense run, where there is one.
     """
     dense = reference[1] if reference else None
-    title = f"{row['recipe']} of {row['model']} on {row['task']}, teacher {row['teacher']}"
+    title = f"{row['recipe']} of {Path(row['model']).name} on {row['task']}, teacher {row['teacher']}"
     lines = [title, "-" * len(title)]
     header = ["", "dense", row["recipe"], "difference"] if dense else ["", row["recipe"]]
     table = [header, *_metric_rows(row, dense), *_size_rows(row, dense)]
