@@ -23,7 +23,8 @@ def evaluate(model: nn.Module, data: TaskData, splits: Iterable[str]) -> dict[st
         for batch in data.eval_dataloader(name):
             batch = {key: value.to(device) for key, value in batch.items()}
             data.task.update_metrics(metrics, model(**data.task.model_inputs(batch)), batch)
-        result |= {metric + suffix: float(value) for metric, value in metrics.compute().items()}
+        values = metrics.compute().items()
+        result |= {metric + suffix: round(float(value), 7) for metric, value in values}  # float32 has no more digits
     return result
 
 

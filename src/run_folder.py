@@ -31,8 +31,11 @@ def recorded_run(folder: Path, config: Mapping[str, Any]) -> Iterator[dict[str, 
         config: as `src.config.resolve` returns it; its recipe is written to recipe.yaml, all of it to .hydra/.
 
     Yields:
-        The row of the results table, to be filled in.
+        The row of the results table, to be filled in. Of a data-parallel run the main process writes it.
     """
+    if not is_main_process():
+        yield {}
+        return
     write_atomically(folder / "recipe.yaml", yaml.safe_dump(dict(config["recipe"]), sort_keys=False))
     write_atomically(folder / ".hydra" / "resolved.yaml", yaml.safe_dump(dict(config), sort_keys=False))
     row = _new_row(config)
@@ -45,6 +48,11 @@ def recorded_run(folder: Path, config: Mapping[str, Any]) -> Iterator[dict[str, 
         raise
     row["status"] = "ok"
     _write_result(folder, row)
+
+
+def is_main_process() -> bool:
+    """False in the other processes of a data-parallel run, whatever started them."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 def read_result(folder: Path) -> dict[str, Any]:

@@ -124,6 +124,10 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
     started = time.monotonic()
     trainer.fit(module, data)
     seconds = time.monotonic() - started
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    if not trainer.is_global_zero:
+        sys.exit()  # the main process saves and measures alone
 
     module.load_state_dict(best_weights(trainer))
     for modifier in modifiers:

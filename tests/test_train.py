@@ -213,6 +213,18 @@ def test_a_run_with_accumulation_and_a_ramp_to_the_very_end_reaches_its_sparsity
     assert sum(count for count, _ in zeros) == zeros_count(sum(numel for _, numel in zeros), 0.8)
 
 
+def test_a_data_parallel_run_is_pruned_exactly_and_measured_on_every_example(place):
+    folder = place / "parallel"
+    ended = run_alone("train", *own_data(place / "data"), "teacher=none", "recipe.num_epochs=2", "trainer=ddp",
+                      "trainer.devices=2", f"hydra.run.dir={folder}", f"output_dir={place}")  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("epoch 2.0 of 2") == ended.stdout.count("encoder sparsity") == 1
+    assert all(count == zeros_count(numel, 0.8) for count, numel in encoder_zeros(folder).values())
+    accuracy = result_of(folder)["metrics"]["accuracy"]
+    assert accuracy * 16 == pytest.approx(round(accuracy * 16), abs=1e-4)
+    assert f"validation accuracy  {accuracy:.6f}  {accuracy:.6f}" in run("evaluate", f"run={folder}", folder=place)
+
+
 def test_a_disk_that_is_full_at_the_end_leaves_earlier_results_untouched(pruned, dense, place, monkeypatch):
     before = {path: path.read_bytes() for path in pruned[0].rglob("*") if path.is_file()}
 

@@ -52,11 +52,11 @@ class LengthGroupedBatches(Sampler[list[int]]):
 
 
 class SortedBatches(Sampler[list[int]]):
-    """Index lists for evaluation: every example once, longest first, no randomness."""
+    """Index lists for evaluation: every example once, longest first, no randomness; ranks take turns by example."""
 
     def __init__(self, lengths: Sequence[int], batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
         order = torch.as_tensor(lengths).argsort(descending=True, stable=True)
-        self.batches = [batch.tolist() for batch in order.split(batch_size)][rank::world_size]
+        self.batches = [batch.tolist() for batch in order[rank::world_size].split(batch_size)]
 
     def __len__(self) -> int:
         return len(self.batches)

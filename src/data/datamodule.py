@@ -51,12 +51,12 @@ class TaskData(pl.LightningDataModule):
         return self._loader(self.encoded["train"], batches)
 
     def val_dataloader(self) -> list[DataLoader]:
-        return [self.eval_dataloader(name) for name in self.validation_names]
+        return [self.eval_dataloader(name, **self._ranks()) for name in self.validation_names]
 
-    def eval_dataloader(self, name: str) -> DataLoader:
-        """Every example of one split once, longest first."""
-        lengths = self.encoded[name]["length"]
-        return self._loader(self.encoded[name], SortedBatches(lengths, self.eval_batch_size, **self._ranks()))
+    def eval_dataloader(self, name: str, rank: int = 0, world_size: int = 1) -> DataLoader:
+        """Every example of one split once, longest first, dealt out to ``world_size`` processes."""
+        batches = SortedBatches(self.encoded[name]["length"], self.eval_batch_size, rank=rank, world_size=world_size)
+        return self._loader(self.encoded[name], batches)
 
     def _ranks(self) -> dict[str, int]:
         if self.trainer is None:

@@ -52,6 +52,8 @@ class ProgressLines(pl.Callback):
         self.started = time.monotonic()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
         epoch = trainer.global_step * trainer.max_epochs / trainer.estimated_stepping_batches
         values = "  ".join(f"{name} {value}" for name, value in shown(pl_module.progress).items())
         seconds = time.monotonic() - self.started
