@@ -5,6 +5,10 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.errors import ConfigCompositionException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
 
 
 class UserError(ValueError):
@@ -15,6 +19,21 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """' Did you mean X?' where one of the known names is close to ``name``, else an empty string."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{match[0]}'?" if match else ""
+
+
+@contextmanager
+def nearest_names() -> Iterator[None]:
+    """Around a command: after what Hydra says of a mistyped word or setting, the nearest one there is."""
+    try:
+        yield
+    except SystemExit as ended:
+        error, hint = ended.__context__, ""
+        if isinstance(error, MissingConfigException):
+            hint = nearest(Path(error.missing_cfg_file or "").name, error.options or ())
+        elif isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
+            hint = nearest(str(error.__cause__.key), error.__cause__.parent_node or ())
+        print(hint.strip(), file=sys.stderr, end="\n" if hint else "")
+        raise
 
 
 _failed_jobs: list[str] = []

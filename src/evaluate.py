@@ -8,7 +8,7 @@ import hydra
 from omegaconf import DictConfig
 
 from src.config import register_resolvers, resolve
-from src.errors import UserError, short_errors
+from src.errors import UserError, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.local_files import local_files, resolve_model_folder
 from src.reports.summary import comparison
@@ -73,4 +73,5 @@ def evaluate_folder(model: Path, config: Mapping[str, Any], split: str | None) -
 
 
 if __name__ == "__main__":
-    main()
+    with nearest_names():
+        main()

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from src.config import check, dense_config, fingerprint, register_resolvers, resolve
-from src.errors import UserError, exit_status, short_errors
+from src.errors import UserError, exit_status, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.reports.summary import summary
 from src.run_folder import (
@@ -148,5 +148,6 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
 
 
 if __name__ == "__main__":
-    main()
+    with nearest_names():
+        main()
     sys.exit(exit_status())

@@ -334,6 +334,17 @@ def test_a_mistake_ends_the_command_with_status_1_and_no_trace(tmp_path):
         assert not (tmp_path / "run" / "result.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("mistyped", "nearest"),
+    [("recipe=prune8O", "prune80"), ("recipe.pruning.final_sparsty=0.9", "final_sparsity"), ("tsk=sst2", "task")],
+)
+def test_a_mistyped_word_is_answered_with_the_nearest_one(mistyped, nearest):
+    ended = run_alone("train", mistyped)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == f"Did you mean '{nearest}'?"
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_run_that_fails_ends_with_status_1_and_a_row_that_says_so(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.csv").write_text(GOOD)
