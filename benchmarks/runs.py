@@ -77,7 +77,7 @@ class Bench:
             student,
             task=self.task,
             optimizer=config["recipe"]["optimizer"],
-            validation_names=data.validation_names,
+            validation=data.validation,
         )
         trainer = build_trainer(config, folder, modifiers, monitor=f"val/{self.task.metric_names[0]}")
         trainer.limit_val_batches = 0
@@ -115,7 +115,7 @@ class Bench:
         run = transformers.Trainer(
             model=copy.deepcopy(self.student),
             args=arguments,
-            train_dataset=self._ordered(variant, self.task.encode(examples, self.tokenizer)),
+            train_dataset=self._ordered(variant, self.task.encode(examples, self.tokenizer, training=True)),
             data_collator=DataCollatorWithPadding(self.tokenizer, **how),
             callbacks=[watch],
         )

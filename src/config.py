@@ -143,10 +143,10 @@ def _check_windows(recipe: Mapping[str, Any]) -> None:
 def _check_keys(config: Mapping[str, Any]) -> None:
     """Every setting must stand in the shipped file that documents it; Hydra's '+' would accept any."""
     _check_known("", config, {*_shipped("train"), *_GROUPS})
-    _check_known("task", config["task"], _documented("task", config["task"].get("_target_")))
-    data = _shipped("task/text_classification")["data"]
-    _check_known("task.data", config["task"]["data"], data)
-    _check_known("task.data.files", config["task"]["data"]["files"], data["files"])
+    target = config["task"].get("_target_")
+    _check_known("task", config["task"], _documented("task", target))
+    _check_known("task.data", config["task"]["data"], {*_shipped("data/splits"), *_documented("task", target, "data")})
+    _check_known("task.data.files", config["task"]["data"]["files"], _shipped("data/splits")["files"])
     _check_known("model", config["model"], _shipped("model/tiny"))
     _check_known("trainer", config["trainer"], _shipped("trainer/default"))
     _check_known("teacher", config["teacher"], _shipped(f"teacher/{config['teacher']['kind']}"))
@@ -177,13 +177,13 @@ def _shipped(name: str) -> dict[str, Any]:
     return yaml.safe_load((CONF / f"{name}.yaml").read_text())
 
 
-def _documented(group: str, target: str | None) -> set[str]:
-    """The settings of what ``target`` builds: all keys of the files in a group that name it."""
+def _documented(group: str, target: str | None, section: str | None = None) -> set[str]:
+    """The settings of what ``target`` builds: all keys, of a section or at the top, of the files that name it."""
     keys = {"_target_"}
     for path in (CONF / group).glob("*.yaml"):
         shipped = _shipped(f"{group}/{path.stem}")
         if shipped.get("_target_") == target:
-            keys |= shipped.keys()
+            keys |= (shipped[section] if section else shipped).keys()
     if keys == {"_target_"}:
         raise UserError(f"_target_: {target} is none of what the files in conf/{group} build.")
     return keys - {"defaults"}

@@ -1,31 +1,49 @@
 """Scoring a model on the splits of a task, in float32, as it is deployed."""
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
 
 from src.data.datamodule import TaskData
 from src.models.module import metric_suffixes
 from src.modifiers.masks import encoder_weights
+from src.run_folder import write_atomically
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: TaskData, splits: Iterable[str]) -> dict[str, float]:
-    """Metrics of each split: ``accuracy`` for the first, with the split's suffix for the others."""
+def evaluate(model: nn.Module, data: TaskData, splits: Iterable[str], folder: Path | None = None) -> dict[str, float]:
+    """Metrics of each split: ``accuracy`` for the first, with the split's suffix for the others.
+
+    Args:
+        model: in float32.
+        data: with the splits.
+        splits: names of some of them.
+        folder: where the files of predictions go that the task writes; None for none.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = model.to(device).eval()
     names = list(splits)
     result: dict[str, float] = {}
     for name, suffix in zip(names, metric_suffixes(names), strict=True):
-        metrics = data.task.metrics().to(device)
+        metrics = MetricCollection(data.task.metrics(data.splits[name])).to(device)
         for batch in data.eval_dataloader(name):
             batch = {key: value.to(device) for key, value in batch.items()}
-            data.task.update_metrics(metrics, model(**data.task.model_inputs(batch)), batch)
-        values = metrics.compute().items()
-        result |= {metric + suffix: round(float(value), 7) for metric, value in values}  # float32 has no more digits
+            data.task.update_metrics(metrics, data.task.outputs(model, batch), batch)
+        result |= {metric + suffix: _digits(value) for metric, value in metrics.compute().items()}
+        if folder is not None:
+            for file, content in data.task.predictions(metrics).items():
+                write_atomically(folder / f"{'test_' if name == 'test' else ''}{file}", json.dumps(content, indent=2))
     return result
+
+
+def _digits(value: Tensor) -> float:
+    """A metric as JSON should show it: float32 has seven digits and no more."""
+    return round(float(value), 7) if value.dtype == torch.float32 else float(value)
 
 
 def sparsity_report(model: nn.Module) -> dict[str, Any]:

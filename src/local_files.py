@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from src.errors import UserError, nearest
 
-FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+_PLAIN_TEXT = (".txt", ".conll", ".bio", ".iob", ".iob2")
 _ALIASES = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
@@ -20,13 +21,18 @@ def local_files(data: Mapping[str, Any]) -> dict[str, list[Path]]:
         for split, path in files.items():
             if not path.is_file():
                 raise UserError(f"task.data.files.{split}={path}: there is no such file.{_nearest_file(path)}")
-            _check_format(path)
+            _check_format(path, formats(data))
         return {split: [path] for split, path in files.items()}
     if data["path"] and Path(data["path"]).is_dir():
-        return _files_by_split(Path(data["path"]))
+        return _files_by_split(Path(data["path"]), formats(data))
     if data["path"] and looks_local(data["path"]):
         raise UserError(f"task.data.path={data['path']}: there is no such folder.{_nearest_file(Path(data['path']))}")
     return {}
+
+
+def formats(data: Mapping[str, Any]) -> dict[str, str]:
+    """Suffix -> how files that end in it are read; plain text only where a task says what it means."""
+    return _FORMATS | (dict.fromkeys(_PLAIN_TEXT, data["plain_text"]) if data["plain_text"] else {})
 
 
 def looks_local(name: str) -> bool:
@@ -34,19 +40,19 @@ def looks_local(name: str) -> bool:
     return Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
-def _files_by_split(folder: Path) -> dict[str, list[Path]]:
+def _files_by_split(folder: Path, known: Iterable[str]) -> dict[str, list[Path]]:
     by_split: dict[str, list[Path]] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in FORMATS):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in known):
         stem = re.sub(r"-\d+-of-\d+$", "", path.stem)  # train-00000-of-00002.parquet belongs to train
         by_split.setdefault(_ALIASES.get(stem, stem), []).append(path)
     if not by_split:
-        raise UserError(f"task.data.path={folder}: the folder holds no {', '.join(FORMATS)} files.")
+        raise UserError(f"task.data.path={folder}: the folder holds no {', '.join(known)} files.")
     return by_split
 
 
-def _check_format(path: Path) -> None:
-    if path.suffix not in FORMATS:
-        raise UserError(f"{path}: files must end in {', '.join(FORMATS)}.")
+def _check_format(path: Path, known: Iterable[str]) -> None:
+    if path.suffix not in known:
+        raise UserError(f"{path}: files must end in {', '.join(known)}.")
 
 
 def _nearest_file(path: Path) -> str:

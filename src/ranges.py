@@ -59,6 +59,7 @@ RANGES: dict[str, Range] = {
     "batch_size": _COUNT,
     "eval_batch_size": _COUNT,
     "max_length": _COUNT,
+    "plain_text": Range("text, conll or null", lambda v: v in (None, "text", "conll")),
     "validation_fraction": Range("above 0 and below 1", lambda v: _number(v) and 0 < v < 1, _as_fraction),
     "max_train_samples": _COUNT_OR_NULL,
     "max_eval_samples": _COUNT_OR_NULL,

@@ -116,9 +116,7 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
         seed=config["seed"],
     )
     modifiers = build_modifiers(config["recipe"], teacher=teacher)
-    module = FineTuner(
-        student, task=task, optimizer=config["recipe"]["optimizer"], validation_names=data.validation_names
-    )
+    module = FineTuner(student, task=task, optimizer=config["recipe"]["optimizer"], validation=data.validation)
     trainer = build_trainer(config, folder, modifiers, monitor=f"val/{task.metric_names[0]}")
 
     started = time.monotonic()
@@ -139,11 +137,11 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
         facts |= modifier.facts()
     return {
         **facts,
-        "metrics": evaluate(saved, data, data.validation_names),
-        "test_metrics": evaluate(saved, data, [name for name in splits if name == "test"]),
+        "metrics": evaluate(saved, data, data.validation, folder),
+        "test_metrics": evaluate(saved, data, [name for name in splits if name == "test"], folder),
         **sparsity_report(saved),
         "train_seconds": round(seconds, 1),
-        "samples_per_second": round(config["recipe"]["num_epochs"] * len(splits["train"]) / seconds, 1),
+        "samples_per_second": round(config["recipe"]["num_epochs"] * len(data.encoded["train"]) / seconds, 1),
     }
 
 

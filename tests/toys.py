@@ -43,7 +43,8 @@ OPTIMIZER = {"learning_rate": 1e-2, "weight_decay": 0.01, "warmup": 0.0, "max_gr
 
 def data_section(**changes: Any) -> dict[str, Any]:
     """task.data as shipped, with changes."""
-    shipped = yaml.safe_load((CONF / "task/text_classification.yaml").read_text())["data"]
+    splits = yaml.safe_load((CONF / "data/splits.yaml").read_text())
+    shipped = splits | yaml.safe_load((CONF / "task/text_classification.yaml").read_text())["data"]
     unknown = set(changes) - set(shipped)
     assert not unknown, unknown
     return {**shipped, **changes}
@@ -104,9 +105,7 @@ def fit(
     """Train a toy model through a real Trainer, without validation."""
     data = data or toy_data()
     model = model or toy_model(data.task)
-    module = FineTuner(
-        model, task=data.task, optimizer={**OPTIMIZER, **(optimizer or {})}, validation_names=data.validation_names
-    )
+    module = FineTuner(model, task=data.task, optimizer={**OPTIMIZER, **(optimizer or {})}, validation=data.validation)
     settings: dict[str, Any] = {
         "max_epochs": epochs,
         "accelerator": "cpu",

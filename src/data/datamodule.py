@@ -1,11 +1,10 @@
 """The Lightning data module: encodes each split once through the task and serves padded batches."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 from datasets import Dataset
-from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from src.data.batching import LengthGroupedBatches, SortedBatches
@@ -15,7 +14,7 @@ class TaskData(pl.LightningDataModule):
     """Splits of one task as loaders; it knows no task by name.
 
     Args:
-        task: encodes a split (``encode``) and pads a batch (``collate``).
+        task: encodes a split (``encode``) and pads a batch (``collator``).
         splits: ``train``, the validation splits by their own names, and ``test`` where there are labels.
         tokenizer: of the student; the teacher's is the same.
         batch_size: training examples a batch and device.
@@ -42,8 +41,9 @@ class TaskData(pl.LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.seed = seed
-        self.encoded = {name: task.encode(split, tokenizer) for name, split in splits.items()}
-        self.validation_names = [name for name in splits if name not in ("train", "test")]
+        self.splits = splits
+        self.encoded = {name: task.encode(split, tokenizer, training=name == "train") for name, split in splits.items()}
+        self.validation = {name: split for name, split in splits.items() if name not in ("train", "test")}
 
     def train_dataloader(self) -> DataLoader:
         lengths = self.encoded["train"]["length"]
@@ -51,7 +51,7 @@ class TaskData(pl.LightningDataModule):
         return self._loader(self.encoded["train"], batches)
 
     def val_dataloader(self) -> list[DataLoader]:
-        return [self.eval_dataloader(name, **self._ranks()) for name in self.validation_names]
+        return [self.eval_dataloader(name, **self._ranks()) for name in self.validation]
 
     def eval_dataloader(self, name: str, rank: int = 0, world_size: int = 1) -> DataLoader:
         """Every example of one split once, longest first, dealt out to ``world_size`` processes."""
@@ -64,12 +64,11 @@ class TaskData(pl.LightningDataModule):
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
 
     def _loader(self, dataset: Dataset, batches: Sampler[list[int]]) -> DataLoader:
-        collate: Callable[[Mapping[str, list]], dict[str, Tensor]] = self.task.collator(self.tokenizer)
         return DataLoader(
-            dataset,
+            dataset.remove_columns("length").with_format("numpy"),
             sampler=batches,
             batch_size=None,
-            collate_fn=collate,
+            collate_fn=self.task.collator(self.tokenizer),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )

@@ -10,7 +10,7 @@ import hydra
 from datasets import Dataset, DatasetDict
 
 from src.errors import UserError, nearest
-from src.local_files import FORMATS, local_files
+from src.local_files import formats, local_files
 
 # Held-out rows and sub-samples are the same in every run, whatever its seed: their metrics must be comparable.
 _SPLIT_SEED = 0
@@ -56,7 +56,7 @@ def _check_columns(splits: DatasetDict, data: Mapping[str, Any]) -> None:
     settings = {key: value for key, value in data.items() if key.endswith(("_column", "_columns"))}
     for name, split in splits.items():
         for setting, columns in settings.items():
-            for column in [columns] if isinstance(columns, str) else columns:
+            for column in [columns] if isinstance(columns, str) else columns or ():
                 if column not in split.column_names and not (name == "test" and setting == "label_column"):
                     raise UserError(
                         f"task.data.{setting}: there is no column '{column}' in the {name} split; "
@@ -69,14 +69,14 @@ def _read(data: Mapping[str, Any]) -> DatasetDict:
         return hydra.utils.get_method(data["generator"])()
     files = local_files(data)
     if files:
-        return DatasetDict({name: _read_files(paths) for name, paths in _wanted(files, data).items()})
+        return DatasetDict({name: _read_files(paths, data) for name, paths in _wanted(files, data).items()})
     if not data["path"]:
         raise UserError(
             "there is no data: name a hub data set or a local folder with task.data.path=..., "
             "or files with task.data.files.train=FILE."
         )
     try:
-        splits = datasets.load_dataset(data["path"], data["subset"])
+        splits = datasets.load_dataset(data["path"], data["subset"], revision=data["revision"])
     except Exception as error:
         raise UserError(
             f"task.data.path={data['path']} is no local folder and could not be read from the hub ({_cause(error)}). "
@@ -94,15 +94,17 @@ def _wanted(splits: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any
     return {name: split for name, split in splits.items() if name in ("train", "test", *data["validation"])}
 
 
-def _read_files(paths: list[Path]) -> Dataset:
+def _read_files(paths: list[Path], data: Mapping[str, Any]) -> Dataset:
     """One split from its files; a damaged one is named in the error."""
     options: dict[str, Any] = {}
-    kind = FORMATS[paths[0].suffix]
+    kind = formats(data)[paths[0].suffix]
     if kind == "csv":  # words such as "null" and "NA" are texts, not missing values
         options = {"keep_default_na": False, "sep": "\t" if paths[0].suffix == ".tsv" else ","}
     for path in paths:
         if path.stat().st_size == 0:
             raise UserError(f"{path} is empty: it has 0 bytes.")
+    if kind == "conll":
+        options = {"column_names": _conll_columns(paths[0], data)}
     try:
         return datasets.load_dataset(kind, data_files=[str(path) for path in paths], split="train", **options)
     except Exception as error:
@@ -110,6 +112,16 @@ def _read_files(paths: list[Path]) -> Dataset:
         if "corresponds to no data" in str(error):
             raise UserError(f"{names} has no rows.") from error
         raise UserError(f"{names} could not be read as {kind}: {_cause(error)}.") from error
+
+
+def _conll_columns(path: Path, data: Mapping[str, Any]) -> list[str]:
+    """Names for the columns of a CoNLL file, in which the word stands first and its tag last."""
+    with path.open(errors="replace") as file:
+        rows = (line.split() for line in file)
+        width = next((len(row) for row in rows if row and row[0] != "-DOCSTART-"), 0)
+    if width < 2:
+        raise UserError(f"{path} has no line with a word and its tag; task.data.plain_text=conll expects them.")
+    return [data["text_columns"][0], *(f"column_{i}" for i in range(2, width)), data["label_column"]]
 
 
 def _cause(error: BaseException) -> str:

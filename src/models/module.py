@@ -5,7 +5,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from datasets import Dataset
 from torch import Tensor, nn
+from torchmetrics import MetricCollection
 
 from src.modifiers.base import Modifier
 
@@ -17,19 +19,20 @@ class FineTuner(pl.LightningModule):
         model: a Hugging Face model with the task's head.
         task: gives the loss and the metrics.
         optimizer: learning_rate, weight_decay, warmup (fraction of the steps), max_grad_norm.
-        validation_names: names of the validation splits, in the order of their loaders; metrics of the first are
-            logged as ``val/accuracy``, those of another as ``val/accuracy_mismatched``.
+        validation: the validation splits, in the order of their loaders; metrics of the first are logged as
+            ``val/accuracy``, those of another as ``val/accuracy_mismatched``.
     """
 
     def __init__(
-        self, model: nn.Module, *, task: Any, optimizer: Mapping[str, float], validation_names: Sequence[str]
+        self, model: nn.Module, *, task: Any, optimizer: Mapping[str, float], validation: Mapping[str, Dataset]
     ) -> None:
         super().__init__()
         self.model = model
         self.task = task
         self.optimizer_settings = optimizer
         self.val_metrics = nn.ModuleList(
-            task.metrics().clone(postfix=suffix) for suffix in metric_suffixes(validation_names)
+            MetricCollection(task.metrics(split), postfix=suffix)
+            for split, suffix in zip(validation.values(), metric_suffixes(list(validation)), strict=True)
         )
         self.progress: dict[str, Any] = {}  # what the progress bar shows beside the epoch
 
@@ -37,16 +40,16 @@ class FineTuner(pl.LightningModule):
         self._modifiers = [c for c in self.trainer.callbacks if isinstance(c, Modifier)]
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        outputs = self.model(**self.task.model_inputs(batch))
+        outputs = self.task.outputs(self.model, batch)
         loss = self.task.loss(outputs, batch)
         for modifier in self._modifiers:
             loss = modifier.adjust_loss(loss, outputs, batch)
-        self.log("train/loss", loss.detach(), batch_size=len(batch["labels"]))
+        self.log("train/loss", loss.detach(), batch_size=len(batch["input_ids"]))
         self.progress["loss"] = loss.detach()
         return loss
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
-        outputs = self.model(**self.task.model_inputs(batch))
+        outputs = self.task.outputs(self.model, batch)
         self.task.update_metrics(self.val_metrics[dataloader_idx], outputs, batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -69,7 +69,7 @@ def find_teacher(
     if teacher["kind"] == "dense":
         assert dense is not None
         return Teacher(load_saved(dense / "model", task))
-    return checkpoint_teacher(teacher["name"], task, tokenizer, train[:100][task.text_columns[0]])
+    return checkpoint_teacher(teacher["name"], task, tokenizer, task.texts(train))
 
 
 def self_teacher(student: PreTrainedModel) -> Teacher:
@@ -110,7 +110,7 @@ def checkpoint_teacher(name: str, task: Any, tokenizer: PreTrainedTokenizerBase,
 
 def label_order(config: Any, task: Any, name: str) -> list[int] | None:
     """For each of the task's labels the index of the teacher's; None for a regression or labels without names."""
-    expected = task.head_settings()["num_labels"]
+    expected = task.head_settings().get("num_labels", config.num_labels)
     theirs = [str(config.id2label[i]) for i in range(config.num_labels)]
     if config.num_labels != expected:
         raise UserError(

@@ -57,7 +57,7 @@ class Distillation(Modifier):
         if not self.window.contains(self._last_step):
             return loss
         with torch.no_grad():
-            target = self._teacher[0](**self.task.model_inputs(batch))
+            target = self.task.outputs(self._teacher[0], batch)
         distance = self.task.distillation_loss(outputs, target, batch, temperature=self.temperature)
         return mix_losses(loss, distance, hardness=self.hardness)
 

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from datasets import ClassLabel, Dataset, DatasetDict, Value
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import Metric
 from torchmetrics.classification import (
     Accuracy,
     BinaryF1Score,
@@ -19,10 +18,11 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef, SpearmanCorrCoef
-from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding
+from transformers import AutoModelForSequenceClassification
 
 from src.errors import UserError, nearest
 from src.functional.distillation import distillation_loss, regression_distillation_loss
+from src.tasks.base import Task, check_metric_names
 
 REGRESSION_METRICS: dict[str, Callable[[], Metric]] = {
     "pearson": PearsonCorrCoef,
@@ -39,7 +39,7 @@ CLASSIFICATION_METRICS: dict[str, Callable[[int], Metric]] = {
 }
 
 
-class TextClassification:
+class TextClassification(Task):
     """One label, or one number, for each text or text pair.
 
     Args:
@@ -55,26 +55,16 @@ class TextClassification:
     def __init__(
         self, *, name: str, metrics: Sequence[str], regression: bool, max_length: int, data: Mapping[str, Any]
     ) -> None:
-        known = REGRESSION_METRICS if regression else CLASSIFICATION_METRICS
-        for metric in metrics:
-            if metric not in known:
-                raise UserError(
-                    f"task.metrics: '{metric}' is no metric of a {'regression' if regression else 'classification'}; "
-                    f"there are {', '.join(known)}.{nearest(metric, known)}"
-                )
-        self.name = name
-        self.metric_names = list(metrics)
+        super().__init__(name=name, metrics=metrics, data=data)
+        known: Mapping[str, Any] = REGRESSION_METRICS if regression else CLASSIFICATION_METRICS
+        check_metric_names(metrics, known, "a regression" if regression else "a classification")
         self.regression = regression
         self.max_length = max_length
-        self.text_columns: list[str] = list(data["text_columns"])
         if len(self.text_columns) not in (1, 2):
             raise UserError(f"task.data.text_columns must be one column or two, got {self.text_columns}.")
-        self.label_column: str = data["label_column"]
         self.drop_empty: bool = data["drop_empty"]
-        self.labels: list[str] = []  # names in the order of their ids, known once the data are
 
     def prepare(self, splits: DatasetDict) -> DatasetDict:
-        """Check the columns of every split and turn labels into ids; a test split without labels is left out."""
         if "test" in splits and self._is_unlabelled(splits["test"]):
             splits = DatasetDict({name: split for name, split in splits.items() if name != "test"})
         prepared = DatasetDict({name: self._checked(split, name) for name, split in splits.items()})
@@ -82,7 +72,6 @@ class TextClassification:
         return DatasetDict({name: self._with_label_ids(split, name) for name, split in prepared.items()})
 
     def head_settings(self) -> dict[str, Any]:
-        """What the configuration of a model with this task's head must say."""
         if self.regression:
             return {"num_labels": 1, "problem_type": "regression"}
         return {
@@ -92,28 +81,13 @@ class TextClassification:
             "problem_type": "single_label_classification",
         }
 
-    def encode(self, split: Dataset, tokenizer: Any) -> Dataset:
-        """Token ids of each example, its label id or value, and its length in tokens."""
-
+    def encode(self, split: Dataset, tokenizer: Any, *, training: bool) -> Dataset:
         def features(rows: Mapping[str, list]) -> dict[str, Any]:
             texts = [rows[column] for column in self.text_columns]
             encoded = tokenizer(*texts, truncation=True, max_length=min(self.max_length, tokenizer.model_max_length))
             return {**encoded, "labels": rows["labels"], "length": [len(ids) for ids in encoded["input_ids"]]}
 
         return split.map(features, batched=True, remove_columns=split.column_names)
-
-    def collator(self, tokenizer: Any) -> Callable[[Mapping[str, list]], dict[str, Tensor]]:
-        """Pads a batch to its longest text; for a GPU, whose matrix units work in eights, to a multiple of 8."""
-        pad = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if torch.cuda.is_available() else None)
-
-        def collate(rows: Mapping[str, list]) -> dict[str, Tensor]:
-            columns = {key: values for key, values in rows.items() if key != "length"}
-            return dict(pad([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]))
-
-        return collate
-
-    def model_inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {key: value for key, value in batch.items() if key != "labels"}
 
     def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
         logits = outputs.logits.float()  # (batch, labels), or (batch, 1) for a regression
@@ -128,13 +102,12 @@ class TextClassification:
             return regression_distillation_loss(student.logits, teacher.logits)
         return distillation_loss(student.logits, teacher.logits, temperature=temperature)
 
-    def metrics(self) -> MetricCollection:
-        """Fresh metrics for one split."""
+    def metrics(self, split: Dataset) -> dict[str, Metric]:
         if self.regression:
-            return MetricCollection({name: REGRESSION_METRICS[name]() for name in self.metric_names})
-        return MetricCollection({name: CLASSIFICATION_METRICS[name](len(self.labels)) for name in self.metric_names})
+            return {name: REGRESSION_METRICS[name]() for name in self.metric_names}
+        return {name: CLASSIFICATION_METRICS[name](len(self.labels)) for name in self.metric_names}
 
-    def update_metrics(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Tensor]) -> None:
+    def update_metrics(self, metrics: Any, outputs: Any, batch: Mapping[str, Tensor]) -> None:
         logits = outputs.logits.float()
         predictions = logits.squeeze(-1) if self.regression else logits.argmax(dim=-1)
         metrics.update(predictions, batch["labels"])

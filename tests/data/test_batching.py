@@ -121,7 +121,7 @@ def test_the_width_of_a_batch_is_a_multiple_of_8_beside_a_gpu(monkeypatch, has_g
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     tokenizer = tiny_tokenizer()
     encoded = tokenizer(["the plot was", "good"])
-    rows = {**encoded, "labels": [0, 1], "length": [5, 3]}
+    rows = {**encoded, "labels": [0, 1]}
     batch = toy_task().collator(tokenizer)(rows)
     assert {name: tuple(values.shape) for name, values in batch.items()} == {
         "input_ids": (2, width), "token_type_ids": (2, width), "attention_mask": (2, width), "labels": (2,),
@@ -131,4 +131,4 @@ def test_the_width_of_a_batch_is_a_multiple_of_8_beside_a_gpu(monkeypatch, has_g
 def test_texts_longer_than_the_limit_are_cut():
     task = toy_task(max_length=8)
     splits = task.prepare(DatasetDict({"train": table(["the plot was bad " * 9, "good"], ["x", "y"])}))
-    assert task.encode(splits["train"], tiny_tokenizer())["length"] == [8, 3]
+    assert task.encode(splits["train"], tiny_tokenizer(), training=True)["length"] == [8, 3]

@@ -106,14 +106,12 @@ def test_modifiers_adjust_the_loss_one_after_the_other():
 
 def test_validation_metrics_are_those_of_the_whole_split_and_start_afresh_each_time():
     data = toy_data()
-    module = FineTuner(
-        toy_model(data.task).eval(), task=data.task, optimizer=OPTIMIZER, validation_names=["validation"]
-    )
+    module = FineTuner(toy_model(data.task).eval(), task=data.task, optimizer=OPTIMIZER, validation=data.validation)
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     right = total = 0
     with torch.no_grad():
         for batch in data.eval_dataloader("validation"):
-            logits = module.model(**data.task.model_inputs(batch)).logits
+            logits = data.task.outputs(module.model, batch).logits
             right += int((logits.argmax(-1) == batch["labels"]).sum())
             total += len(batch["labels"])
     for _ in range(2):

@@ -18,9 +18,7 @@ def run(configured, tmp_path):
     def fit(*overrides, modifiers=(), rows=40):
         config = configured("recipe=dense", "trainer.accelerator=cpu", "trainer.precision=32-true", *overrides)
         data = toy_data(rows=rows)
-        module = FineTuner(
-            toy_model(data.task), task=data.task, optimizer=OPTIMIZER, validation_names=data.validation_names
-        )
+        module = FineTuner(toy_model(data.task), task=data.task, optimizer=OPTIMIZER, validation=data.validation)
         trainer = build_trainer(config, tmp_path, list(modifiers), monitor="val/accuracy")
         trainer.validations = []
         trainer.callbacks.append(Validations(trainer.validations))

@@ -71,9 +71,8 @@ def test_the_loss_is_the_mixture_of_the_label_loss_and_the_distance_to_the_teach
     still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     student = toy_model(data.task, **still)
     batch = next(iter(data.train_dataloader()))
-    inputs = data.task.model_inputs(batch)
     with torch.no_grad():
-        logits, target = student(**inputs).logits, teacher(**inputs).logits
+        logits, target = (data.task.outputs(model, batch).logits for model in (student, teacher))
     kd = float(distillation_loss(logits, target, temperature=temperature))
     label_loss = float(torch.nn.functional.cross_entropy(logits, batch["labels"]))
     losses = Losses()
@@ -141,14 +140,15 @@ def test_a_regression_is_distilled_on_its_value(data):
     numbers = toy_data(task=task)
     student, teacher = toy_model(task), Teacher(toy_model(task, seed=5))
     batch = next(iter(numbers.train_dataloader()))
-    inputs = task.model_inputs(batch)
 
     def squared_distance():
         with torch.no_grad():
-            return float((student.eval()(**inputs).logits - teacher(**inputs).logits).square().mean())
+            mine, theirs = task.outputs(student.eval(), batch), task.outputs(teacher, batch)
+            return float((mine.logits - theirs.logits).square().mean())
 
     with torch.no_grad():
-        distance = task.distillation_loss(student.eval()(**inputs), teacher(**inputs), batch, temperature=2.0)
+        outputs = task.outputs(student.eval(), batch)
+        distance = task.distillation_loss(outputs, task.outputs(teacher, batch), batch, temperature=2.0)
     before = squared_distance()
     assert float(distance) == pytest.approx(before, rel=1e-5)
     fit(distillation(teacher), data=numbers, model=student.train(), epochs=4)

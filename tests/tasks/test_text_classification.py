@@ -4,6 +4,7 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict
 from scipy import stats
 from sklearn import metrics as sk
+from torchmetrics import MetricCollection
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from src.data.tiny_tokenizer import tiny_tokenizer
@@ -128,7 +129,7 @@ def test_a_split_of_empty_rows_only_is_refused():
 def test_a_column_of_numbers_is_a_text_too():
     task, splits = prepared([(12, "a"), (7, "b")])
     assert splits["train"]["text"] == ["12", "7"]
-    assert task.encode(splits["train"], tiny_tokenizer())["length"] == [4, 3]
+    assert task.encode(splits["train"], tiny_tokenizer(), training=True)["length"] == [4, 3]
 
 
 def test_a_test_split_without_labels_is_left_out():
@@ -153,7 +154,7 @@ def test_a_test_split_with_labels_is_kept():
 def test_a_pair_of_texts_is_joined_into_one_sequence():
     task = toy_task(text_columns=["first", "second"])
     rows = Dataset.from_dict({"first": ["good", "bad"], "second": ["bad plot", "dull"], "label": ["a", "b"]})
-    encoded = task.encode(task.prepare(DatasetDict({"train": rows}))["train"], tiny_tokenizer())
+    encoded = task.encode(task.prepare(DatasetDict({"train": rows}))["train"], tiny_tokenizer(), training=True)
     tokens = tiny_tokenizer().convert_ids_to_tokens(encoded["input_ids"][0])
     assert tokens == ["[CLS]", "good", "[SEP]", "bad", "plot", "[SEP]"]
     assert encoded["token_type_ids"][0] == [0, 0, 0, 1, 1, 1]
@@ -191,7 +192,7 @@ def test_the_loss_of_a_classification_is_the_cross_entropy():
 
 def measured(task, predictions, labels):
     """The metrics of a task over batches of unequal size."""
-    metrics = task.metrics()
+    metrics = MetricCollection(task.metrics(table([], [])))
     for part, truth in zip(predictions.split(7), labels.split(7), strict=True):
         task.update_metrics(metrics, SequenceClassifierOutput(logits=part), {"labels": truth})
     return {name: float(value) for name, value in metrics.compute().items()}
@@ -259,6 +260,7 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name(regression, metric):
 def test_metrics_of_a_second_validation_split_carry_its_name(names, suffixes):
     assert metric_suffixes(names) == suffixes
     task, _ = prepared(labelled(["a", "b"]))
-    module = FineTuner(toy_model(task), task=task, optimizer=OPTIMIZER, validation_names=names)
+    splits = dict.fromkeys(names, table([], []))
+    module = FineTuner(toy_model(task), task=task, optimizer=OPTIMIZER, validation=splits)
     expected = {"accuracy" + suffix for suffix in suffixes}
     assert {name for collection in module.val_metrics for name in collection.keys()} == expected  # noqa: SIM118
