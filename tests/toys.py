@@ -41,10 +41,10 @@ BERT = {
 OPTIMIZER = {"learning_rate": 1e-2, "weight_decay": 0.01, "warmup": 0.0, "max_grad_norm": 1.0}
 
 
-def data_section(**changes: Any) -> dict[str, Any]:
+def data_section(family: str = "text_classification", /, **changes: Any) -> dict[str, Any]:
     """task.data as shipped, with changes."""
     splits = yaml.safe_load((CONF / "data/splits.yaml").read_text())
-    shipped = splits | yaml.safe_load((CONF / "task/text_classification.yaml").read_text())["data"]
+    shipped = splits | yaml.safe_load((CONF / f"task/{family}.yaml").read_text())["data"]
     unknown = set(changes) - set(shipped)
     assert not unknown, unknown
     return {**shipped, **changes}

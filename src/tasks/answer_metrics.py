@@ -1,6 +1,7 @@
 """Answers put together from the windows of their questions, and scored when all windows have been seen."""
 
 import math
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -114,7 +115,7 @@ class AnswerMetrics(Metric):
         flat = {name: windows[name].ravel() for name in ("first_char", "last_char", "start_logit", "end_logit")}
         found: dict[tuple[int, int], dict[str, Any]] = {}  # windows overlap: the same words are one answer
         for i in np.argsort(-total, kind="stable"):
-            span = (int(flat["first_char"][i]), int(flat["last_char"][i]))
+            span = (int(flat["first_char"][i]), whole_character(context, int(flat["last_char"][i])))
             if len(found) == self.n_best or total[i] == -math.inf:
                 break
             found.setdefault(span, _candidate(context, span, flat["start_logit"][i], flat["end_logit"][i]))
@@ -124,6 +125,13 @@ class AnswerMetrics(Metric):
             none = _candidate("", (0, 0), windows["null_start"][weakest], windows["null_end"][weakest])
             candidates = sorted([*candidates, none], key=_score, reverse=True)
         return candidates
+
+
+def whole_character(text: str, end: int) -> int:
+    """The end of a part of a text, moved behind accents that belong to its last letter; tokens may lack them."""
+    while end < len(text) and unicodedata.category(text[end]).startswith("M"):
+        end += 1
+    return end
 
 
 def _candidate(context: str, span: tuple[int, int], start_logit: Any, end_logit: Any) -> dict[str, Any]:

@@ -139,12 +139,13 @@ class QuestionAnswering(Task):
 
     def _checked(self, split: Dataset, name: str) -> Dataset:
         """The columns id, question, context and answers, after a look at every row."""
+        question, context = self.text_columns
+        columns = {question: "question", context: "context", self.label_column: "answers"}
+        if self.id_column is not None:
+            columns[self.id_column] = "id"
+        split = self._with_answer_lists(split).select_columns(list(columns)).rename_columns(columns)
         if self.id_column is None:
             split = split.add_column("id", [str(row) for row in range(len(split))])
-        split = self._with_answer_lists(split)
-        columns = [self.id_column or "id", *self.text_columns, self.label_column]
-        named = dict(zip(columns, ("id", "question", "context", "answers"), strict=True))
-        split = split.select_columns(columns).rename_columns(named)
         split = without_empty_rows(split, name, ("question", "context"), drop=self.drop_empty)
         row = 0
         for rows in split.select_columns(["context", "answers"]).iter(1000):

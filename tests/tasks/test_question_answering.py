@@ -1,0 +1,255 @@
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from datasets import Dataset, DatasetDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchmetrics import MetricCollection
+from transformers.modeling_outputs import QuestionAnsweringModelOutput
+
+from src.config import CONF
+from src.data.datamodule import TaskData
+from src.data.demo_questions import questions
+from src.data.tiny_tokenizer import tiny_tokenizer
+from src.errors import UserError
+from src.tasks.question_answering import QuestionAnswering, answer_tokens, cut_questions
+from tests.toys import data_section, toy_model
+
+
+def qa_task(**changes):
+    """The task as shipped, in small windows, with changes."""
+    shipped = yaml.safe_load((CONF / "task/question_answering.yaml").read_text())
+    settings = {key: shipped[key] for key in shipped if key not in ("defaults", "_target_", "data")}
+    small = {"max_seq_length": 32, "doc_stride": 8, "max_question_length": 8}
+    data = data_section("question_answering", **{k: changes.pop(k) for k in list(changes) if k.endswith("_column")})
+    return QuestionAnswering(**{**settings, **small, **changes}, data=data)
+
+
+def rows(*examples):
+    """A split of (context, question, answer, its start); the answer None is none."""
+    answers = [{"text": [] if a is None else [a], "answer_start": [] if a is None else [s]} for *_, a, s in examples]
+    return Dataset.from_dict(
+        {"context": [c for c, *_ in examples], "question": [q for _, q, *_ in examples], "answers": answers}
+    )
+
+
+def prepared(task, split):
+    return task.prepare(DatasetDict({"train": split}))["train"]
+
+
+def oracle(task, split):
+    """The predictions of a model that is sure of the right tokens wherever a window holds the answer."""
+    tokenizer = tiny_tokenizer()
+    labels, windows = (task.encode(split, tokenizer, training=training) for training in (True, False))
+    batch = task.collator(tokenizer)(windows.remove_columns("length")[:])
+    length = batch["input_ids"].shape[1]
+    start, end = (9.0 * F.one_hot(torch.tensor(labels[f"{part}_positions"][:]), length) for part in ("start", "end"))
+    metrics = MetricCollection(task.metrics(split))
+    task.update_metrics(metrics, QuestionAnsweringModelOutput(start_logits=start, end_logits=end), batch)
+    return task.predictions(metrics)
+
+
+# a combining accent, two emoji (one of three code points), Chinese, a letter that changes its length in upper case
+LETTERS = st.sampled_from([*"abZ7é中文ß'-²", "e\u0301", "\U0001f600", "\U0001f469\u200d\U0001f680"])
+WORDS = st.lists(LETTERS, min_size=1, max_size=4).map("".join)
+
+
+@settings(max_examples=60)
+@given(st.lists(WORDS, min_size=1, max_size=80), st.data())
+def test_an_answer_comes_back_as_its_own_characters_wherever_it_lies(words, data):
+    first = data.draw(st.integers(0, len(words) - 1))
+    last = data.draw(st.integers(first, min(first + 1, len(words) - 1)))
+    context = " ".join(words)
+    begin = len(" ".join(words[:first])) + (first > 0)
+    answer = " ".join(words[first : last + 1])
+    task = qa_task()
+    split = prepared(task, rows((context, "where ?", answer, begin)))
+    predictions = oracle(task, split)
+    best = predictions["nbest_predictions.json"]["0"][0]
+    assert predictions["predictions.json"]["0"] == context[best["start"] : best["end"]]
+    assert (best["start"], best["text"]) == (begin, answer)
+
+
+@settings(max_examples=60)
+@given(st.lists(WORDS, min_size=30, max_size=80), st.integers(0, 1000))
+def test_every_prediction_of_any_model_is_a_part_of_its_context(words, seed):
+    context, task = " ".join(words), qa_task()
+    split = prepared(task, rows((context, "where is 中文 ?", words[0], 0)))
+    model, tokenizer = toy_model(task, seed=seed), tiny_tokenizer()
+    encoded = task.encode(split, tokenizer, training=False)
+    metrics = MetricCollection(task.metrics(split))
+    with torch.no_grad():
+        batch = task.collator(tokenizer)(encoded.remove_columns("length")[:])
+        task.update_metrics(metrics, task.outputs(model.eval(), batch), batch)
+    for entry in task.predictions(metrics)["nbest_predictions.json"]["0"]:
+        assert entry["text"]
+        assert entry["text"] == context[entry["start"] : entry["end"]]
+
+
+def test_windows_overlap_and_cover_the_whole_context():
+    task, context = qa_task(), " ".join("abcdefghijklmnopqrstuvwxyz" * 3)  # a token a letter
+    split = prepared(task, rows((context, "where ?", "a", 0)))
+    encoded = task.encode(split, tiny_tokenizer(), training=False)
+    covered = [[c for c in chars if c >= 0] for chars in encoded["first_char"]]
+    assert len(covered) > 3
+    assert sorted({c for chars in covered for c in chars}) == list(range(0, len(context), 2))
+    for left, right in itertools.pairwise(covered):
+        assert left[-8:] == right[:8]  # doc_stride
+    assert all(length <= 32 for length in encoded["length"])
+
+
+def test_a_window_that_cuts_the_answer_is_labelled_as_one_without():
+    task, words = qa_task(doc_stride=0), "abcdefghijklmnopqrstuvwxyz" * 2
+    context = " ".join(words)
+    for first in range(len(words) - 1):
+        split = prepared(task, rows((context, "where ?", context[2 * first : 2 * first + 3], 2 * first)))
+        train, chars = (task.encode(split, tiny_tokenizer(), training=training) for training in (True, False))
+        for window, places in zip(train, chars, strict=True):
+            whole = 2 * first in places["first_char"] and 2 * first + 2 in places["first_char"]
+            assert (window["start_positions"] > 0) == whole
+            assert (window["end_positions"] > 0) == whole
+
+
+def test_the_tokens_of_an_answer_by_hand():
+    chars = torch.tensor([[-1, -1], [0, 3], [4, 9], [10, 12], [-1, -1]]).numpy()
+    assert answer_tokens(chars, {"text": ["stood on", "x"], "answer_start": [4, 0]}) == (2, 3)
+    assert answer_tokens(chars, {"text": ["tood"], "answer_start": [5]}) == (2, 2)  # within a token
+    assert answer_tokens(chars, {"text": ["on top"], "answer_start": [10]}) == (0, 0)  # ends outside the window
+    assert answer_tokens(chars, {"text": [], "answer_start": []}) == (0, 0)
+
+
+def test_a_long_question_is_cut_and_the_context_is_not():
+    assert cut_questions(["a b c d", "a b"], tiny_tokenizer(), 3) == ["a b c", "a b"]
+    task = qa_task()
+    split = prepared(task, rows(("the old barn", "where " * 50, "barn", 8)))
+    encoded = task.encode(split, tiny_tokenizer(), training=True)
+    assert encoded["length"] == [8 + 3 + 3]
+
+
+def test_steps_count_windows_and_samples_count_questions():
+    task = qa_task()
+    long = " ".join("abcdefghijklmnopqrstuvwxyz" * 3)
+    split = prepared(task, rows((long, "where ?", "a", 0), ("the barn", "where ?", "barn", 4)))
+    data = TaskData(task=task, splits={"train": split}, tokenizer=tiny_tokenizer(), batch_size=2, eval_batch_size=2)
+    assert len(data.encoded["train"]) == 4 + 1
+    assert len(data.train_dataloader()) == 3
+
+
+def outputs_of(start, end):
+    return QuestionAnsweringModelOutput(start_logits=torch.tensor(start), end_logits=torch.tensor(end))
+
+
+def test_the_loss_is_the_mean_of_two_cross_entropies():
+    batch = {
+        "attention_mask": torch.ones(1, 2),
+        "start_positions": torch.tensor([0]),
+        "end_positions": torch.tensor([1]),
+    }
+    loss = qa_task().loss(outputs_of([[0.0, 0.0]], [[math.log(3.0), 0.0]]), batch)
+    assert float(loss) == pytest.approx((math.log(2) + math.log(4)) / 2)
+
+
+def test_padding_changes_neither_the_loss_nor_the_distance_to_a_teacher():
+    task, short = qa_task(), {"start_positions": torch.tensor([1]), "end_positions": torch.tensor([1])}
+    student, teacher = outputs_of([[2.0, 0.0]], [[1.0, 3.0]]), outputs_of([[0.0, 2.0]], [[1.0, 3.0]])
+    padded_student = outputs_of([[2.0, 0.0, 7.0]], [[1.0, 3.0, -4.0]])
+    padded_teacher = outputs_of([[0.0, 2.0, -1.0]], [[1.0, 3.0, 8.0]])
+    alone, padded = ({**short, "attention_mask": torch.tensor([mask])} for mask in ([1, 1], [1, 1, 0]))
+    assert float(task.loss(student, alone)) == pytest.approx(float(task.loss(padded_student, padded)))
+    # start as in the published example, T=1: 1.5231882; end equal: 0
+    distance = task.distillation_loss(student, teacher, alone, temperature=1.0)
+    assert float(distance) == pytest.approx(1.5231882 / 2)
+    distance = task.distillation_loss(padded_student, padded_teacher, padded, temperature=1.0)
+    assert float(distance) == pytest.approx(1.5231882 / 2)
+
+
+def test_a_start_with_another_head_gets_a_new_one_of_two_outputs():
+    task = qa_task()
+    assert toy_model(task).qa_outputs.out_features == 2
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (
+            ("the barn", "where ?", "barn", 3),
+            r"train split, row 2: answer_start 3 does not fit.*has ' bar' there, not 'barn'",
+        ),
+        (
+            ("the barn", "where ?", None, 0),
+            r"row 2: the question has no answer.*task=squad_v2 or task\.unanswerable=true",
+        ),
+        (("the barn", "", "barn", 4), r"1 of 2 rows with an empty cell, row 2 in column 'question'"),
+        (("  ", "where ?", " ", 0), r"1 of 2 rows with an empty cell, row 2 in column 'context'"),
+    ],
+)
+def test_a_bad_row_is_refused_with_its_place_and_a_remedy(example, message):
+    with pytest.raises(UserError, match=message):
+        prepared(qa_task(), rows(("the mill", "where ?", "mill", 4), example))
+
+
+def test_answers_and_starts_of_unequal_number_are_refused():
+    split = Dataset.from_dict(
+        {"context": ["a b"], "question": ["?"], "answers": [{"text": ["a", "b"], "answer_start": [0]}]}
+    )
+    with pytest.raises(UserError, match="row 1: there are 2 answers and 1 places"):
+        prepared(qa_task(), split)
+
+
+def test_rows_without_a_question_are_left_out_where_that_is_asked():
+    task = qa_task()
+    task.drop_empty = True
+    assert len(prepared(task, rows(("the mill", "where ?", "mill", 4), ("the barn", " ", "barn", 4)))) == 1
+
+
+def test_answers_as_a_list_of_pairs_are_understood():
+    split = Dataset.from_dict(
+        {"context": ["the barn"], "question": ["where ?"], "answers": [[{"text": "barn", "answer_start": 4}]]}
+    )
+    assert prepared(qa_task(), split)[0]["answers"] == {"text": ["barn"], "answer_start": [4]}
+
+
+def test_answers_in_the_columns_of_a_csv_file_are_understood():
+    task = qa_task(label_column="answer", answer_start_column="start", unanswerable=True)
+    table = {"context": ["the barn"] * 2, "question": ["?"] * 2, "answer": ["barn", None], "start": [4, None]}
+    assert prepared(task, Dataset.from_dict(table))["answers"][:] == [
+        {"text": ["barn"], "answer_start": [4]},
+        {"text": [], "answer_start": []},
+    ]
+
+
+def test_answers_without_their_places_are_refused_with_the_way_to_name_them():
+    split = Dataset.from_dict({"context": ["the barn"], "question": ["?"], "answers": ["barn"]})
+    with pytest.raises(UserError, match=r"'answers' must hold answers as .*task\.data\.answer_start_column=COLUMN"):
+        prepared(qa_task(), split)
+
+
+def test_a_stride_that_leaves_no_room_for_the_context_is_refused():
+    task = qa_task(doc_stride=21)
+    split = prepared(task, rows(("the barn", "where ?", "barn", 4)))
+    with pytest.raises(
+        UserError, match=r"task\.doc_stride=21 is too much: a window of 32 tokens has 21 for the context"
+    ):
+        task.encode(split, tiny_tokenizer(), training=True)
+
+
+def test_a_test_split_without_answers_is_left_out():
+    train = rows(("the barn", "where ?", "barn", 4))
+    splits = DatasetDict({"train": train, "test": train.remove_columns("answers")})
+    assert list(qa_task().prepare(splits)) == ["train"]
+
+
+def test_metrics_of_v2_are_refused_for_v1_with_those_that_there_are():
+    with pytest.raises(UserError, match=r"'f1_no_answer' is no metric of task=question_answering"):
+        qa_task(metrics=["f1_no_answer"])
+
+
+def test_the_demo_asks_for_what_the_words_around_it_decide():
+    splits = questions(train=40, held_out=5)
+    assert [len(splits[name]) for name in ("train", "validation", "test")] == [40, 5, 5]
+    prepared(qa_task(), splits["train"])  # checks each answer against its context
+    assert not set(splits["train"]["id"]) & set(splits["test"]["id"])
