@@ -16,6 +16,7 @@ from src.local_files import local_files, looks_local, resolve_model_folder
 from src.ranges import check_range
 
 CONF = Path(__file__).parent.parent / "conf"
+RESOLVED = Path(".hydra") / "resolved.yaml"  # the configuration of a run, in its folder
 
 _GROUPS = ("model", "task", "teacher", "recipe", "dense", "trainer", "logger")
 
@@ -77,7 +78,20 @@ def check(config: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
     if config["model"]["config"] is None and looks_local(config["model"]["name"]):
         resolve_model_folder(config["model"]["name"])
     if config["teacher"]["kind"] == "checkpoint" and looks_local(config["teacher"]["name"]):
-        resolve_model_folder(config["teacher"]["name"], "teacher.name")
+        folder = resolve_model_folder(config["teacher"]["name"], "teacher.name")
+        _check_teacher_windows(config["teacher"]["name"], folder.parent / RESOLVED, config["task"])
+
+
+def _check_teacher_windows(name: str, path: Path, task: Mapping[str, Any]) -> None:
+    """A teacher that is a run of ours must have read texts in windows like the student's."""
+    theirs = yaml.safe_load(path.read_text())["task"] if path.is_file() else {}
+    for setting in ("max_seq_length", "doc_stride"):
+        if setting in task and theirs.get(setting, task[setting]) != task[setting]:
+            raise UserError(
+                f"teacher.name={name} was trained with task.{setting}={theirs[setting]}, the student has "
+                f"{task[setting]}; give both the same windows with task.{setting}={theirs[setting]}, or name another "
+                "teacher."
+            )
 
 
 def dense_config(config: Mapping[str, Any]) -> dict[str, Any]:

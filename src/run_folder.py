@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
-from src.config import fingerprint
+from src.config import RESOLVED, fingerprint
 from src.errors import UserError, describe
 
 RESULT = "result.json"
@@ -37,7 +37,7 @@ def recorded_run(folder: Path, config: Mapping[str, Any]) -> Iterator[dict[str, 
         yield {}
         return
     write_atomically(folder / "recipe.yaml", yaml.safe_dump(dict(config["recipe"]), sort_keys=False))
-    write_atomically(folder / ".hydra" / "resolved.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    write_atomically(folder / RESOLVED, yaml.safe_dump(dict(config), sort_keys=False))
     row = _new_row(config)
     try:
         yield row
@@ -74,7 +74,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The resolved configuration of a run."""
-    path = folder / ".hydra" / "resolved.yaml"
+    path = folder / RESOLVED
     if not path.is_file():
         raise UserError(f"run={folder}: {path} is missing, so nothing says how the run was configured.")
     return yaml.safe_load(path.read_text())

@@ -9,6 +9,7 @@ import datasets
 import hydra
 from datasets import Dataset, DatasetDict
 
+from src.data.squad_json import is_squad_json, read_squad_json
 from src.errors import UserError, nearest
 from src.local_files import formats, local_files
 
@@ -106,6 +107,8 @@ def _read_files(paths: list[Path], data: Mapping[str, Any]) -> Dataset:
     if kind == "conll":
         options = {"column_names": _conll_columns(paths[0], data)}
     try:
+        if paths[0].suffix == ".json" and all(map(is_squad_json, paths)):
+            return read_squad_json(paths)
         return datasets.load_dataset(kind, data_files=[str(path) for path in paths], split="train", **options)
     except Exception as error:
         names = ", ".join(str(path) for path in paths)

@@ -105,6 +105,12 @@ def checkpoint_teacher(name: str, task: Any, tokenizer: PreTrainedTokenizerBase,
         )
     order = label_order(model.config, task, name)
     check_same_tokenizer(tokenizer, teacher_tokenizer, texts, name)
+    longest, room = min(task.max_length, tokenizer.model_max_length), model.config.max_position_embeddings
+    if room < longest:
+        raise UserError(
+            f"teacher.name={name} reads {room} tokens at most, but {task.name} has texts of up to {longest}; "
+            "name another teacher, or give the student shorter ones."
+        )
     return Teacher(model, order)
 
 

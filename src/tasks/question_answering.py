@@ -61,7 +61,7 @@ class QuestionAnswering(Task):
         self.id_column: str | None = data["id_column"]
         self.answer_start_column: str | None = data["answer_start_column"]
         self.drop_empty: bool = data["drop_empty"]
-        self.max_seq_length = max_seq_length
+        self.max_length = max_seq_length
         self.doc_stride = doc_stride
         self.max_question_length = max_question_length
         self.max_answer_length = max_answer_length
@@ -77,7 +77,7 @@ class QuestionAnswering(Task):
         return {"num_labels": 2}  # a start and an end
 
     def encode(self, split: Dataset, tokenizer: Any, *, training: bool) -> Dataset:
-        window = min(self.max_seq_length, tokenizer.model_max_length)
+        window = min(self.max_length, tokenizer.model_max_length)
         room = window - self.max_question_length - tokenizer.num_special_tokens_to_add(pair=True)
         if self.doc_stride >= room:
             raise UserError(
