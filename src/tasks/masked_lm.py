@@ -164,11 +164,12 @@ class MaskedLM(Task):
         hide = self._hide(tokenizer)
 
         def hidden(rows: list[list[int]], indices: list[int]) -> dict[str, list]:
-            pairs = [
+            texts = [
                 hide(torch.tensor(ids), generator=torch.Generator().manual_seed(row))
                 for ids, row in zip(rows, indices, strict=True)
             ]
-            return {"input_ids": [i.tolist() for i, _ in pairs], "labels": [labels.tolist() for _, labels in pairs]}
+            inputs, labels = zip(*texts, strict=True)
+            return {"input_ids": [t.int().numpy() for t in inputs], "labels": [t.int().numpy() for t in labels]}
 
         return encoded.map(hidden, batched=True, with_indices=True, input_columns="input_ids")
 
