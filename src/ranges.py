@@ -32,6 +32,7 @@ def _one_of(*names: str) -> Range:
 
 _SPARSITY = Range("in [0, 1)", lambda v: _number(v) and 0 <= v < 1, _as_fraction)
 _FRACTION = Range("in [0, 1]", lambda v: _number(v) and 0 <= v <= 1, _as_fraction)
+_PROPER_FRACTION = Range("above 0 and below 1", lambda v: _number(v) and 0 < v < 1, _as_fraction)
 _POSITIVE = Range("above 0", lambda v: _number(v) and v > 0)
 _NOT_NEGATIVE = Range("0 or more", lambda v: _number(v) and v >= 0)
 _COUNT = Range("a whole number, 1 or more", lambda v: _whole(v) and v >= 1)
@@ -42,6 +43,7 @@ _YES_NO = Range("true or false", lambda v: isinstance(v, bool))
 RANGES: dict[str, Range] = {
     "initial_sparsity": _SPARSITY,
     "final_sparsity": _SPARSITY,
+    "min_sparsity": _SPARSITY,
     "hardness": _FRACTION,
     "temperature": _POSITIVE,
     "start_epoch": _EPOCH,
@@ -67,7 +69,9 @@ RANGES: dict[str, Range] = {
     "unanswerable": _YES_NO,
     "null_score_diff_threshold": Range("a number", _number),
     "plain_text": Range("text, conll or null", lambda v: v in (None, "text", "conll")),
-    "validation_fraction": Range("above 0 and below 1", lambda v: _number(v) and 0 < v < 1, _as_fraction),
+    "line_by_line": _YES_NO,
+    "mask_probability": _PROPER_FRACTION,
+    "validation_fraction": _PROPER_FRACTION,
     "max_train_samples": _COUNT_OR_NULL,
     "max_eval_samples": _COUNT_OR_NULL,
     "regression": _YES_NO,

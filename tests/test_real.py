@@ -120,3 +120,26 @@ def test_an_encoder_without_a_head_is_no_teacher(place):
     message = failure("train", "task=sst2", f"task.data.path={DATA}/glue/sst2", *MODEL, *SMALL, "teacher=checkpoint",
                       f"teacher.name={MINILM}", "hydra.run.dir=headless", folder=place)  # fmt: skip
     assert "is not fine-tuned for sst2: it has no trained head" in message
+
+
+def test_an_encoder_pruned_on_plain_text_is_transferred_to_sst2_with_exactly_its_zeros(place):
+    from datasets import load_dataset
+
+    file = next((DATA / "squad").glob("train*.parquet"))
+    contexts = dict.fromkeys(load_dataset("parquet", data_files=str(file), split="train[:1000]")["context"])
+    lines = [" ".join(context.split()) for context in contexts][:40]
+    (place / "train.txt").write_text("\n".join(lines))
+    run("train", "task=masked_lm", "task.data.files.train=train.txt", *MODEL, *SMALL, "recipe=oneshot80",
+        "teacher=none", "hydra.run.dir=upstream", folder=place)  # fmt: skip
+    metrics = result_of(place / "upstream")["metrics"]
+    assert set(metrics) == {"perplexity", "accuracy"}
+    assert math.isfinite(metrics["perplexity"])
+    assert_exactly_sparse(place / "upstream", 0.8)
+
+    run("train", "task=sst2", f"task.data.path={DATA}/glue/sst2", "model=minilm", "model.name=upstream", *SMALL,
+        "trainer.accelerator=cpu", "recipe=transfer80", "teacher=none", "hydra.run.dir=down", folder=place)  # fmt: skip
+    assert_exactly_sparse(place / "down", 0.8)
+    before, after = (load_file(place / name / "model" / "model.safetensors") for name in ("upstream", "down"))
+    encoder = [name for name, w in before.items() if ".layer." in name and w.ndim == 2]
+    assert all(torch.equal(before[name] == 0, after[name] == 0) for name in encoder)
+    assert {"bert.pooler.dense.weight", "classifier.weight"} <= after.keys() - before.keys()

@@ -28,6 +28,11 @@ class Teacher(nn.Module):
         self.model = model.requires_grad_(False).eval()
         self.order = None if order is None or list(order) == list(range(len(order))) else list(order)
 
+    @property
+    def base_model(self) -> nn.Module:
+        """The encoder without the head, as every model of transformers names it."""
+        return self.model.base_model
+
     @torch.no_grad()
     def forward(self, **inputs: torch.Tensor) -> Any:
         outputs = self.model(**inputs)
@@ -69,7 +74,9 @@ def find_teacher(
     if teacher["kind"] == "dense":
         assert dense is not None
         return Teacher(load_saved(dense / "model", task))
-    return checkpoint_teacher(teacher["name"], task, tokenizer, task.texts(train))
+    found = checkpoint_teacher(teacher["name"], task, tokenizer, task.texts(train))
+    check_same_vocabulary(student, found.model, teacher["name"])
+    return found
 
 
 def self_teacher(student: PreTrainedModel) -> Teacher:
@@ -148,6 +155,16 @@ def check_same_tokenizer(
                 f"{teacher(text)['input_ids'][:6]}, not {student(text)['input_ids'][:6]}; "
                 "name a teacher of the same model family."
             )
+
+
+def check_same_vocabulary(student: PreTrainedModel, teacher: PreTrainedModel, name: str) -> None:
+    """Refuse a teacher that scores more or fewer words than the student; a head that scores no words passes."""
+    if student.get_output_embeddings() is None or student.config.vocab_size == teacher.config.vocab_size:
+        return
+    raise UserError(
+        f"teacher.name={name} scores {teacher.config.vocab_size:,} words, the student {student.config.vocab_size:,}; "
+        "name a teacher with the same vocabulary."
+    )
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ def build_trainer(config: Mapping[str, Any], folder: Path, modifiers: list[Modif
         config: as `src.config.resolve` returns it.
         folder: of the run.
         modifiers: in the order in which they act.
-        monitor: the logged metric that chooses the best model; larger is better unless it is an error.
+        monitor: the logged metric that chooses the best model; larger is better unless it is an error or a perplexity.
     """
     trainer = config["trainer"]
     precision = best_precision(trainer["accelerator"]) if trainer["precision"] == "auto" else trainer["precision"]
@@ -87,7 +87,7 @@ class BestCheckpoint(ModelCheckpoint):
             dirpath=folder,
             filename="best",
             monitor=monitor,
-            mode="min" if monitor.endswith("error") else "max",
+            mode="min" if monitor.endswith(("error", "perplexity")) else "max",
             save_weights_only=True,
             save_on_train_epoch_end=False,
             enable_version_counter=False,

@@ -8,6 +8,7 @@ from torch import nn
 from src.errors import UserError
 from src.modifiers.base import Modifier
 from src.modifiers.masks import PruningMasks, match_linear_weights
+from src.ranges import check_range
 
 
 class ConstantPruning(Modifier):
@@ -15,11 +16,14 @@ class ConstantPruning(Modifier):
 
     Args:
         params: regular expressions that match full names of linear weights whole.
+        min_sparsity: a model with a smaller fraction of zeros in these weights is refused.
     """
 
-    def __init__(self, *, params: list[str], **window: Any) -> None:
+    def __init__(self, *, params: list[str], min_sparsity: float = 0.0, **window: Any) -> None:
         super().__init__(**window)
+        check_range("min_sparsity", min_sparsity)
         self.params = params
+        self.min_sparsity = min_sparsity
 
     def match(self, model: nn.Module) -> None:
         self.masks = PruningMasks(match_linear_weights(model, self.params))
@@ -31,6 +35,14 @@ class ConstantPruning(Modifier):
             raise UserError(
                 f"{self.name} keeps the zeros of a sparse model, but the starting model has none in the "
                 f"{len(self.masks.parameters)} matched matrices; name a pruned one with model.name=FOLDER."
+            )
+        total = sum(weight.numel() for weight in self.masks.parameters.values())
+        rounding = 0.5 * len(self.masks.parameters)  # a matrix has whole zeros, at most half a one too few
+        if sum(self._zeros_at_start.values()) + rounding < self.min_sparsity * total:
+            raise UserError(
+                f"{self.name}.min_sparsity promises {100 * self.min_sparsity:g} % zeros, but the starting model has "
+                f"{100 * self.masks.sparsity():.2f} % in the {len(self.masks.parameters)} matched matrices; name a "
+                "sparser one with model.name=FOLDER, or take recipe=transfer, which keeps what zeros there are."
             )
 
     def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -85,8 +85,9 @@ def test_the_best_model_is_that_of_the_best_validation(run, tmp_path, monkeypatc
     assert all(torch.equal(best["model." + name], p) for name, p in kept[1].items())
 
 
-def test_an_error_is_better_when_it_is_smaller(tmp_path):
+def test_an_error_or_a_perplexity_is_better_when_it_is_smaller(tmp_path):
     assert BestCheckpoint(tmp_path, "val/mean_squared_error").mode == "min"
+    assert BestCheckpoint(tmp_path, "val/perplexity").mode == "min"
     assert BestCheckpoint(tmp_path, "val/accuracy").mode == "max"
 
 

@@ -58,6 +58,32 @@ def test_a_dense_model_is_refused(data):
         fit(constant(), data=data, model=toy_model(data.task), epochs=1)
 
 
+def prune_encoder(model, sparsity):
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if ".layer." in name and p.ndim == 2:
+                p.mul_(magnitude_mask(p, sparsity))
+    return model
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.803, 0.97])
+def test_a_model_with_the_zeros_that_were_promised_is_accepted_though_they_are_rounded(data, sparsity):
+    model = prune_encoder(toy_model(data.task), max(sparsity, 0.1))
+    constant(min_sparsity=sparsity).match(model)
+
+
+def test_a_model_with_fewer_zeros_than_promised_is_refused_with_both_numbers(data):
+    model = prune_encoder(toy_model(data.task), 0.75)
+    message = r"pruning\.min_sparsity promises 80 % zeros, .* has 75\.00 % in the 12 matched.*model\.name=FOLDER, or"
+    with pytest.raises(UserError, match=message):
+        constant(min_sparsity=0.8).match(model)
+
+
+def test_a_promise_out_of_range_is_refused():
+    with pytest.raises(UserError, match=r"min_sparsity must be in \[0, 1\), got 80; write 80 % as 0\.8"):
+        constant(min_sparsity=80)
+
+
 def test_a_pattern_that_matches_nothing_is_refused(data, sparse_model):
     with pytest.raises(UserError, match="'nothing' matches none of the 14 linear weights"):
         fit(constant(params=["nothing"]), data=data, model=sparse_model, epochs=1)
