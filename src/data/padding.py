@@ -23,7 +23,7 @@ def pad_batch(rows: Mapping[str, Sequence], fill: Mapping[str, int], multiple: i
         if column not in fill:
             batch[column] = torch.as_tensor(values)
             continue
-        sequences = [torch.as_tensor(value, dtype=torch.int64) for value in values]
+        sequences = [torch.tensor(value, dtype=torch.int64) for value in values]
         padded = pad_sequence(sequences, batch_first=True, padding_value=fill[column])
         missing = -padded.shape[1] % multiple
         batch[column] = torch.nn.functional.pad(padded, (0, missing), value=fill[column])

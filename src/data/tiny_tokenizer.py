@@ -1,19 +1,20 @@
-"""The embedded tokenizer: the words of the demo, and characters for any other text; no download."""
+"""The embedded tokenizer: the words of the demos, and characters for any other text; no download."""
 
 import string
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from src.data.demo import vocabulary
+from src.data import demo, demo_entities
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """WordPiece over the demo's words and single ASCII characters, lower-cased, with BERT's special tokens."""
+    """WordPiece over the demos' words and single ASCII characters, lower-cased, with BERT's special tokens."""
     characters = [c for c in string.printable.lower() if not c.isspace()]
-    pieces = dict.fromkeys([*_SPECIAL, *vocabulary(), *characters, *("##" + c for c in characters)])
+    words = [*demo.vocabulary(), *demo_entities.vocabulary()]
+    pieces = dict.fromkeys([*_SPECIAL, *words, *characters, *("##" + c for c in characters)])
     ids = {piece: i for i, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
