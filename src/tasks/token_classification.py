@@ -70,16 +70,14 @@ class TokenClassification(Task):
         }
 
     def encode(self, split: Dataset, tokenizer: Any, *, training: bool) -> Dataset:
-        """Beside the inputs ``labels``, and for evaluation ``word``: the place in the split of the word that a token
-        is scored for. Words without a token, such as control characters, have no label; nor has a window of them.
+        """A row a window: the inputs, ``labels``, and for evaluation ``word``, the place in the split of the word that
+        a token is scored for. Words without a token, such as control characters, and windows of none but them or of
+        the rest of a word have no label and are left out.
         """
-        if not tokenizer.is_fast:
-            raise UserError(f"the tokenizer {type(tokenizer).__name__} cannot say to which word a token belongs.")
-        max_length = min(self.max_length, tokenizer.model_max_length)
-        special = tokenizer.num_special_tokens_to_add()
-        if max_length <= special:
-            raise UserError(f"task.max_length={max_length} leaves no room for words beside {special} special tokens.")
-        words_before = np.cumsum([0, *map(len, split[:]["labels"])])  # of each sentence, in the split
+        max_length = self._window_length(tokenizer)
+        sentences = split[:]["labels"]
+        tags = np.concatenate(sentences)  # of each word of the split
+        words_before = np.cumsum([0, *map(len, sentences)])  # of each sentence
         continued = self._continued_tags()
 
         def features(rows: Mapping[str, list], indices: list[int]) -> dict[str, Any]:
@@ -90,22 +88,15 @@ class TokenClassification(Task):
                 max_length=max_length,
                 return_overflowing_tokens=True,
             )
-            sentences = words_before[indices][encoded.pop("overflow_to_sample_mapping")]
+            places = _word_places(encoded.encodings, words_before[indices][encoded.pop("overflow_to_sample_mapping")])
+            first, rest = _first_and_rest(places)
+            labels = np.select([first, rest], [tags[places], continued[tags[places]]], _IGNORED)
             lengths = [len(ids) for ids in encoded["input_ids"]]
-            in_sentence = np.concatenate([np.array(e.word_ids, dtype=float) for e in encoded.encodings])
-            has_word = ~np.isnan(in_sentence)  # special tokens have none
-            place = (np.repeat(sentences, lengths) + in_sentence)[has_word].astype(np.int64)
-            is_first = np.diff(place, prepend=-1) != 0  # a word that a window cuts in two is scored once
-            tags = np.concatenate(rows["labels"])[place - words_before[indices[0]]]
-            labels, words = np.full((2, len(in_sentence)), _IGNORED)
-            labels[has_word] = np.where(is_first, tags, continued[tags])
-            words[has_word] = np.where(is_first, place, _IGNORED)
-            ends = np.cumsum(lengths)[:-1]
-            windows = {**encoded, "labels": np.split(labels, ends), "length": lengths}
+            columns = {**encoded, "labels": _cut(labels, lengths), "length": lengths}
             if not training:
-                windows["word"] = np.split(words, ends)
-            kept = [i for i, window in enumerate(windows["labels"]) if (window != _IGNORED).any()]
-            return {column: [values[i] for i in kept] for column, values in windows.items()}
+                columns["word"] = _cut(np.where(first, places, _IGNORED), lengths)
+            kept = [i for i, window in enumerate(columns["labels"]) if (window != _IGNORED).any()]
+            return {column: [values[i] for i in kept] for column, values in columns.items()}
 
         return split.map(features, batched=True, with_indices=True, remove_columns=split.column_names)
 
@@ -216,12 +207,45 @@ class TokenClassification(Task):
         kept = [i for i, theirs in enumerate(labels) if theirs]
         return Dataset.from_dict({self.word_column: [words[i] for i in kept], "labels": [labels[i] for i in kept]})
 
+    def _window_length(self, tokenizer: Any) -> int:
+        """Tokens that the model sees at once."""
+        if not tokenizer.is_fast:
+            raise UserError(f"the tokenizer {type(tokenizer).__name__} cannot say to which word a token belongs.")
+        length: int = min(self.max_length, tokenizer.model_max_length)
+        special = tokenizer.num_special_tokens_to_add()
+        if length <= special:
+            raise UserError(f"task.max_length={length} leaves no room for words beside {special} special tokens.")
+        return length
+
     def _continued_tags(self) -> np.ndarray:
         """For each tag the label of the sub-words of its word that follow the first."""
         if not self.label_all_tokens:
             return np.full(len(self.labels), _IGNORED)
         ids = {tag: i for i, tag in enumerate(self.labels)}
         return np.array([ids.get("I" + tag[1:], i) if split_tag(tag)[0] == "B" else i for tag, i in ids.items()])
+
+
+def _word_places(encodings: Sequence[Any], words_before: np.ndarray) -> np.ndarray:
+    """For each token of some windows the place of its word in the split; -1 for special tokens.
+
+    Args:
+        encodings: of the windows, by the tokenizers library.
+        words_before: for each window the words of the split before its sentence.
+    """
+    in_sentence = np.concatenate([np.array(encoding.word_ids, dtype=float) for encoding in encodings])
+    in_split = np.repeat(words_before, [len(encoding) for encoding in encodings]) + in_sentence
+    return np.nan_to_num(in_split, nan=-1).astype(np.int64)
+
+
+def _first_and_rest(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the first token of a word stands, and where another does, also if a window cuts the word in two."""
+    first = np.zeros(len(places), dtype=bool)
+    first[np.unique(places, return_index=True)[1]] = True
+    return first & (places >= 0), ~first & (places >= 0)
+
+
+def _cut(values: np.ndarray, lengths: Sequence[int]) -> list[np.ndarray]:
+    return np.split(values, np.cumsum(lengths)[:-1])
 
 
 def _tag_order(tag: str) -> tuple[bool, int, str, str]:
