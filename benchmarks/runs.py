@@ -187,6 +187,6 @@ def prepare(options: argparse.Namespace) -> Bench:
     config = compose(options, [])
     task = hydra.utils.instantiate(config["task"], _convert_="all")
     splits = task.prepare(load_splits(config["task"]["data"]))
-    tokenizer = load_tokenizer(config["model"])
+    tokenizer = load_tokenizer(config["model"], **task.tokenizer_options)
     student = load_student(config["model"], task, tokenizer)
     return Bench(options, config, task, splits, tokenizer, student.train())  # with dropout, as Trainer trains it

@@ -76,6 +76,7 @@ RANGES: dict[str, Range] = {
     "max_eval_samples": _COUNT_OR_NULL,
     "regression": _YES_NO,
     "drop_empty": _YES_NO,
+    "label_all_tokens": _YES_NO,
     "deterministic": _YES_NO,
     "num_workers": Range("auto or a whole number, 0 or more", lambda v: v == "auto" or (_whole(v) and v >= 0)),
     "accumulate_grad_batches": _COUNT,

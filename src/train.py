@@ -98,7 +98,7 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = hydra.utils.instantiate(config["task"], _convert_="all")
     splits = arrange_splits(task.prepare(stored), config["task"]["data"])
-    tokenizer = load_tokenizer(config["model"])
+    tokenizer = load_tokenizer(config["model"], **task.tokenizer_options)
     student = load_student(config["model"], task, tokenizer)
     require_disk_space(folder, bytes_needed=24 * student.num_parameters())
     for modifier in build_modifiers(config["recipe"]):

@@ -36,6 +36,8 @@ def teacher():
 def test_the_shipped_files_are_those_that_the_design_names():
     glue = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
     assert set(glue) | {"demo", "rotten_tomatoes", "text_classification", "masked_lm"} <= set(TASKS)
+    assert {"question_answering", "squad", "squad_v2", "demo_questions"} <= set(TASKS)
+    assert {"token_classification", "conll2003", "wnut17", "demo_entities"} <= set(TASKS)
     levels = ["80", "90", "95", "97", "99"]
     assert {"dense", "transfer", "transfer80", "transfer90", "transfer97"} <= set(RECIPES)
     assert {*("prune" + s for s in levels), *("oneshot" + s for s in levels)} <= set(RECIPES)

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from seqeval import metrics as seqeval
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from src.config import CONF
@@ -105,6 +106,33 @@ def test_banking77_trains_from_its_csv_files_by_overrides_alone(place):
     assert len(config["id2label"]) == 77
     assert "card_arrival" in config["label2id"]
     assert_exactly_sparse(place / "banking", 0.9)
+
+
+def test_entities_of_wnut17_are_scored_as_seqeval_scores_the_predictions(place):
+    options = ["task=wnut17", f"task.data.path={DATA}/wnut_17", *MODEL, "task.data.max_eval_samples=300"]
+    run("train", *options, "task.data.max_train_samples=512", "recipe=prune80", "recipe.num_epochs=3",
+        "dense.num_epochs=3", "dense.optimizer.learning_rate=2e-4", "recipe.optimizer.learning_rate=2e-4",
+        "task.max_length=16", "hydra.run.dir=wnut17", folder=place)  # fmt: skip
+    row = result_of(place / "wnut17")
+    assert_exactly_sparse(place / "wnut17", 0.8)
+
+    from datasets import load_dataset
+
+    for split, file, recorded in (
+        ("validation", "predictions", "metrics"),
+        ("test", "test_predictions", "test_metrics"),
+    ):
+        parquet = str(next((DATA / "wnut_17").glob(f"{split}*.parquet")))
+        rows = load_dataset("parquet", data_files=parquet, split="train").shuffle(seed=0).select(range(300))
+        true = [[rows.features["ner_tags"].feature.int2str(tag) for tag in tags] for tags in rows["ner_tags"]]
+        predicted = json.loads((place / "wnut17" / f"{file}.json").read_text())
+        assert 0 < row[recorded]["f1"] < 1
+        assert row[recorded] == {
+            "f1": pytest.approx(seqeval.f1_score(true, predicted), abs=1e-9),
+            "precision": pytest.approx(seqeval.precision_score(true, predicted), abs=1e-9),
+            "recall": pytest.approx(seqeval.recall_score(true, predicted), abs=1e-9),
+            "accuracy": pytest.approx(seqeval.accuracy_score(true, predicted), abs=1e-9),
+        }
 
 
 def test_a_teacher_of_another_task_is_refused(place):

@@ -1,18 +1,18 @@
-"""The embedded tokenizer: the words of the demo, and characters for any other text; no download."""
+"""The embedded tokenizer: the words of the demos, and characters for any other text; no download."""
 
 import string
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from src.data import demo, demo_questions
+from src.data import demo, demo_entities, demo_questions
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """WordPiece over the words of the demos and single ASCII characters, lower-cased, with BERT's special tokens."""
-    words = [*demo.vocabulary(), *demo_questions.vocabulary()]
+    words = [word for module in (demo, demo_entities, demo_questions) for word in module.vocabulary()]
     characters = [c for c in string.printable.lower() if not c.isspace()]
     pieces = dict.fromkeys([*_SPECIAL, *words, *characters, *("##" + c for c in characters)])
     ids = {piece: i for i, piece in enumerate(pieces)}

@@ -12,11 +12,16 @@ from src.errors import UserError
 from src.local_files import looks_local, resolve_model_folder
 
 
-def load_tokenizer(model: Mapping[str, Any]) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model section; a model built from a config gets the embedded one."""
+def load_tokenizer(model: Mapping[str, Any], **options: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model section; a model built from a config gets the embedded one.
+
+    Args:
+        model: the ``model`` section.
+        options: the task's ``tokenizer_options``; they are saved with the tokenizer.
+    """
     if model["config"] is not None:
         return tiny_tokenizer()
-    return _from_hub_or_folder(AutoTokenizer, model["name"])
+    return _from_hub_or_folder(AutoTokenizer, model["name"], **options)
 
 
 def load_student(model: Mapping[str, Any], task: Any, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

@@ -101,7 +101,7 @@ def checkpoint_teacher(name: str, task: Any, tokenizer: PreTrainedTokenizerBase,
     source: str | Path = resolve_model_folder(name, "teacher.name") if looks_local(name) else name
     try:
         model, report = task.auto_model.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
-        teacher_tokenizer = AutoTokenizer.from_pretrained(source)
+        teacher_tokenizer = AutoTokenizer.from_pretrained(source, **task.tokenizer_options)
     except Exception as error:
         message = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
         raise UserError(f"teacher.name={name}: the model could not be read ({message}).") from error

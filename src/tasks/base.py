@@ -27,6 +27,7 @@ class Task:
     auto_model: Any  # the class of transformers that has the head
     max_length: int  # tokens of the longest input
     padding: Mapping[str, int] = {}  # column -> what fills the short rows of a batch, beside the inputs of the model
+    tokenizer_options: Mapping[str, Any] = {}  # what a tokenizer is told when it is loaded
 
     def __init__(self, *, name: str, metrics: Sequence[str], data: Mapping[str, Any]) -> None:
         self.name = name

@@ -1,0 +1,254 @@
+"""Tag every word of a sentence: named entities, chunks, parts of speech; CoNLL files, JSON lines, hub data."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from datasets import ClassLabel, Dataset, DatasetDict, LargeList, List
+from torch import Tensor
+from torchmetrics import Metric
+from transformers import AutoModelForTokenClassification
+
+from src.errors import UserError, nearest
+from src.functional.distillation import distillation_loss
+from src.functional.entities import OUTSIDE, is_entity_tag, split_tag
+from src.tasks.base import Task, check_metric_names
+from src.tasks.tag_scores import TagScores
+
+_METRICS = ("f1", "precision", "recall", "accuracy")  # of entities but for the accuracy, which is of words
+
+_IGNORED = -100  # the label of a token without a tag, as everywhere in torch and transformers
+_NO_TAG = (None, "", -1, _IGNORED)  # how data sets spell a tag that is not there
+
+
+class TokenClassification(Task):
+    """One tag for each word of a sentence that is split into words.
+
+    Args:
+        name: of the task, for folders and tables.
+        metrics: names of the metrics; the first chooses the best model.
+        max_length: tokens the model sees at once; a longer sentence is cut into several windows.
+        label_all_tokens: train on every sub-word of a word, not on the first alone, which is the one that is scored.
+        data: the ``task.data`` section; the columns of words and tags are read here.
+    """
+
+    auto_model = AutoModelForTokenClassification
+    padding: Mapping[str, int] = {"labels": _IGNORED, "word": _IGNORED}
+    tokenizer_options: Mapping[str, Any] = {"add_prefix_space": True}  # as if a blank came before each word (RoBERTa)
+
+    def __init__(
+        self, *, name: str, metrics: Sequence[str], max_length: int, label_all_tokens: bool, data: Mapping[str, Any]
+    ) -> None:
+        super().__init__(name=name, metrics=metrics, data=data)
+        check_metric_names(metrics, _METRICS, "a token classification")
+        if len(self.text_columns) != 1:
+            raise UserError(f"task.data.text_columns must be one column of words, got {self.text_columns}.")
+        self.word_column = self.text_columns[0]
+        self.max_length = max_length
+        self.label_all_tokens = label_all_tokens
+        self.drop_empty: bool = data["drop_empty"]
+
+    def prepare(self, splits: DatasetDict) -> DatasetDict:
+        for name, split in splits.items():
+            self._check_lists(split, name)
+        if "test" in splits and self._is_unlabelled(splits["test"]):
+            splits = DatasetDict({name: split for name, split in splits.items() if name != "test"})
+        tags = {name: self._tags(split) for name, split in splits.items()}
+        for name, split in splits.items():
+            self._check_words(split, tags[name], name)
+        self.labels = self._tag_set(splits["train"], tags)
+        self._check_tag_set()
+        return DatasetDict({name: self._with_tag_ids(split, tags[name], name) for name, split in splits.items()})
+
+    def head_settings(self) -> dict[str, Any]:
+        return {
+            "num_labels": len(self.labels),
+            "id2label": dict(enumerate(self.labels)),
+            "label2id": {label: i for i, label in enumerate(self.labels)},
+        }
+
+    def encode(self, split: Dataset, tokenizer: Any, *, training: bool) -> Dataset:
+        """A row a window: the inputs, ``labels``, and for evaluation ``word``, the place in the split of the word that
+        a token is scored for. Words without a token, such as control characters, and windows of none but them or of
+        the rest of a word have no label and are left out.
+        """
+        max_length = self._window_length(tokenizer)
+        sentences = split[:]["labels"]
+        tags = np.concatenate(sentences)  # of each word of the split
+        words_before = np.cumsum([0, *map(len, sentences)])  # of each sentence
+        continued = self._continued_tags()
+
+        def features(rows: Mapping[str, list], indices: list[int]) -> dict[str, Any]:
+            encoded = tokenizer(
+                rows[self.word_column],
+                is_split_into_words=True,
+                truncation=True,
+                max_length=max_length,
+                return_overflowing_tokens=True,
+            )
+            places = _word_places(encoded.encodings, words_before[indices][encoded.pop("overflow_to_sample_mapping")])
+            first, rest = _first_and_rest(places)
+            labels = np.select([first, rest], [tags[places], continued[tags[places]]], _IGNORED)
+            lengths = [len(ids) for ids in encoded["input_ids"]]
+            columns = {**encoded, "labels": _cut(labels, lengths), "length": lengths}
+            if not training:
+                columns["word"] = _cut(np.where(first, places, _IGNORED), lengths)
+            kept = [i for i, window in enumerate(columns["labels"]) if (window != _IGNORED).any()]
+            return {column: [values[i] for i in kept] for column, values in columns.items()}
+
+        return split.map(features, batched=True, with_indices=True, remove_columns=split.column_names)
+
+    def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        logits = outputs.logits.float()  # (batch, tokens, tags)
+        return F.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=_IGNORED)
+
+    def distillation_loss(
+        self, student: Any, teacher: Any, batch: Mapping[str, Tensor], *, temperature: float
+    ) -> Tensor:
+        mask = batch["attention_mask"].bool()
+        return distillation_loss(student.logits, teacher.logits, temperature=temperature, mask=mask)
+
+    def metrics(self, split: Dataset) -> dict[str, Metric]:
+        return {"tags": TagScores(split, self.labels, self.metric_names)}
+
+    def update_metrics(self, metrics: Any, outputs: Any, batch: Mapping[str, Tensor]) -> None:
+        scored = batch["word"] != _IGNORED
+        metrics.update(batch["word"][scored], outputs.logits.argmax(dim=-1)[scored])
+
+    def predictions(self, metrics: Mapping[str, Metric]) -> dict[str, Any]:
+        return {"predictions.json": metrics["tags"].predicted()}
+
+    def texts(self, split: Dataset) -> list[str]:
+        return [" ".join(words) for words in split[:100][self.word_column]]
+
+    def _check_lists(self, split: Dataset, name: str) -> None:
+        for column in (self.word_column, self.label_column):
+            feature = split.features.get(column)  # a test split may lack its tags
+            if feature is not None and not isinstance(feature, (List, LargeList)):
+                raise UserError(
+                    f"column '{column}' of the {name} split holds no lists, but a row must be a sentence "
+                    'with a list of words and a list of tags: JSON lines such as {"tokens": ["in", "Rome"], '
+                    '"ner_tags": ["O", "B-place"]}, Parquet, or .conll files with a word and its tag a line.'
+                )
+
+    def _is_unlabelled(self, split: Dataset) -> bool:
+        return self.label_column not in split.column_names or not any(chain(*self._tags(split)))
+
+    def _tags(self, split: Dataset) -> list[list[str]]:
+        """The names of the tags of each sentence; numbers without names are their own; '' where there is none."""
+        feature = split.features[self.label_column].feature
+        names = dict(enumerate(feature.names)) if isinstance(feature, ClassLabel) else {}
+
+        def name(tag: Any) -> str:
+            return "" if tag in _NO_TAG else names.get(tag, str(tag).strip())
+
+        return [[name(tag) for tag in tags or ()] for tags in split[:][self.label_column]]
+
+    def _check_words(self, split: Dataset, tags: list[list[str]], name: str) -> None:
+        """Refuse sentences without words, and words without a tag."""
+        for row, (words, theirs) in enumerate(zip(split[:][self.word_column], tags, strict=True), start=1):
+            if not words and not self.drop_empty:
+                raise UserError(
+                    f"the {name} split has a sentence without words, row {row}; fill it, or leave such rows out with "
+                    "task.data.drop_empty=true."
+                )
+            if len(words or ()) != len(theirs):
+                raise UserError(
+                    f"the {name} split has {len(words or ())} words but {len(theirs)} tags in row {row}; "
+                    f"each word of '{self.word_column}' needs one tag in '{self.label_column}'."
+                )
+            if "" in theirs:
+                place = theirs.index("")
+                raise UserError(
+                    f"the {name} split has no tag for word {place + 1}, '{words[place]}', of row {row}; "
+                    f"every word needs one, {OUTSIDE} where it is in no entity."
+                )
+        if not any(tags):
+            raise UserError(f"the {name} split has no sentence with words.")
+
+    def _tag_set(self, train: Dataset, tags: Mapping[str, list[list[str]]]) -> list[str]:
+        """The tags of the training data, and of the types that it knows those that only another split has."""
+        feature = train.features[self.label_column].feature
+        known = feature.names if isinstance(feature, ClassLabel) else sorted(set(chain(*tags["train"])), key=_tag_order)
+        types = {split_tag(tag)[1] for tag in known if is_entity_tag(tag) and tag != OUTSIDE}
+        others = set(chain(*chain(*tags.values()))) - set(known)
+        added = [tag for tag in others if is_entity_tag(tag) and split_tag(tag)[1] in types]
+        if isinstance(feature, ClassLabel):
+            return [*known, *sorted(added, key=_tag_order)]
+        return sorted([*known, *added], key=_tag_order)
+
+    def _check_tag_set(self) -> None:
+        if len(self.labels) < 2:
+            raise UserError(
+                f"task.data.label_column: '{self.label_column}' has one tag only, '{self.labels[0]}': nothing to learn."
+            )
+        of_entities = [metric for metric in self.metric_names if metric != "accuracy"]
+        strange = [tag for tag in self.labels if not is_entity_tag(tag)]
+        if of_entities and strange:
+            raise UserError(
+                f"task.metrics: {of_entities[0]} counts entities, but '{strange[0]}' in column '{self.label_column}' "
+                "is no tag such as B-person, I-person and O; write such names there, or set task.metrics=[accuracy]."
+            )
+
+    def _with_tag_ids(self, split: Dataset, tags: list[list[str]], name: str) -> Dataset:
+        ids = {tag: i for i, tag in enumerate(self.labels)}
+        labels = []
+        for row, theirs in enumerate(tags, start=1):
+            unknown = next((tag for tag in theirs if tag not in ids), None)
+            if unknown is not None:
+                raise UserError(
+                    f"the {name} split has the tag '{unknown}' (row {row}), which the training split has not."
+                    f"{nearest(unknown, ids)}"
+                )
+            labels.append([ids[tag] for tag in theirs])
+        words = [["" if word is None else str(word) for word in words or ()] for words in split[:][self.word_column]]
+        kept = [i for i, theirs in enumerate(labels) if theirs]
+        return Dataset.from_dict({self.word_column: [words[i] for i in kept], "labels": [labels[i] for i in kept]})
+
+    def _window_length(self, tokenizer: Any) -> int:
+        """Tokens that the model sees at once."""
+        if not tokenizer.is_fast:
+            raise UserError(f"the tokenizer {type(tokenizer).__name__} cannot say to which word a token belongs.")
+        length: int = min(self.max_length, tokenizer.model_max_length)
+        special = tokenizer.num_special_tokens_to_add()
+        if length <= special:
+            raise UserError(f"task.max_length={length} leaves no room for words beside {special} special tokens.")
+        return length
+
+    def _continued_tags(self) -> np.ndarray:
+        """For each tag the label of the sub-words of its word that follow the first."""
+        if not self.label_all_tokens:
+            return np.full(len(self.labels), _IGNORED)
+        ids = {tag: i for i, tag in enumerate(self.labels)}
+        return np.array([ids.get("I" + tag[1:], i) if split_tag(tag)[0] == "B" else i for tag, i in ids.items()])
+
+
+def _word_places(encodings: Sequence[Any], words_before: np.ndarray) -> np.ndarray:
+    """For each token of some windows the place of its word in the split; -1 for special tokens.
+
+    Args:
+        encodings: of the windows, by the tokenizers library.
+        words_before: for each window the words of the split before its sentence.
+    """
+    in_sentence = np.concatenate([np.array(encoding.word_ids, dtype=float) for encoding in encodings])
+    in_split = np.repeat(words_before, [len(encoding) for encoding in encodings]) + in_sentence
+    return np.nan_to_num(in_split, nan=-1).astype(np.int64)
+
+
+def _first_and_rest(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the first token of a word stands, and where another does, also if a window cuts the word in two."""
+    first = np.zeros(len(places), dtype=bool)
+    first[np.unique(places, return_index=True)[1]] = True
+    return first & (places >= 0), ~first & (places >= 0)
+
+
+def _cut(values: np.ndarray, lengths: Sequence[int]) -> list[np.ndarray]:
+    return np.split(values, np.cumsum(lengths)[:-1])
+
+
+def _tag_order(tag: str) -> tuple[bool, int, str, str]:
+    """O first, numbers by value, B-X and I-X side by side."""
+    prefix, kind = split_tag(tag)
+    return tag != OUTSIDE, int(tag) if tag.isdecimal() else -1, kind, prefix
