@@ -6,12 +6,15 @@ import shutil
 
 import pytest
 import torch
+from datasets import DatasetDict, load_dataset
 from safetensors.torch import load_file
 from seqeval import metrics as seqeval
+from torchmetrics.functional.text import squad
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from src.config import CONF
 from src.functional.mask import zeros_count
+from tests.tasks.test_question_answering import oracle, qa_task
 from tests.toys import failure, run
 
 SHARED = CONF.parent.parent / "shared"
@@ -81,8 +84,6 @@ def test_the_main_job_runs_on_sst2_and_its_model_opens_with_plain_transformers(p
     assert (row["teacher"], row["distilled"], row["pruned"]) == ("dense", True, True)
     assert_exactly_sparse(place / "sst2", 0.8)
 
-    from datasets import load_dataset
-
     file = next((DATA / "glue" / "sst2").glob("validation*.parquet"))
     rows = load_dataset("parquet", data_files=str(file), split="train").shuffle(seed=0).select(range(48))
     model = AutoModelForSequenceClassification.from_pretrained(place / "sst2" / "model").eval()
@@ -115,8 +116,6 @@ def test_entities_of_wnut17_are_scored_as_seqeval_scores_the_predictions(place):
         "task.max_length=16", "hydra.run.dir=wnut17", folder=place)  # fmt: skip
     row = result_of(place / "wnut17")
     assert_exactly_sparse(place / "wnut17", 0.8)
-
-    from datasets import load_dataset
 
     for split, file, recorded in (
         ("validation", "predictions", "metrics"),
@@ -151,8 +150,6 @@ def test_an_encoder_without_a_head_is_no_teacher(place):
 
 
 def test_an_encoder_pruned_on_plain_text_is_transferred_to_sst2_with_exactly_its_zeros(place):
-    from datasets import load_dataset
-
     file = next((DATA / "squad").glob("train*.parquet"))
     contexts = dict.fromkeys(load_dataset("parquet", data_files=str(file), split="train[:1000]")["context"])
     lines = [" ".join(context.split()) for context in contexts][:40]
@@ -171,3 +168,37 @@ def test_an_encoder_pruned_on_plain_text_is_transferred_to_sst2_with_exactly_its
     encoder = [name for name, w in before.items() if ".layer." in name and w.ndim == 2]
     assert all(torch.equal(before[name] == 0, after[name] == 0) for name in encoder)
     assert {"bert.pooler.dense.weight", "classifier.weight"} <= after.keys() - before.keys()
+
+
+@pytest.mark.parametrize("task", ["squad", "squad_v2"])
+def test_squad_is_trained_pruned_and_scored_as_an_independent_scorer_scores_its_predictions(place, task):
+    data = [f"task={task}", f"task.data.path={DATA}/{task}", "task.max_seq_length=128", "task.doc_stride=32"]
+    run("train", *data, *MODEL, *SMALL, "recipe=oneshot80", "teacher=none", f"hydra.run.dir={task}", folder=place)
+    assert_exactly_sparse(place / task, 0.8)
+    answers = json.loads((place / task / "predictions.json").read_text())
+    file = str(next((DATA / task).glob("validation*.parquet")))
+    rows = load_dataset("parquet", data_files=file, split="train").shuffle(seed=0).select(range(48))
+    assert set(answers) == set(rows["id"])
+    assert all(answers[row["id"]] in row["context"] for row in rows)
+    target = [{"id": r["id"], "answers": {"text": r["answers"]["text"] or [""], "answer_start": [0]}} for r in rows]
+    theirs = squad([{"id": name, "prediction_text": text} for name, text in answers.items()], target)
+    metrics = result_of(place / task)["metrics"]
+    assert metrics["exact_match"] == pytest.approx(float(theirs["exact_match"]), abs=1e-4)
+    assert metrics["f1"] == pytest.approx(float(theirs["f1"]), abs=1e-4)
+    shutil.rmtree(place / task)
+
+
+def test_the_answers_of_squad_come_back_from_the_tokens_of_a_real_tokenizer():
+    """A model that is always right, with windows so short that every context is read in several."""
+    file = str(next((DATA / "squad").glob("validation*.parquet")))
+    rows = load_dataset("parquet", data_files=file, split="train").select(range(300))
+    task = qa_task(max_seq_length=96, doc_stride=32, max_question_length=40, id_column="id", max_answer_length=60)
+    rows = task.prepare(DatasetDict({"train": rows}))["train"]
+    predictions = oracle(task, rows, AutoTokenizer.from_pretrained(MINILM))["nbest_predictions.json"]
+    for row in rows:
+        text, start = row["answers"]["text"][0], row["answers"]["answer_start"][0]
+        best = predictions[row["id"]][0]
+        assert best["text"] == row["context"][best["start"] : best["end"]]
+        assert text in best["text"]  # a token may be longer than the answer: 1817 for 7
+        assert best["start"] <= start
+        assert best["end"] >= start + len(text)

@@ -1,4 +1,5 @@
 import itertools
+import json
 import math
 
 import pytest
@@ -9,6 +10,7 @@ from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics import MetricCollection
+from torchmetrics.functional.text import squad
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from src.config import CONF
@@ -17,7 +19,7 @@ from src.data.demo_questions import questions
 from src.data.tiny_tokenizer import tiny_tokenizer
 from src.errors import UserError
 from src.tasks.question_answering import QuestionAnswering, answer_tokens, cut_questions
-from tests.toys import data_section, toy_model
+from tests.toys import TINY, data_section, failure, run, toy_model
 
 
 def qa_task(**changes):
@@ -41,9 +43,9 @@ def prepared(task, split):
     return task.prepare(DatasetDict({"train": split}))["train"]
 
 
-def oracle(task, split):
+def oracle(task, split, tokenizer=None):
     """The predictions of a model that is sure of the right tokens wherever a window holds the answer."""
-    tokenizer = tiny_tokenizer()
+    tokenizer = tokenizer or tiny_tokenizer()
     labels, windows = (task.encode(split, tokenizer, training=training) for training in (True, False))
     batch = task.collator(tokenizer)(windows.remove_columns("length")[:])
     length = batch["input_ids"].shape[1]
@@ -253,3 +255,65 @@ def test_the_demo_asks_for_what_the_words_around_it_decide():
     assert [len(splits[name]) for name in ("train", "validation", "test")] == [40, 5, 5]
     prepared(qa_task(), splits["train"])  # checks each answer against its context
     assert not set(splits["train"]["id"]) & set(splits["test"]["id"])
+
+
+V2_METRICS = ["f1", "exact_match", "f1_has_answer", "exact_match_has_answer", "f1_no_answer", "exact_match_no_answer"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The main job on a user's own JSON lines, some of whose questions have no answer."""
+    folder = tmp_path_factory.mktemp("questions")
+    unanswered: dict[str, list] = {"text": [], "answer_start": []}
+    for name, split in questions(train=48, held_out=16).items():
+        split = split.map(lambda row, i: {"answers": row["answers"] if i % 3 else unanswered}, with_indices=True)
+        split.to_json(folder / "data" / f"{name}.jsonl")
+    data = ["task=question_answering", f"task.data.path={folder}/data", "task.data.id_column=id", *TINY]
+    windows = ["task.max_seq_length=24", "task.doc_stride=4", "task.max_question_length=8", "task.unanswerable=true"]
+    epochs = ["recipe.num_epochs=1", "dense.num_epochs=1", f"task.metrics=[{','.join(V2_METRICS)}]"]
+    run("train", *data, *windows, *epochs, "recipe=prune80", "teacher=dense", "hydra.run.dir=run", folder=folder)
+    return folder
+
+
+def read(folder, file):
+    return json.loads((folder / file).read_text())
+
+
+def test_a_model_is_trained_pruned_distilled_and_scored_through_the_command(trained):
+    row = read(trained, "run/result.json")
+    assert (row["status"], row["distilled"], row["pruned"]) == ("ok", True, True)
+    assert row["sparsity"] == pytest.approx(0.8, abs=0.002)
+    assert set(row["metrics"]) == set(row["test_metrics"]) == set(V2_METRICS)
+
+
+@pytest.mark.parametrize(("split", "prefix"), [("validation", ""), ("test", "test_")])
+def test_the_figures_are_those_of_torchmetrics_on_the_files_of_predictions(trained, split, prefix):
+    answers = read(trained / "run", f"{prefix}predictions.json")
+    truths = [json.loads(line) for line in (trained / "data" / f"{split}.jsonl").read_text().splitlines()]
+    target = [{"id": t["id"], "answers": {"text": t["answers"]["text"] or [""], "answer_start": [0]}} for t in truths]
+    theirs = squad([{"id": t["id"], "prediction_text": answers[t["id"]]} for t in target], target)
+    found = read(trained, "run/result.json")[f"{prefix}metrics"]
+    assert found["exact_match"] == pytest.approx(float(theirs["exact_match"]), abs=1e-4)
+    assert found["f1"] == pytest.approx(float(theirs["f1"]), abs=1e-4)
+
+
+def test_the_files_of_predictions_agree_with_each_other(trained):
+    answers, n_best = read(trained, "run/predictions.json"), read(trained, "run/nbest_predictions.json")
+    odds = read(trained, "run/null_odds.json")
+    assert set(answers) == set(n_best) == set(odds)
+    for name, candidates in n_best.items():
+        assert sum(c["probability"] for c in candidates) == pytest.approx(1.0)
+        assert answers[name] == ("" if odds[name] > 0 else next(c["text"] for c in candidates if c["text"]))
+
+
+def test_evaluate_repeats_what_the_run_recorded(trained):
+    for line in run("evaluate", "run=run", folder=trained).splitlines()[1:]:
+        now, recorded = line.split()[-2:]
+        assert now == recorded
+
+
+def test_a_teacher_of_other_windows_is_refused(trained):
+    data = ["task=question_answering", f"task.data.path={trained}/data", "task.unanswerable=true", *TINY]
+    message = failure("train", *data, "teacher=checkpoint", "teacher.name=run", "task.max_seq_length=32",
+                      "task.doc_stride=4", folder=trained)  # fmt: skip
+    assert "teacher.name=run was trained with task.max_seq_length=24, the student has 32" in message
