@@ -37,7 +37,8 @@ def evaluate(model: nn.Module, data: TaskData, splits: Iterable[str], folder: Pa
         result |= {metric + suffix: _digits(value) for metric, value in metrics.compute().items()}
         if folder is not None:
             for file, content in data.task.predictions(metrics).items():
-                write_atomically(folder / f"{'test_' if name == 'test' else ''}{file}", json.dumps(content, indent=2))
+                text = json.dumps(content, indent=2, ensure_ascii=False)
+                write_atomically(folder / f"{'test_' if name == 'test' else ''}{file}", text)
     return result
 
 

@@ -1,5 +1,6 @@
 """Find the answer to a question in a text: SQuAD v1.1 and v2, a user's own files."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from src.tasks.base import Task, check_metric_names
 
 _V1_METRICS = ("exact_match", "f1")
 _V2_METRICS = ("exact_match_has_answer", "f1_has_answer", "exact_match_no_answer", "f1_no_answer")
+_ROWS_PER_PROCESS = 20_000
 _IMPOSSIBLE = -1e4  # a score that softmax turns into 0, and whose difference to itself is 0
 
 
@@ -92,6 +94,7 @@ class QuestionAnswering(Task):
             batch_size=200,
             with_indices=True,
             remove_columns=split.column_names,
+            num_proc=_processes(len(split)),
             fn_kwargs={"tokenizer": tokenizer, "training": training, **limits},
         )
 
@@ -262,6 +265,15 @@ def cut_questions(questions: list[str], tokenizer: Any, limit: int) -> list[str]
         text[: pairs[limit - 1][1]] if len(pairs) > limit else text
         for text, pairs in zip(questions, offsets, strict=True)
     ]
+
+
+def _processes(rows: int) -> int | None:
+    """Processes that are worth their start, or None; the places of tokens are turned into Python objects one by one."""
+    count = min(os.cpu_count() or 1, rows // _ROWS_PER_PROCESS, 4)
+    if count < 2:
+        return None
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else each process warns that it was forked
+    return count
 
 
 def _over_tokens(logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
