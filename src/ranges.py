@@ -75,6 +75,8 @@ RANGES: dict[str, Range] = {
     "max_train_samples": _COUNT_OR_NULL,
     "max_eval_samples": _COUNT_OR_NULL,
     "regression": _YES_NO,
+    "multi_label": _YES_NO,
+    "label_separator": Range("a text, or null", lambda v: v is None or (isinstance(v, str) and v != "")),
     "drop_empty": _YES_NO,
     "label_all_tokens": _YES_NO,
     "deterministic": _YES_NO,

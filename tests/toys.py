@@ -51,10 +51,20 @@ def data_section(family: str = "text_classification", /, **changes: Any) -> dict
 
 
 def toy_task(
-    *, metrics: Sequence[str] = ("accuracy",), regression: bool = False, max_length: int = 32, **data: Any
+    *,
+    metrics: Sequence[str] = ("accuracy",),
+    regression: bool = False,
+    multi_label: bool = False,
+    max_length: int = 32,
+    **data: Any,
 ) -> TextClassification:
     return TextClassification(
-        name="toy", metrics=metrics, regression=regression, max_length=max_length, data=data_section(**data)
+        name="toy",
+        metrics=metrics,
+        regression=regression,
+        multi_label=multi_label,
+        max_length=max_length,
+        data=data_section(**data),
     )
 
 

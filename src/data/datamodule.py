@@ -1,6 +1,6 @@
 """The Lightning data module: encodes each split once through the task and serves padded batches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -46,8 +46,7 @@ class TaskData(pl.LightningDataModule):
         self.validation = {name: split for name, split in splits.items() if name not in ("train", "test")}
 
     def train_dataloader(self) -> DataLoader:
-        lengths = self.encoded["train"]["length"]
-        batches = LengthGroupedBatches(lengths, self.batch_size, seed=self.seed, **self._ranks())
+        batches = LengthGroupedBatches(self._lengths("train"), self.batch_size, seed=self.seed, **self._ranks())
         return self._loader(self.encoded["train"], batches)
 
     def val_dataloader(self) -> list[DataLoader]:
@@ -55,8 +54,11 @@ class TaskData(pl.LightningDataModule):
 
     def eval_dataloader(self, name: str, rank: int = 0, world_size: int = 1) -> DataLoader:
         """Every example of one split once, longest first, dealt out to ``world_size`` processes."""
-        batches = SortedBatches(self.encoded[name]["length"], self.eval_batch_size, rank=rank, world_size=world_size)
+        batches = SortedBatches(self._lengths(name), self.eval_batch_size, rank=rank, world_size=world_size)
         return self._loader(self.encoded[name], batches)
+
+    def _lengths(self, name: str) -> Sequence[int]:
+        return self.encoded[name].with_format("numpy")["length"][:]  # row by row it would take minutes
 
     def _ranks(self) -> dict[str, int]:
         if self.trainer is None:
@@ -65,7 +67,7 @@ class TaskData(pl.LightningDataModule):
 
     def _loader(self, dataset: Dataset, batches: Sampler[list[int]]) -> DataLoader:
         return DataLoader(
-            dataset.remove_columns("length").with_format("numpy"),
+            dataset.remove_columns("length"),
             sampler=batches,
             batch_size=None,
             collate_fn=self.task.collator(self.tokenizer),

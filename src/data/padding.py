@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 
 def pad_batch(rows: Mapping[str, Sequence], fill: Mapping[str, int], multiple: int = 1) -> dict[str, Tensor]:
@@ -23,8 +23,9 @@ def pad_batch(rows: Mapping[str, Sequence], fill: Mapping[str, int], multiple: i
         if column not in fill:
             batch[column] = torch.tensor(values)
             continue
-        sequences = [torch.tensor(value, dtype=torch.int64) for value in values]
-        padded = pad_sequence(sequences, batch_first=True, padding_value=fill[column])
-        missing = -padded.shape[1] % multiple
-        batch[column] = torch.nn.functional.pad(padded, (0, missing), value=fill[column])
+        longest = max(map(len, values))
+        padded = np.full((len(values), longest + -longest % multiple), fill[column], dtype=np.int64)
+        for row, value in zip(padded, values, strict=True):
+            row[: len(value)] = value
+        batch[column] = torch.from_numpy(padded)
     return batch

@@ -123,12 +123,19 @@ def checkpoint_teacher(name: str, task: Any, tokenizer: PreTrainedTokenizerBase,
 
 def label_order(config: Any, task: Any, name: str) -> list[int] | None:
     """For each of the task's labels the index of the teacher's; None for a regression or labels without names."""
-    expected = task.head_settings().get("num_labels", config.num_labels)
+    head = task.head_settings()
+    expected = head.get("num_labels", config.num_labels)
     theirs = [str(config.id2label[i]) for i in range(config.num_labels)]
     if config.num_labels != expected:
         raise UserError(
             f"teacher.name={name} has {config.num_labels} outputs ({_listed(theirs)}), but {task.name} has "
             f"{expected} ({_listed(task.labels) or 'a number'}); name a teacher of the same task."
+        )
+    kind, their_kind = head.get("problem_type"), getattr(config, "problem_type", None)
+    if kind and their_kind and kind != their_kind:
+        raise UserError(
+            f"teacher.name={name} is a model for {their_kind}, but {task.name} is a {kind}; "
+            "name a teacher of the same task."
         )
     if not task.labels:
         return None

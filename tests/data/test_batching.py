@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import torch
 from datasets import DatasetDict
@@ -126,6 +128,14 @@ def test_the_width_of_a_batch_is_a_multiple_of_8_beside_a_gpu(monkeypatch, has_g
     assert {name: tuple(values.shape) for name, values in batch.items()} == {
         "input_ids": (2, width), "token_type_ids": (2, width), "attention_mask": (2, width), "labels": (2,),
     }  # fmt: skip
+
+
+def test_the_lengths_of_many_rows_are_read_at_once():
+    data = toy_data(rows=2000)
+    started = time.process_time()
+    for _ in range(20):
+        data.train_dataloader()
+    assert time.process_time() - started < 1  # row by row it would take two seconds and more
 
 
 def test_texts_longer_than_the_limit_are_cut():

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +11,12 @@ from sklearn import metrics as sk
 from torchmetrics import MetricCollection
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from src.config import CONF
+from src.data.load import load_splits
 from src.data.tiny_tokenizer import tiny_tokenizer
 from src.errors import UserError
 from src.models.module import FineTuner, metric_suffixes
-from tests.toys import OPTIMIZER, table, toy_model, toy_task
+from tests.toys import OPTIMIZER, data_section, table, toy_model, toy_task
 
 
 def prepared(train, validation=None, *, task=None, **settings):
@@ -264,3 +270,49 @@ def test_metrics_of_a_second_validation_split_carry_its_name(names, suffixes):
     module = FineTuner(toy_model(task), task=task, optimizer=OPTIMIZER, validation=splits)
     expected = {"accuracy" + suffix for suffix in suffixes}
     assert {name for collection in module.val_metrics for name in collection.keys()} == expected  # noqa: SIM118
+
+
+def tokenized_rows(folder, calls=(), **settings):
+    """How many rows pass the tokenizer when the training rows of a folder are prepared and encoded."""
+    task, tokenizer = toy_task(**settings), tiny_tokenizer()
+    for options in calls:
+        tokenizer(["good", "a plot"], **options)
+    passed, encode = [], type(tokenizer)._encode_plus
+
+    def counted(self, text, *args, **kwargs):
+        passed.extend(text)
+        return encode(self, text, *args, **kwargs)
+
+    splits = task.prepare(load_splits(data_section(path=str(folder))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(tokenizer), "_encode_plus", counted)
+        task.encode(splits["train"], tokenizer, training=True)
+    return len(passed)
+
+
+@pytest.fixture
+def rows_on_disk(tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"text {i},{i % 2}\n" for i in range(12)))
+    return tmp_path
+
+
+def test_rows_are_tokenized_once(rows_on_disk):
+    assert tokenized_rows(rows_on_disk) == 12
+    assert tokenized_rows(rows_on_disk) == 0
+    assert tokenized_rows(rows_on_disk, max_length=9) == 12
+
+
+def test_rows_are_not_tokenized_again_for_other_metrics_or_after_other_calls_of_the_tokenizer(rows_on_disk):
+    calls = ({"truncation": True, "max_length": 5}, {"padding": True}, {"return_offsets_mapping": True})
+    assert tokenized_rows(rows_on_disk) == 12
+    assert tokenized_rows(rows_on_disk, calls, metrics=["f1", "accuracy"]) == 0
+
+
+def test_another_process_does_not_tokenize_again(rows_on_disk):
+    assert tokenized_rows(rows_on_disk) == 12
+    program = f"from {__name__} import tokenized_rows; print(tokenized_rows({str(rows_on_disk)!r}))"
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}  # another order of sets
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=CONF.parent, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.strip() == "0", done.stderr

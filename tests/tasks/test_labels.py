@@ -1,0 +1,280 @@
+import json
+import math
+
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from sklearn import metrics as sk
+from torchmetrics import MetricCollection
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from src.data.demo import reviews
+from src.data.tiny_tokenizer import tiny_tokenizer
+from src.errors import UserError
+from src.models.teacher import checkpoint_teacher
+from tests.toys import TINY, failure, run, table, toy_model, toy_task
+
+NAMES = ["f1", "f1_macro", "precision", "recall", "accuracy"]
+
+
+def multi_task(**settings):
+    return toy_task(**{"metrics": ["f1"], "multi_label": True, **settings})
+
+
+def prepared(train, validation=None, *, feature=None, task=None, **settings):
+    """The task and its splits, whose texts do not matter, after preparation."""
+    task = task or multi_task(**settings)
+    splits = {}
+    for name, labels in {"train": train, "validation": validation}.items():
+        if labels is not None:
+            rows = {"text": [f"text {i}" for i in range(len(labels))], "label": labels}
+            features = Features({"text": Value("string"), "label": feature}) if feature else None
+            splits[name] = Dataset.from_dict(rows, features=features)
+    return task, task.prepare(DatasetDict(splits))
+
+
+def outputs(logits):
+    return SequenceClassifierOutput(logits=torch.as_tensor(logits))
+
+
+def test_lists_of_names_become_one_number_for_each_label():
+    task, splits = prepared([["sad", "glad"], ["meh"], []])
+    assert task.labels == ["glad", "meh", "sad"]
+    assert splits["train"]["labels"] == [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+
+
+def test_lists_of_numbers_are_ordered_by_value():
+    task, splits = prepared([[10, 2], [1]])
+    assert task.labels == ["1", "2", "10"]
+    assert splits["train"]["labels"] == [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]
+
+
+def test_lists_of_named_ids_keep_the_order_of_their_names():
+    task, splits = prepared([[1], [0, 1], []], feature=List(ClassLabel(names=["zeal", "awe"])))
+    assert task.labels == ["zeal", "awe"]
+    assert splits["train"]["labels"] == [[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]
+
+
+def test_named_ids_of_two_splits_in_another_order_are_matched_by_name():
+    def split(names):
+        features = Features({"text": Value("string"), "label": List(ClassLabel(names=names))})
+        return Dataset.from_dict({"text": ["a"], "label": [[0]]}, features=features)
+
+    splits = multi_task().prepare(DatasetDict({"train": split(["a", "b"]), "validation": split(["b", "a"])}))
+    assert splits["validation"]["labels"] == [[0.0, 1.0]]
+
+
+def test_strings_are_split_at_the_separator_and_blanks_do_not_count():
+    task, splits = prepared(["sad; glad", "meh", "", " ", "glad;", "sad;sad"], label_separator=";")
+    assert task.labels == ["glad", "meh", "sad"]
+    assert splits["train"]["labels"] == [[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 0, 1]]
+
+
+def test_a_label_listed_twice_counts_once():
+    _, splits = prepared([["a", "b", "a"], ["b"]])
+    assert splits["train"]["labels"] == [[1.0, 1.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("validation", "settings"), [([["sad"], ["glad", "gald"]], {}), (["sad", "glad,gald"], {"label_separator": ","})]
+)
+def test_a_label_that_the_training_data_lack_is_refused_with_its_row(validation, settings):
+    train = ["sad,glad", "sad"] if settings else [["sad", "glad"], ["sad"]]
+    with pytest.raises(UserError, match=r"the validation split has the label 'gald' \(row 2\).*Did you mean 'glad'\?"):
+        prepared(train, validation, **settings)
+
+
+@pytest.mark.parametrize("empty", ["", " ", None])
+def test_an_empty_name_in_a_list_is_refused_with_its_row(empty):
+    with pytest.raises(UserError, match=r"the train split has the label '' \(row 3\), which is empty"):
+        prepared([["a"], ["b"], ["a", empty]])
+
+
+def test_a_row_without_any_list_is_an_empty_cell():
+    with pytest.raises(UserError, match="1 of 3 rows with an empty cell, row 2 in column 'label'"):
+        prepared([["a"], None, ["b"]])
+    assert prepared([["a"], None, ["b"]], drop_empty=True)[1]["train"]["labels"] == [[1.0, 0.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize("regression", [True, False])
+def test_lists_are_refused_where_a_row_has_one_label(regression):
+    task = toy_task(regression=regression, metrics=["pearson" if regression else "accuracy"])
+    with pytest.raises(UserError, match=r"'label' holds lists; set task\.multi_label=true"):
+        prepared([["a"], ["b"]], task=task)
+
+
+def test_single_strings_are_refused_where_a_row_has_any_number_of_labels():
+    with pytest.raises(UserError, match=r"'label' holds no lists; .*\"task\.data\.label_separator=','\""):
+        prepared(["a", "b"])
+
+
+def test_a_separator_for_lists_is_refused():
+    with pytest.raises(UserError, match=r"'label' holds lists.*label_separator=null"):
+        prepared([["a"], ["b"]], label_separator=",")
+
+
+def test_a_separator_without_multi_label_is_refused():
+    with pytest.raises(UserError, match=r"label_separator=, has no effect without task\.multi_label=true"):
+        toy_task(label_separator=",")
+
+
+def test_lists_that_say_0_or_1_of_each_label_are_refused():
+    with pytest.raises(UserError, match=r"the label \[0, 1, 0\] \(row 1\), which says 0 or 1 of each label"):
+        prepared([[0, 1, 0], [1, 1, 0]])
+
+
+@pytest.mark.parametrize(("rows", "what"), [([["a"], []], "names a, where two"), ([[], []], "names no label")])
+def test_fewer_than_two_labels_are_refused(rows, what):
+    with pytest.raises(UserError, match=what):
+        prepared(rows, feature=List(Value("string")))
+
+
+def test_regression_and_multi_label_exclude_one_another():
+    with pytest.raises(UserError, match=r"task\.regression=true and task\.multi_label=true exclude"):
+        multi_task(regression=True)
+
+
+def test_a_metric_of_single_labels_is_refused_with_the_nearest_name():
+    with pytest.raises(UserError, match=r"'f1_makro' is no metric of a multi-label .*Did you mean 'f1_macro'\?"):
+        multi_task(metrics=["f1_makro"])
+
+
+@pytest.mark.parametrize("names", [None, ["no", "yes"]])
+def test_minus_one_among_other_labels_is_refused_with_its_row(names):
+    splits = DatasetDict({"train": table(["a", "b"], [0, 1], names), "validation": table(["a", "b"], [1, -1], names)})
+    with pytest.raises(UserError, match=r"the validation split has the label '-1' \(row 2\)"):
+        toy_task().prepare(splits)
+
+
+def test_a_decimal_number_is_not_rounded_to_a_label():
+    splits = DatasetDict({"train": table(["a", "b"], [0, 1]), "validation": table(["a", "b"], [1.0, 1.5])})
+    with pytest.raises(UserError, match=r"the validation split has the label '1\.5' \(row 2\)"):
+        toy_task().prepare(splits)
+
+
+def test_the_names_of_the_labels_reach_the_configuration_of_the_model():
+    task, _ = prepared([["sad"], ["glad"]])
+    config = toy_model(task).config
+    assert config.id2label == {0: "glad", 1: "sad"}
+    assert (config.num_labels, config.problem_type) == (2, "multi_label_classification")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+@pytest.mark.parametrize("labels", [2, 5])
+def test_the_metrics_are_those_of_scikit_learn(labels):
+    task, _ = prepared([[str(i) for i in range(labels)]], metrics=NAMES)
+    logits, targets = torch.rand(40, labels) - 0.4, (torch.rand(40, labels) < 0.3).float()
+    logits[:, 0], targets[:, 0] = -1.0, 0.0  # a label that nobody has and nobody predicts
+    metrics = MetricCollection(task.metrics(table([], [])))
+    for part, truth in zip(logits.split(7), targets.split(7), strict=True):
+        task.update_metrics(metrics, outputs(part), {"labels": truth})
+    predicted = logits.sigmoid() > 0.5
+    assert {name: float(value) for name, value in metrics.compute().items()} == pytest.approx(
+        {
+            "f1": sk.f1_score(targets, predicted, average="micro"),
+            "f1_macro": sk.f1_score(targets, predicted, average="macro"),
+            "precision": sk.precision_score(targets, predicted, average="micro"),
+            "recall": sk.recall_score(targets, predicted, average="micro"),
+            "accuracy": sk.accuracy_score(targets, predicted),
+        },
+        abs=1e-6,
+    )
+
+
+def test_the_loss_is_the_binary_cross_entropy_of_each_label():
+    loss = multi_task().loss(outputs([[0.0, math.log(3)]]), {"labels": torch.tensor([[1.0, 0.0]])})
+    assert float(loss) == pytest.approx((math.log(2) + math.log(4)) / 2)  # sigmoid(log 3) = 3/4
+
+
+def divergence(p, q):
+    return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 5.5])
+def test_distillation_is_the_divergence_of_the_softened_sigmoids(temperature):
+    student, teacher = [[2.0, 0.5], [-1.0, 3.0]], [[0.0, 0.5], [1.0, -2.0]]
+
+    def probability(logit):
+        return 1 / (1 + math.exp(-logit / temperature))
+
+    pairs = [(t, s) for row_t, row_s in zip(teacher, student, strict=True) for t, s in zip(row_t, row_s, strict=True)]
+    expected = temperature**2 * sum(divergence(probability(t), probability(s)) for t, s in pairs) / 4
+    loss = multi_task().distillation_loss(outputs(student), outputs(teacher), {}, temperature=temperature)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_distillation_of_a_logit_of_0_from_one_of_log_3_is_the_number_computed_by_hand():
+    """p = 3/4, q = 1/2: 3/4 log(3/2) + 1/4 log(1/2) = 0.1308."""
+    loss = multi_task().distillation_loss(outputs([[0.0]]), outputs([[math.log(3)]]), {}, temperature=1.0)
+    assert float(loss) == pytest.approx(0.130812, abs=1e-6)
+
+
+def test_distillation_from_the_same_logits_is_zero():
+    logits = outputs(torch.randn(3, 4) * 5)
+    assert float(multi_task().distillation_loss(logits, logits, {}, temperature=2.0)) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.fixture
+def saved_teacher(tmp_path):
+    task, _ = prepared([["glad", "sad", "meh"]])
+    toy_model(task, seed=3).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_the_labels_of_a_teacher_are_put_in_the_order_of_the_student(saved_teacher):
+    student, _ = prepared([[0, 1, 2]], feature=List(ClassLabel(names=["sad", "glad", "meh"])))
+    teacher = checkpoint_teacher(str(saved_teacher), student, tiny_tokenizer(), ["good"])
+    batch = tiny_tokenizer()(["good", "bad"], return_tensors="pt")
+    assert torch.equal(teacher(**batch).logits, teacher.model(**batch).logits[:, [2, 0, 1]])
+
+
+def test_a_teacher_that_chooses_one_label_is_refused(saved_teacher):
+    single = toy_task()
+    single.prepare(DatasetDict({"train": table(["a", "b", "c"], ["glad", "sad", "meh"])}))
+    with pytest.raises(UserError, match="is a model for multi_label_classification, but toy is a single_label"):
+        checkpoint_teacher(str(saved_teacher), single, tiny_tokenizer(), ["good"])
+
+
+def about(text, label):
+    """What a review is about: its subjects' kinds, and whether it is good; some reviews have no label."""
+    labels = [word for word in ("plot", "music", "cast", "ending") if word in text]
+    return labels + (["positive"] if label and labels else [])
+
+
+@pytest.fixture(params=["jsonl", "csv"])
+def own_data(tmp_path, request):
+    """The words of a command that trains on a user's files, one row in some without any label."""
+    for name, split in reviews(train=64, held_out=16).items():
+        rows = [(text, about(text, label)) for text, label in zip(split["text"], split["label"], strict=True)]
+        if request.param == "jsonl":
+            lines = [json.dumps({"text": text, "label": labels}) for text, labels in rows]
+        else:
+            lines = ["text,label", *(f'"{text}","{",".join(labels)}"' for text, labels in rows)]
+        (tmp_path / f"{name}.{request.param}").write_text("\n".join(lines) + "\n")
+    separator = ["task.data.label_separator=','"] if request.param == "csv" else []
+    return [
+        "task=text_classification", "task.multi_label=true", f"task.data.path={tmp_path}", "task.data.batch_size=8",
+        *separator, *TINY, "recipe=oneshot80", "recipe.num_epochs=1", "dense.num_epochs=1",
+    ]  # fmt: skip
+
+
+def test_files_with_several_labels_a_row_are_trained_distilled_and_evaluated_by_the_command(own_data, tmp_path):
+    metrics = f"task.metrics=[{','.join(NAMES)}]"
+    run("train", *own_data, metrics, "hydra.run.dir=run", folder=tmp_path)
+    row = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (row["status"], row["distilled"]) == ("ok", True)
+    assert set(row["metrics"]) == set(row["test_metrics"]) == set(NAMES)
+    assert all(0 <= value <= 1 for value in row["metrics"].values())
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert sorted(config["label2id"]) == ["cast", "ending", "music", "plot", "positive"]
+    assert config["problem_type"] == "multi_label_classification"
+    printed = run("evaluate", "run=run", "split=validation", folder=tmp_path)
+    for line in printed.splitlines()[-len(NAMES) :]:
+        now, recorded = line.split()[-2:]
+        assert now == recorded
+
+
+def test_the_same_files_without_multi_label_are_refused_with_the_remedy(own_data, tmp_path):
+    words = [word for word in own_data if word != "task.multi_label=true"]
+    assert "task.multi_label=true" in failure("train", *words, "hydra.run.dir=run", folder=tmp_path)
