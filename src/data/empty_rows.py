@@ -1,42 +1,46 @@
 """Rows with an empty cell: refused, or left out where that is asked."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
 
+import numpy as np
+import pyarrow.compute as pc
 from datasets import Dataset
 
 from src.errors import UserError
 
 
-def without_empty_rows(split: Dataset, name: str, columns: Sequence[str], *, drop: bool) -> Dataset:
+def without_empty_rows(split: Dataset, name: str, columns: Mapping[str, bool], *, drop: bool) -> Dataset:
     """The split as it is, or without the rows in which one of the columns has nothing in it.
 
     Args:
         split: any rows.
         name: of the split, for messages.
-        columns: in which a cell must not be missing, blank or not a number.
+        columns: in which a cell must not be missing or not a number; True: nor a string of blanks.
         drop: leave such rows out instead of refusing them.
     """
-    empty: dict[int, str] = {}  # row -> the first empty column
-    row = 0
-    for rows in split.select_columns(list(columns)).iter(1000):
-        for cells in zip(*(rows[column] for column in columns), strict=True):
-            blank = next((c for c, cell in zip(columns, cells, strict=True) if _is_empty(cell)), None)
-            if blank is not None:
-                empty[row] = blank
-            row += 1
-    if not empty:
+    empty = {column: _empty_cells(split, column, blank=blank) for column, blank in columns.items()}
+    rows = np.any(list(empty.values()), axis=0)  # (rows,)
+    if not rows.any():
         return split
-    first, column = next(iter(empty.items()))
     if not drop:
+        first = int(rows.argmax())
+        column = next(column for column, cells in empty.items() if cells[first])
         raise UserError(
-            f"the {name} split has {len(empty):,} of {len(split):,} rows with an empty cell, row {first + 1} "
+            f"the {name} split has {rows.sum():,} of {len(rows):,} rows with an empty cell, row {first + 1} "
             f"in column '{column}' the first; fill them, or leave them out with task.data.drop_empty=true."
         )
-    if len(empty) == len(split):
+    if rows.all():
         raise UserError(f"the {name} split has no row without an empty cell.")
-    return split.select([i for i in range(len(split)) if i not in empty])
+    return split.select(np.flatnonzero(~rows))
 
 
-def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip()) or value != value
+def _empty_cells(split: Dataset, column: str, *, blank: bool) -> np.ndarray:
+    """``(rows,)``, True where there is no value, not a number or, with ``blank``, a string of blanks."""
+    parts = []
+    for table in split.select_columns([column]).with_format("arrow").iter(10_000):
+        cells = table[column]
+        empty = pc.is_null(cells, nan_is_null=True)
+        if blank and split.features[column].dtype in ("string", "large_string"):
+            empty = pc.or_(empty, pc.fill_null(pc.equal(pc.utf8_trim_whitespace(cells), ""), True))
+        parts.append(empty.to_numpy())
+    return np.concatenate(parts)

@@ -149,7 +149,7 @@ class QuestionAnswering(Task):
         split = self._with_answer_lists(split).select_columns(list(columns)).rename_columns(columns)
         if self.id_column is None:
             split = split.add_column("id", [str(row) for row in range(len(split))])
-        split = without_empty_rows(split, name, ("question", "context"), drop=self.drop_empty)
+        split = without_empty_rows(split, name, {"question": True, "context": True}, drop=self.drop_empty)
         row = 0
         for rows in split.select_columns(["context", "answers"]).iter(1000):
             for context, answers in zip(rows["context"], rows["answers"], strict=True):

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
 from torch import Tensor
 from torchmetrics import Metric
 from transformers import AutoModelForSequenceClassification
 
+from src.data.empty_rows import without_empty_rows
 from src.errors import UserError
 from src.tasks.base import Task, check_metric_names
 from src.tasks.labels import LabelKind, MultiLabel, Number, SingleLabel
@@ -97,20 +96,8 @@ class TextClassification(Task):
         return split[0][self.label_column] == -1 and split.unique(self.label_column) == [-1]
 
     def _checked(self, split: Dataset, name: str) -> Dataset:
-        empty = {column: _empty_cells(split, column) for column in self.text_columns}
-        empty[self.label_column] = _empty_cells(split, self.label_column, blank=self.kind.blank_is_missing)
-        rows = np.any(list(empty.values()), axis=0)  # (rows,)
-        if rows.any() and not self.drop_empty:
-            first = int(rows.argmax())
-            column = next(column for column, cells in empty.items() if cells[first])
-            raise UserError(
-                f"the {name} split has {rows.sum():,} of {len(rows):,} rows with an empty cell, row {first + 1} "
-                f"in column '{column}' the first; fill them, or leave them out with task.data.drop_empty=true."
-            )
-        if rows.all():
-            raise UserError(f"the {name} split has no row without an empty cell.")
-        if rows.any():
-            split = split.select(np.flatnonzero(~rows))
+        columns = {**dict.fromkeys(self.text_columns, True), self.label_column: self.kind.blank_is_missing}
+        split = without_empty_rows(split, name, columns, drop=self.drop_empty)
         for column in self.text_columns:  # a column of numbers is a text too
             if split.features[column].dtype not in ("string", "large_string"):
                 split = split.cast_column(column, Value("string"))
@@ -145,15 +132,3 @@ def _label_kind(column: str, regression: bool, multi_label: bool, separator: str
     if separator is not None:
         raise UserError(f"task.data.label_separator={separator} has no effect without task.multi_label=true.")
     return Number(column) if regression else SingleLabel(column)
-
-
-def _empty_cells(split: Dataset, column: str, *, blank: bool = True) -> np.ndarray:
-    """``(rows,)``, True where there is no value, not a number or, with ``blank``, a string of blanks."""
-    parts = []
-    for table in split.select_columns([column]).with_format("arrow").iter(10_000):
-        cells = table[column]
-        empty = pc.is_null(cells, nan_is_null=True)
-        if blank and split.features[column].dtype in ("string", "large_string"):
-            empty = pc.or_(empty, pc.fill_null(pc.equal(pc.utf8_trim_whitespace(cells), ""), True))
-        parts.append(empty.to_numpy())
-    return np.concatenate(parts)
