@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 from src.config import CONF
 from src.data.datamodule import TaskData
 from src.data.demo_questions import questions
+from src.data.load import load_splits
 from src.data.tiny_tokenizer import tiny_tokenizer
 from src.errors import UserError
 from src.tasks.question_answering import QuestionAnswering, answer_tokens, cut_questions
@@ -228,6 +230,32 @@ def test_answers_without_their_places_are_refused_with_the_way_to_name_them():
     split = Dataset.from_dict({"context": ["the barn"], "question": ["?"], "answers": ["barn"]})
     with pytest.raises(UserError, match=r"'answers' must hold answers as .*task\.data\.answer_start_column=COLUMN"):
         prepared(qa_task(), split)
+
+
+def test_a_second_run_finds_its_windows_in_the_cache(tmp_path):
+    questions(train=30, held_out=1)["train"].to_parquet(tmp_path / "train.parquet")
+
+    def cached(tokenizer, training, **settings):
+        task = qa_task(**settings)
+        splits = load_splits(data_section("question_answering", path=str(tmp_path)))
+        files = task.encode(task.prepare(splits)["train"], tokenizer, training=training).cache_files
+        return [(file["filename"], Path(file["filename"]).stat().st_mtime_ns) for file in files]
+
+    used = tiny_tokenizer()
+    used(["the plot", "fine"], padding=True, truncation=True, max_length=4)
+    for training in (True, False):
+        first = cached(tiny_tokenizer(), training)
+        assert cached(used, training) == cached(used, training, n_best=3, metrics=["f1"]) == first
+        assert cached(used, training, doc_stride=4) != first
+
+
+def test_many_rows_are_read_by_several_processes_with_the_same_result(monkeypatch):
+    split = prepared(qa_task(), questions(train=30, held_out=1)["train"])
+    alone = qa_task().encode(split, tiny_tokenizer(), training=True)
+    monkeypatch.setattr("src.tasks.question_answering._ROWS_PER_PROCESS", 10)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    together = qa_task().encode(split, tiny_tokenizer(), training=True)
+    assert together.to_dict() == alone.to_dict()
 
 
 def test_a_stride_that_leaves_no_room_for_the_context_is_refused():
