@@ -11,6 +11,7 @@ from src.config import register_resolvers, resolve
 from src.errors import UserError, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.local_files import local_files, resolve_model_folder
+from src.memory import limit_kernel_cache
 from src.reports.summary import comparison
 from src.run_folder import read_config, read_result
 
@@ -52,6 +53,7 @@ def evaluate_folder(model: Path, config: Mapping[str, Any], split: str | None) -
     from src.quiet import quiet_libraries
 
     quiet_libraries()
+    limit_kernel_cache()
     task = hydra.utils.instantiate(config["task"], _convert_="all")
     splits = arrange_splits(task.prepare(load_splits(config["task"]["data"])), config["task"]["data"])
     groups = {

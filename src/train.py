@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from src.config import check, dense_config, fingerprint, register_resolvers, resolve
 from src.errors import UserError, exit_status, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
+from src.memory import limit_kernel_cache
 from src.reports.summary import summary
 from src.run_folder import (
     find_run,
@@ -95,6 +96,7 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
     from src.quiet import quiet_libraries
 
     quiet_libraries()
+    limit_kernel_cache()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = hydra.utils.instantiate(config["task"], _convert_="all")
     splits = arrange_splits(task.prepare(stored), config["task"]["data"])
