@@ -192,4 +192,4 @@ def failure(name: str, *arguments: str, folder: Path) -> str:
 def run_alone(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, from the root of the repository."""
     command = [sys.executable, "-m", f"src.{name}", *arguments]
-    return subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True, timeout=900)
