@@ -37,9 +37,20 @@ def evaluate(model: nn.Module, data: TaskData, splits: Iterable[str], folder: Pa
         result |= {metric + suffix: _digits(value) for metric, value in metrics.compute().items()}
         if folder is not None:
             for file, content in data.task.predictions(metrics).items():
-                text = json.dumps(content, indent=2, ensure_ascii=False)
-                write_atomically(folder / f"{'test_' if name == 'test' else ''}{file}", text)
+                write_atomically(folder / f"{'test_' if name == 'test' else ''}{file}", an_entry_a_line(content))
     return result
+
+
+def an_entry_a_line(content: list[Any] | dict[str, Any]) -> str:
+    """JSON that people can read and search: each example has a line of its own."""
+    if isinstance(content, dict):
+        lines = [f"{_json(key)}: {_json(value)}" for key, value in content.items()]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+    return "[\n" + ",\n".join(map(_json, content)) + "\n]\n"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _digits(value: Tensor) -> float:

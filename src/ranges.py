@@ -38,6 +38,7 @@ _NOT_NEGATIVE = Range("0 or more", lambda v: _number(v) and v >= 0)
 _COUNT = Range("a whole number, 1 or more", lambda v: _whole(v) and v >= 1)
 _COUNT_OR_NULL = Range("a whole number, 1 or more, or null", lambda v: v is None or (_whole(v) and v >= 1))
 _EPOCH = Range("an epoch, 0 or more, or -1", lambda v: _number(v) and (v >= 0 or v == -1))
+_TEXT_OR_NULL = Range("a text, or null", lambda v: v is None or (isinstance(v, str) and v != ""))
 _YES_NO = Range("true or false", lambda v: isinstance(v, bool))
 
 RANGES: dict[str, Range] = {
@@ -69,6 +70,7 @@ RANGES: dict[str, Range] = {
     "unanswerable": _YES_NO,
     "null_score_diff_threshold": Range("a number", _number),
     "plain_text": Range("text, conll or null", lambda v: v in (None, "text", "conll")),
+    "comment_prefix": _TEXT_OR_NULL,
     "line_by_line": _YES_NO,
     "mask_probability": _PROPER_FRACTION,
     "validation_fraction": _PROPER_FRACTION,
@@ -76,7 +78,7 @@ RANGES: dict[str, Range] = {
     "max_eval_samples": _COUNT_OR_NULL,
     "regression": _YES_NO,
     "multi_label": _YES_NO,
-    "label_separator": Range("a text, or null", lambda v: v is None or (isinstance(v, str) and v != "")),
+    "label_separator": _TEXT_OR_NULL,
     "drop_empty": _YES_NO,
     "label_all_tokens": _YES_NO,
     "deterministic": _YES_NO,

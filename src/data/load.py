@@ -105,7 +105,7 @@ def _read_files(paths: list[Path], data: Mapping[str, Any]) -> Dataset:
         if path.stat().st_size == 0:
             raise UserError(f"{path} is empty: it has 0 bytes.")
     if kind == "conll":
-        options = {"column_names": _conll_columns(paths[0], data)}
+        options = {"column_names": _conll_columns(paths[0], data), "comment_prefix": data["comment_prefix"]}
     try:
         if paths[0].suffix == ".json" and all(map(is_squad_json, paths)):
             return read_squad_json(paths)
@@ -119,9 +119,9 @@ def _read_files(paths: list[Path], data: Mapping[str, Any]) -> Dataset:
 
 def _conll_columns(path: Path, data: Mapping[str, Any]) -> list[str]:
     """Names for the columns of a CoNLL file, in which the word stands first and its tag last."""
+    skipped = ("-DOCSTART-", *filter(None, [data["comment_prefix"]]))
     with path.open(errors="replace") as file:
-        rows = (line.split() for line in file)
-        width = next((len(row) for row in rows if row and row[0] != "-DOCSTART-"), 0)
+        width = next((len(line.split()) for line in file if line.strip() and not line.startswith(skipped)), 0)
     if width < 2:
         raise UserError(f"{path} has no line with a word and its tag; task.data.plain_text=conll expects them.")
     return [data["text_columns"][0], *(f"column_{i}" for i in range(2, width)), data["label_column"]]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 from transformers import AutoModelForMaskedLM
 
+from src.data.cached_map import cached_map
 from src.errors import UserError
 from src.functional.distillation import distillation_loss
 from src.functional.masked_tokens import IGNORED, hide_tokens
@@ -94,7 +95,8 @@ class MaskedLM(Task):
             lengths = [len(ids) for ids in rows]
             return {"input_ids": rows, "attention_mask": [[1] * n for n in lengths], "length": lengths}
 
-        encoded = split.map(
+        encoded = cached_map(
+            split,
             features,
             batched=True,
             with_indices=True,
@@ -171,7 +173,7 @@ class MaskedLM(Task):
             inputs, labels = zip(*texts, strict=True)
             return {"input_ids": [t.int().numpy() for t in inputs], "labels": [t.int().numpy() for t in labels]}
 
-        return encoded.map(hidden, batched=True, with_indices=True, input_columns="input_ids")
+        return cached_map(encoded, hidden, batched=True, with_indices=True, input_columns="input_ids")
 
 
 def _check_special_tokens(tokenizer: Any) -> None:
@@ -181,9 +183,6 @@ def _check_special_tokens(tokenizer: Any) -> None:
                 f"model.name={tokenizer.name_or_path}: its tokenizer has no {token}, which masked language modelling "
                 "needs; choose an encoder such as BERT or RoBERTa."
             )
-
-
-# Functions that are made on the spot, for datasets recognises them by their code: a change of it is not met by a cache.
 
 
 def _lines(tokenizer: Any, max_length: int) -> Callable[[list[str | None], list[int]], list[list[int]]]:

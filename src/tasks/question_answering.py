@@ -12,6 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from transformers import AutoModelForQuestionAnswering
 
+from src.data.cached_map import cached_map
 from src.data.empty_rows import without_empty_rows
 from src.errors import UserError
 from src.functional.distillation import distillation_loss
@@ -88,7 +89,8 @@ class QuestionAnswering(Task):
                 "task.max_question_length, or raise task.max_seq_length."
             )
         limits = {"window": window, "doc_stride": self.doc_stride, "max_question_length": self.max_question_length}
-        return split.map(
+        return cached_map(
+            split,
             windows,
             batched=True,
             batch_size=200,
@@ -165,9 +167,9 @@ class QuestionAnswering(Task):
             return split
         if isinstance(answers, List) and isinstance(answers.feature, dict):
             names = ("text", "answer_start")
-            return split.map(lambda row: {column: {name: [a[name] for a in row[column]] for name in names}})
+            return cached_map(split, lambda row: {column: {name: [a[name] for a in row[column]] for name in names}})
         if start_column is not None and isinstance(answers, Value):
-            return split.map(lambda row: {column: _answer_list(row[column], row[start_column])})
+            return cached_map(split, lambda row: {column: _answer_list(row[column], row[start_column])})
         raise UserError(
             f"task.data.label_column: '{column}' must hold answers as "
             '{"text": ["the words"], "answer_start": [the place of their first character]}; '

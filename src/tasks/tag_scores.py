@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from src.data.flat_lists import flat_lists
 from src.functional.entities import OUTSIDE, count_entities, entity_scores
 
 
@@ -33,9 +34,8 @@ class TagScores(Metric):
         self.labels = np.array(labels)
         self.names = names
         self.outside = labels.index(OUTSIDE) if OUTSIDE in labels else 0
-        sentences = split[:]["labels"]
-        self.true = np.concatenate([*sentences, []]).astype(np.int64)  # (words of the split,)
-        self.ends = np.cumsum([len(ids) for ids in sentences], dtype=np.int64)[:-1]
+        self.true, lengths = flat_lists(split, "labels")  # (words of the split,)
+        self.ends = np.cumsum(lengths)[:-1]
         self.add_state("words", default=[], dist_reduce_fx="cat")
         self.add_state("tags", default=[], dist_reduce_fx="cat")
 

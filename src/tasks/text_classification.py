@@ -8,6 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from transformers import AutoModelForSequenceClassification
 
+from src.data.cached_map import cached_map
 from src.data.empty_rows import without_empty_rows
 from src.errors import UserError
 from src.tasks.base import Task, check_metric_names
@@ -73,7 +74,7 @@ class TextClassification(Task):
             encoded = tokenizer(*(rows[column] for column in columns), truncation=True, max_length=max_length)
             return {**encoded, "labels": rows["labels"], "length": [len(ids) for ids in encoded["input_ids"]]}
 
-        return split.map(features, batched=True, remove_columns=split.column_names)
+        return cached_map(split, features, batched=True, remove_columns=split.column_names)
 
     def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
         return self.kind.loss(outputs.logits.float(), batch["labels"])
@@ -113,7 +114,8 @@ class TextClassification(Task):
 
             return {"labels": kind.targets(cells, feature, names, refusal)}
 
-        labels = split.select_columns([self.label_column]).map(
+        labels = cached_map(
+            split.select_columns([self.label_column]),
             targets,
             batched=True,
             with_indices=True,

@@ -1,16 +1,18 @@
 """Tag every word of a sentence: named entities, chunks, parts of speech; CoNLL files, JSON lines, hub data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
-from datasets import ClassLabel, Dataset, DatasetDict, LargeList, List
+from datasets import ClassLabel, Dataset, DatasetDict, Features, LargeList, List, Value
 from torch import Tensor
 from torchmetrics import Metric
 from transformers import AutoModelForTokenClassification
 
+from src.data.cached_map import cached_map
+from src.data.flat_lists import flat_lists
 from src.errors import UserError, nearest
 from src.functional.distillation import distillation_loss
 from src.functional.entities import OUTSIDE, is_entity_tag, split_tag
@@ -55,12 +57,10 @@ class TokenClassification(Task):
             self._check_lists(split, name)
         if "test" in splits and self._is_unlabelled(splits["test"]):
             splits = DatasetDict({name: split for name, split in splits.items() if name != "test"})
-        tags = {name: self._tags(split) for name, split in splits.items()}
-        for name, split in splits.items():
-            self._check_words(split, tags[name], name)
-        self.labels = self._tag_set(splits["train"], tags)
-        self._check_tag_set()
-        return DatasetDict({name: self._with_tag_ids(split, tags[name], name) for name, split in splits.items()})
+        found = {name: self._tags_found(split, name) for name, split in splits.items()}
+        self.labels = self._tag_set(splits["train"], found)
+        self._check_tag_set(found)
+        return DatasetDict({name: self._with_tag_ids(split) for name, split in splits.items()})
 
     def head_settings(self) -> dict[str, Any]:
         return {
@@ -75,30 +75,31 @@ class TokenClassification(Task):
         the rest of a word have no label and are left out.
         """
         max_length = self._window_length(tokenizer)
-        sentences = split[:]["labels"]
-        tags = np.concatenate(sentences)  # of each word of the split
-        words_before = np.cumsum([0, *map(len, sentences)])  # of each sentence
-        continued = self._continued_tags()
+        words_before = np.cumsum([0, *flat_lists(split, "labels")[1]])  # of each sentence in the split
+        column, continued = self.word_column, self._continued_tags()
 
         def features(rows: Mapping[str, list], indices: list[int]) -> dict[str, Any]:
             encoded = tokenizer(
-                rows[self.word_column],
+                rows[column],
                 is_split_into_words=True,
                 truncation=True,
                 max_length=max_length,
                 return_overflowing_tokens=True,
             )
-            places = _word_places(encoded.encodings, words_before[indices][encoded.pop("overflow_to_sample_mapping")])
+            sentence = np.array(indices)[encoded.pop("overflow_to_sample_mapping")]  # of each window
+            earlier = words_before[indices[0]]  # than those of these rows
+            places = _word_places(encoded.encodings, words_before[sentence] - earlier)
             first, rest = _first_and_rest(places)
-            labels = np.select([first, rest], [tags[places], continued[tags[places]]], _IGNORED)
+            tags = np.concatenate(rows["labels"])[places]
+            labels = np.select([first, rest], [tags, continued[tags]], _IGNORED)
             lengths = [len(ids) for ids in encoded["input_ids"]]
             columns = {**encoded, "labels": _cut(labels, lengths), "length": lengths}
             if not training:
-                columns["word"] = _cut(np.where(first, places, _IGNORED), lengths)
+                columns["word"] = _cut(np.where(first, places + earlier, _IGNORED), lengths)
             kept = [i for i, window in enumerate(columns["labels"]) if (window != _IGNORED).any()]
-            return {column: [values[i] for i in kept] for column, values in columns.items()}
+            return {name: [values[i] for i in kept] for name, values in columns.items()}
 
-        return split.map(features, batched=True, with_indices=True, remove_columns=split.column_names)
+        return cached_map(split, features, batched=True, with_indices=True, remove_columns=split.column_names)
 
     def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
         logits = outputs.logits.float()  # (batch, tokens, tags)
@@ -134,52 +135,56 @@ class TokenClassification(Task):
                 )
 
     def _is_unlabelled(self, split: Dataset) -> bool:
-        return self.label_column not in split.column_names or not any(chain(*self._tags(split)))
+        if self.label_column not in split.column_names:
+            return True
+        return not any(tag for row in self._rows(split) for tag in row[1])
 
-    def _tags(self, split: Dataset) -> list[list[str]]:
-        """The names of the tags of each sentence; numbers without names are their own; '' where there is none."""
-        feature = split.features[self.label_column].feature
-        names = dict(enumerate(feature.names)) if isinstance(feature, ClassLabel) else {}
+    def _rows(self, split: Dataset) -> Iterator[tuple[list[Any], list[str]]]:
+        """The words of each sentence, and the names of their tags."""
+        columns = [self.word_column, self.label_column]
+        read = _tag_reader(split.features[self.label_column])
+        for rows in split.select_columns(columns).iter(1000):
+            for words, tags in zip(*(rows[column] for column in columns), strict=True):
+                yield words or [], read(tags)
 
-        def name(tag: Any) -> str:
-            return "" if tag in _NO_TAG else names.get(tag, str(tag).strip())
-
-        return [[name(tag) for tag in tags or ()] for tags in split[:][self.label_column]]
-
-    def _check_words(self, split: Dataset, tags: list[list[str]], name: str) -> None:
-        """Refuse sentences without words, and words without a tag."""
-        for row, (words, theirs) in enumerate(zip(split[:][self.word_column], tags, strict=True), start=1):
+    def _tags_found(self, split: Dataset, name: str) -> dict[str, int]:
+        """The first row of each tag; refused are sentences without words, and words without a tag."""
+        found: dict[str, int] = {}
+        for row, (words, tags) in enumerate(self._rows(split), start=1):
             if not words and not self.drop_empty:
                 raise UserError(
                     f"the {name} split has a sentence without words, row {row}; fill it, or leave such rows out with "
                     "task.data.drop_empty=true."
                 )
-            if len(words or ()) != len(theirs):
+            if len(words) != len(tags):
                 raise UserError(
-                    f"the {name} split has {len(words or ())} words but {len(theirs)} tags in row {row}; "
+                    f"the {name} split has {len(words)} words but {len(tags)} tags in row {row}; "
                     f"each word of '{self.word_column}' needs one tag in '{self.label_column}'."
                 )
-            if "" in theirs:
-                place = theirs.index("")
+            if "" in tags:
+                place = tags.index("")
                 raise UserError(
                     f"the {name} split has no tag for word {place + 1}, '{words[place]}', of row {row}; "
                     f"every word needs one, {OUTSIDE} where it is in no entity."
                 )
-        if not any(tags):
+            for tag in tags:
+                found.setdefault(tag, row)
+        if not found:
             raise UserError(f"the {name} split has no sentence with words.")
+        return found
 
-    def _tag_set(self, train: Dataset, tags: Mapping[str, list[list[str]]]) -> list[str]:
+    def _tag_set(self, train: Dataset, found: Mapping[str, Mapping[str, int]]) -> list[str]:
         """The tags of the training data, and of the types that it knows those that only another split has."""
         feature = train.features[self.label_column].feature
-        known = feature.names if isinstance(feature, ClassLabel) else sorted(set(chain(*tags["train"])), key=_tag_order)
+        known = feature.names if isinstance(feature, ClassLabel) else sorted(found["train"], key=_tag_order)
         types = {split_tag(tag)[1] for tag in known if is_entity_tag(tag) and tag != OUTSIDE}
-        others = set(chain(*chain(*tags.values()))) - set(known)
+        others = set(chain(*found.values())) - set(known)
         added = [tag for tag in others if is_entity_tag(tag) and split_tag(tag)[1] in types]
         if isinstance(feature, ClassLabel):
             return [*known, *sorted(added, key=_tag_order)]
         return sorted([*known, *added], key=_tag_order)
 
-    def _check_tag_set(self) -> None:
+    def _check_tag_set(self, found: Mapping[str, Mapping[str, int]]) -> None:
         if len(self.labels) < 2:
             raise UserError(
                 f"task.data.label_column: '{self.label_column}' has one tag only, '{self.labels[0]}': nothing to learn."
@@ -191,21 +196,35 @@ class TokenClassification(Task):
                 f"task.metrics: {of_entities[0]} counts entities, but '{strange[0]}' in column '{self.label_column}' "
                 "is no tag such as B-person, I-person and O; write such names there, or set task.metrics=[accuracy]."
             )
-
-    def _with_tag_ids(self, split: Dataset, tags: list[list[str]], name: str) -> Dataset:
-        ids = {tag: i for i, tag in enumerate(self.labels)}
-        labels = []
-        for row, theirs in enumerate(tags, start=1):
-            unknown = next((tag for tag in theirs if tag not in ids), None)
-            if unknown is not None:
+        for name, rows in found.items():
+            unknown = [tag for tag in rows if tag not in self.labels]
+            if unknown:
+                tag = min(unknown, key=lambda tag: rows[tag])
                 raise UserError(
-                    f"the {name} split has the tag '{unknown}' (row {row}), which the training split has not."
-                    f"{nearest(unknown, ids)}"
+                    f"the {name} split has the tag '{tag}' (row {rows[tag]}), which the training split has not."
+                    f"{nearest(tag, self.labels)}"
                 )
-            labels.append([ids[tag] for tag in theirs])
-        words = [["" if word is None else str(word) for word in words or ()] for words in split[:][self.word_column]]
-        kept = [i for i, theirs in enumerate(labels) if theirs]
-        return Dataset.from_dict({self.word_column: [words[i] for i in kept], "labels": [labels[i] for i in kept]})
+
+    def _with_tag_ids(self, split: Dataset) -> Dataset:
+        """The words as texts and ``labels``, the ids of their tags; sentences without words are left out."""
+        words, label_column = self.word_column, self.label_column
+        read = _tag_reader(split.features[label_column])
+        ids = {tag: i for i, tag in enumerate(self.labels)}
+
+        def texts_and_ids(rows: Mapping[str, list]) -> dict[str, list]:
+            filled = [i for i, sentence in enumerate(rows[words]) if sentence]
+            return {
+                words: [["" if word is None else str(word) for word in rows[words][i]] for i in filled],
+                "labels": [[ids[tag] for tag in read(rows[label_column][i])] for i in filled],
+            }
+
+        return cached_map(
+            split,
+            texts_and_ids,
+            batched=True,
+            remove_columns=split.column_names,
+            features=Features({words: List(Value("string")), "labels": List(Value("int64"))}),
+        )
 
     def _window_length(self, tokenizer: Any) -> int:
         """Tokens that the model sees at once."""
@@ -223,6 +242,17 @@ class TokenClassification(Task):
             return np.full(len(self.labels), _IGNORED)
         ids = {tag: i for i, tag in enumerate(self.labels)}
         return np.array([ids.get("I" + tag[1:], i) if split_tag(tag)[0] == "B" else i for tag, i in ids.items()])
+
+
+def _tag_reader(feature: Any) -> Callable[[Sequence[Any] | None], list[str]]:
+    """From the tags of a sentence to their names; numbers without names are their own; '' where there is none."""
+    inner = feature.feature
+    names = dict(enumerate(inner.names)) if isinstance(inner, ClassLabel) else {}
+
+    def read(tags: Sequence[Any] | None) -> list[str]:
+        return ["" if tag in _NO_TAG else names.get(tag, str(tag).strip()) for tag in tags or ()]
+
+    return read
 
 
 def _word_places(encodings: Sequence[Any], words_before: np.ndarray) -> np.ndarray:

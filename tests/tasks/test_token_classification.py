@@ -1,5 +1,6 @@
 import copy
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from transformers.modeling_outputs import TokenClassifierOutput
 from src.config import CONF
 from src.data.datamodule import TaskData
 from src.data.demo_entities import tagged_sentences
+from src.data.load import load_splits
 from src.data.tiny_tokenizer import tiny_tokenizer
 from src.errors import UserError
 from src.functional.distillation import distillation_loss
@@ -22,7 +24,7 @@ from src.models.load import load_tokenizer
 from src.models.module import FineTuner
 from src.models.teacher import checkpoint_teacher
 from src.tasks.token_classification import TokenClassification
-from tests.toys import OPTIMIZER, TINY, failure, run, toy_model
+from tests.toys import OPTIMIZER, TINY, data_section, failure, run, toy_model
 
 METRICS = ("f1", "precision", "recall", "accuracy")
 
@@ -471,6 +473,21 @@ def test_conll_files_train_a_teacher_and_a_pruned_student(pruned):
     assert list(tags.values()) == ["O", "B-club", "I-club", "B-person", "I-person", "B-place", "I-place"]
 
 
+@pytest.mark.parametrize("folder", ["conll", "hub"])
+def test_a_second_run_finds_its_windows_in_the_cache(folder, place):
+    def cached(training, **settings):
+        task = tag_task(**settings)
+        splits = load_splits(data_section("token_classification", path=str(place / folder)))
+        files = task.encode(task.prepare(splits)["train"], tiny_tokenizer(), training=training).cache_files
+        return [(file["filename"], Path(file["filename"]).stat().st_mtime_ns) for file in files]
+
+    for training in (True, False):
+        first = cached(training)
+        assert len(first) == 1
+        assert cached(training, metrics=["f1"]) == first
+        assert cached(training, max_length=5) != first
+
+
 def test_the_predictions_of_a_run_are_whole_sentences_with_the_recorded_scores(pruned, place):
     for file, split, recorded in (
         ("predictions", "validation", "metrics"),
@@ -505,6 +522,15 @@ def test_a_line_without_a_tag_is_named_by_its_sentence_and_word(place):
     (place / "broken.conll").write_text("in O\nparis B-place\n\nin O\nmilan\n")
     message = failure("train", "task=token_classification", "task.data.files.train=broken.conll", *FAST, folder=place)
     assert "the train split has no tag for word 2, 'milan', of row 2" in message
+
+
+def test_comments_of_conll_files_are_left_out_where_they_are_named(tmp_path):
+    (tmp_path / "train.conll").write_text("# id 1 domain=en\nin _ _ O\nparis _ _ B-place\n\n# id 2\n#1 _ _ O\n")
+    section = data_section("token_classification", path=str(tmp_path), comment_prefix="# ")
+    assert load_splits(section)["train"].select_columns(["tokens", "ner_tags"])[:] == {
+        "tokens": [["in", "paris"], ["#1"]],
+        "ner_tags": [["O", "B-place"], ["O"]],
+    }
 
 
 @pytest.fixture

@@ -1,0 +1,15 @@
+import json
+
+import pytest
+
+from src.evaluation import an_entry_a_line
+
+
+def test_each_answer_and_each_sentence_has_a_line():
+    assert an_entry_a_line({"a": "Zürich", "b": ""}) == '{\n"a": "Zürich",\n"b": ""\n}\n'
+    assert an_entry_a_line([["O", "B-place"], ["O"]]) == '[\n["O", "B-place"],\n["O"]\n]\n'
+
+
+@pytest.mark.parametrize("content", [{}, [], {'a "quoted"\n key': [{"text": "中文", "start_logit": -1.5e-7}]}])
+def test_it_is_plain_json(content):
+    assert json.loads(an_entry_a_line(content)) == content
