@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,19 @@ _FINGERPRINTED_TRAINER = (
     "limit_train_batches",
 )
 
+_NO_LABEL = re.compile(r"/|model|\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d+")
+
 
 def register_resolvers() -> None:
-    """``${mul:a,b}`` for boundaries that scale with ``num_epochs``; ``${basename:path}`` for folder names."""
+    """``${mul:a,b}`` for boundaries that scale with ``num_epochs``; ``${model_label:name}`` for folder names."""
     OmegaConf.register_new_resolver("mul", lambda a, b: a * b, replace=True)
-    OmegaConf.register_new_resolver("basename", lambda path: Path(str(path)).name or "model", replace=True)
+    OmegaConf.register_new_resolver("model_label", model_label, replace=True)
+
+
+def model_label(name: Any) -> str:
+    """What a model is called in folders and titles: the last part of its name, without the time that ends a run's."""
+    parts = [part for part in Path(str(name)).parts if not _NO_LABEL.fullmatch(part)]
+    return parts[-1] if parts else "model"
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
-from src.config import RESOLVED, fingerprint
+from src.config import RESOLVED, fingerprint, model_label
 from src.errors import UserError, describe
 
 RESULT = "result.json"
@@ -96,7 +96,7 @@ def find_run(output_dir: Path, wanted: str) -> Path | None:
 
 def new_run_folder(config: Mapping[str, Any]) -> Path:
     """Where a run that no command line names goes: the same layout as hydra.run.dir in conf/train.yaml."""
-    name = f"{config['recipe']['name']}-{config['teacher']['kind']}-{Path(config['model']['name']).name}"
+    name = f"{config['recipe']['name']}-{config['teacher']['kind']}-{model_label(config['model']['name'])}"
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")  # jobs may start in one second
     return Path(config["output_dir"]) / "runs" / config["task"]["name"] / name / stamp
 

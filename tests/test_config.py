@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from src.config import check, dense_config, fingerprint, resolve
+from src.config import check, dense_config, fingerprint, model_label, resolve
 from src.errors import UserError
 
 CSV = "text,label\nthe plot was bad,sad\ngood,glad\n"
@@ -313,3 +313,18 @@ def test_a_setting_of_the_teacher_without_a_teacher_is_refused(configured, plus)
     with pytest.raises(UserError, match=r"recipe\.distillation\.hardness=0\.5 has no effect with teacher=none"):
         check(configured("teacher=none"), ["teacher=none", override])
     check(configured("teacher=dense", "recipe.distillation.hardness=0.5"), ["teacher=dense", override])
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("google/bert_uncased_L-2", "bert_uncased_L-2"),
+        ("/models/minilm/", "minilm"),
+        ("outputs/upstream", "upstream"),
+        ("outputs/runs/squad/dense-none-minilm/2026-11-21_06-47-45-983147", "dense-none-minilm"),
+        ("outputs/runs/squad/dense-none-minilm/2026-11-21_06-47-45-983147/model", "dense-none-minilm"),
+        ("/model", "model"),
+    ],
+)
+def test_a_model_is_called_by_the_last_part_of_its_name_and_a_run_not_by_its_time(name, label):
+    assert model_label(name) == label

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from src.config import model_label
+
 
 def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping[str, Any]] | None) -> str:
     """A short table.
@@ -14,7 +16,7 @@ def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping
         reference: folder and row of the dense run, where there is one.
     """
     dense = reference[1] if reference else None
-    title = f"{row['recipe']} of {Path(row['model']).name} on {row['task']}, teacher {row['teacher']}"
+    title = f"{row['recipe']} of {model_label(row['model'])} on {row['task']}, teacher {row['teacher']}"
     lines = [title, "-" * len(title)]
     header = ["", "dense", row["recipe"], "difference"] if dense else ["", row["recipe"]]
     table = [header, *_metric_rows(row, dense), *_size_rows(row, dense)]
