@@ -6,8 +6,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import ConfigCompositionException, MissingConfigException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 
@@ -31,9 +33,24 @@ def nearest_names() -> Iterator[None]:
         if isinstance(error, MissingConfigException):
             hint = nearest(Path(error.missing_cfg_file or "").name, error.options or ())
         elif isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
-            hint = nearest(str(error.__cause__.key), error.__cause__.parent_node or ())
+            hint = _nearest_setting(error.__cause__)
         print(hint.strip(), file=sys.stderr, end="\n" if hint else "")
         raise
+
+
+def _nearest_setting(error: OmegaConfBaseException) -> str:
+    if error.parent_node is None:
+        return ""
+    config = OmegaConf.to_container(error.parent_node._get_root(), resolve=False)
+    return nearest(str(error.full_key), (path for path in _settings(config) if not path.startswith("hydra.")))
+
+
+def _settings(section: Any, before: str = "") -> Iterator[str]:
+    """The full names of all settings of a configuration."""
+    for name, value in section.items():
+        yield f"{before}{name}"
+        if isinstance(value, dict):
+            yield from _settings(value, f"{before}{name}.")
 
 
 _failed_jobs: list[str] = []

@@ -336,7 +336,13 @@ def test_a_mistake_ends_the_command_with_status_1_and_no_trace(tmp_path):
 
 @pytest.mark.parametrize(
     ("mistyped", "nearest"),
-    [("recipe=prune8O", "prune80"), ("recipe.pruning.final_sparsty=0.9", "final_sparsity"), ("tsk=sst2", "task")],
+    [
+        ("recipe=prune8O", "prune80"),
+        ("recipe.pruning.final_sparsty=0.9", "recipe.pruning.final_sparsity"),
+        ("tsk=sst2", "task"),
+        ("task.batch_size=8", "task.data.batch_size"),
+        ("recipe.learning_rate=1e-4", "recipe.optimizer.learning_rate"),
+    ],
 )
 def test_a_mistyped_word_is_answered_with_the_nearest_one(mistyped, nearest):
     ended = run_alone("train", mistyped)
