@@ -97,7 +97,7 @@ class Bench:
             optim="adamw_torch_fused",
             learning_rate=optimizer["learning_rate"],
             weight_decay=optimizer["weight_decay"],
-            warmup_steps=optimizer["warmup"],
+            warmup_steps=self.config["recipe"]["learning_rate"]["warmup"],
             max_grad_norm=optimizer["max_grad_norm"],
             lr_scheduler_type="linear",
             bf16=not padded and best_precision("cpu") == "bf16-mixed",

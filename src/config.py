@@ -152,7 +152,7 @@ def _check_windows(recipe: Mapping[str, Any]) -> None:
     for name, modifier in recipe.items():
         if not isinstance(modifier, Mapping) or "start_epoch" not in modifier:
             continue
-        start, end, last = modifier["start_epoch"], modifier["end_epoch"], recipe["num_epochs"]
+        start, end, last = modifier["start_epoch"], modifier.get("end_epoch", -1), recipe["num_epochs"]
         if end != -1 and start > end:
             raise UserError(f"recipe.{name}: start_epoch {start:g} is after end_epoch {end:g}; it must not be.")
         for key, epoch in {"start_epoch": start, "end_epoch": end}.items():

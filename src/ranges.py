@@ -34,6 +34,7 @@ _SPARSITY = Range("in [0, 1)", lambda v: _number(v) and 0 <= v < 1, _as_fraction
 _FRACTION = Range("in [0, 1]", lambda v: _number(v) and 0 <= v <= 1, _as_fraction)
 _PROPER_FRACTION = Range("above 0 and below 1", lambda v: _number(v) and 0 < v < 1, _as_fraction)
 _POSITIVE = Range("above 0", lambda v: _number(v) and v > 0)
+_POSITIVE_OR_NULL = Range("above 0, or null", lambda v: v is None or (_number(v) and v > 0))
 _NOT_NEGATIVE = Range("0 or more", lambda v: _number(v) and v >= 0)
 _COUNT = Range("a whole number, 1 or more", lambda v: _whole(v) and v >= 1)
 _COUNT_OR_NULL = Range("a whole number, 1 or more, or null", lambda v: v is None or (_whole(v) and v >= 1))
@@ -56,7 +57,13 @@ RANGES: dict[str, Range] = {
     "num_epochs": _COUNT,
     "learning_rate": _POSITIVE,
     "weight_decay": _NOT_NEGATIVE,
+    "schedule": _one_of("constant", "linear", "cosine", "cyclic_linear", "cyclic_cosine", "step"),
+    "initial_learning_rate": _POSITIVE,
+    "final_learning_rate": _NOT_NEGATIVE,
     "warmup": _FRACTION,
+    "cycle_epochs": _POSITIVE_OR_NULL,
+    "step_epochs": _POSITIVE_OR_NULL,
+    "gamma": _POSITIVE,
     "max_grad_norm": _NOT_NEGATIVE,
     "seed": Range("a whole number, 0 or more", lambda v: _whole(v) and v >= 0),
     "batch_size": _COUNT,

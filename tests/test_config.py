@@ -92,7 +92,7 @@ def test_a_value_that_must_be_given_is_named(hydra_compose):
         ("recipe.num_epochs=2.5", r"recipe\.num_epochs must be a whole number, 1 or more, got 2\.5"),
         ("recipe.optimizer.learning_rate=0", r"learning_rate must be above 0, got 0"),
         ("recipe.optimizer.learning_rate=fast", r"learning_rate must be above 0, got 'fast'"),
-        ("recipe.optimizer.warmup=6", r"warmup must be in \[0, 1\], got 6; write 6 % as 0\.06"),
+        ("recipe.learning_rate.warmup=6", r"warmup must be in \[0, 1\], got 6; write 6 % as 0\.06"),
         ("recipe.optimizer.weight_decay=-1", r"weight_decay must be 0 or more, got -1"),
         ("seed=-1", r"seed must be a whole number, 0 or more, got -1"),
         ("seed=true", r"seed must be a whole number, 0 or more, got True"),
@@ -184,7 +184,7 @@ def test_a_window_that_does_not_fit_the_training_is_refused(configured, override
         ["recipe.pruning.start_epoch=0", "recipe.pruning.end_epoch=6"],
         ["recipe.pruning.start_epoch=2", "recipe.pruning.end_epoch=2"],
         ["recipe.pruning.final_sparsity=0"],
-        ["recipe.distillation.hardness=0", "recipe.optimizer.max_grad_norm=0", "recipe.optimizer.warmup=0"],
+        ["recipe.distillation.hardness=0", "recipe.optimizer.max_grad_norm=0", "recipe.learning_rate.warmup=0"],
     ],
 )
 def test_values_at_the_edge_of_their_range_pass(configured, overrides):

@@ -38,7 +38,7 @@ BERT = {
     "intermediate_size": 24,
     "max_position_embeddings": 64,
 }
-OPTIMIZER = {"learning_rate": 1e-2, "weight_decay": 0.01, "warmup": 0.0, "max_grad_norm": 1.0}
+OPTIMIZER = {"learning_rate": 1e-2, "weight_decay": 0.01, "max_grad_norm": 1.0}
 
 
 def data_section(family: str = "text_classification", /, **changes: Any) -> dict[str, Any]:

@@ -18,7 +18,8 @@ class FineTuner(pl.LightningModule):
     Args:
         model: a Hugging Face model with the task's head.
         task: gives the loss and the metrics.
-        optimizer: learning_rate, weight_decay, warmup (fraction of the steps), max_grad_norm.
+        optimizer: learning_rate, weight_decay, max_grad_norm; what a modifier says of the first two holds from
+            its step on.
         validation: the validation splits, in the order of their loaders; metrics of the first are logged as
             ``val/accuracy``, those of another as ``val/accuracy_mismatched``.
     """
@@ -35,6 +36,7 @@ class FineTuner(pl.LightningModule):
             for split, suffix in zip(validation.values(), metric_suffixes(list(validation)), strict=True)
         )
         self.progress: dict[str, Any] = {}  # what the progress bar shows beside the epoch
+        self.events: list[dict[str, Any]] = []  # what the modifiers have done, see src.modifiers.base.event_row
 
     def on_fit_start(self) -> None:
         self._modifiers = [c for c in self.trainer.callbacks if isinstance(c, Modifier)]
@@ -45,12 +47,19 @@ class FineTuner(pl.LightningModule):
         for modifier in self._modifiers:
             loss = modifier.adjust_loss(loss, outputs, batch)
         self.log("train/loss", loss.detach(), batch_size=len(batch["input_ids"]))
+        self.log("train/learning_rate", self.optimizers().param_groups[0]["lr"], batch_size=1)
         self.progress["loss"] = loss.detach()
         return loss
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         outputs = self.task.outputs(self.model, batch)
         self.task.update_metrics(self.val_metrics[dataloader_idx], outputs, batch)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["events"] = self.events
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.events = checkpoint["events"]
 
     def on_validation_epoch_end(self) -> None:
         for metrics in self.val_metrics:
@@ -59,33 +68,26 @@ class FineTuner(pl.LightningModule):
                 self.progress[name] = value
             metrics.reset()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> torch.optim.Optimizer:
         settings = self.optimizer_settings
-        decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim > 1]
-        plain = [p for p in self.model.parameters() if p.requires_grad and p.ndim <= 1]  # biases and norms
-        optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}],
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        decayed = [p for p in parameters if p.ndim > 1]
+        plain = [p for p in parameters if p.ndim <= 1]  # biases and norms
+        return torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": settings["weight_decay"], "decayed": True},
+                {"params": plain, "weight_decay": 0.0, "decayed": False},
+            ],
             lr=settings["learning_rate"],
             # Under the gradient scaler of fp16 a fused step unscales by itself, after the clipping.
             fused=self.trainer.precision != "16-mixed",
         )
-        total = int(self.trainer.estimated_stepping_batches)
-        warmup = round(total * settings["warmup"])
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: linear_schedule(step, warmup, total))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
         # Lightning refuses to clip for a fused optimizer in mixed precision, though bf16 has no scaler to mind.
         limit = self.optimizer_settings["max_grad_norm"]
         if limit:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-
-
-def linear_schedule(step: int, warmup: int, total: int) -> float:
-    """Factor on the learning rate: 0 to 1 over the warm-up steps, then 1 to 0 at ``total``."""
-    if step < warmup:
-        return step / warmup
-    return max(0.0, (total - step) / max(1, total - warmup))
 
 
 def metric_suffixes(validation_names: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """What every modifier is: a Lightning callback with an epoch window on the recipe clock."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import hydra
@@ -11,12 +12,28 @@ from src.modifiers.clock import Clock, Window
 from src.ranges import check_range
 
 
+@dataclass(frozen=True)
+class Event:
+    """What a modifier does at one step.
+
+    Args:
+        step: the moment after so many optimizer steps.
+        change: in a few words.
+        sparsity: fraction of zeros afterwards in the matrices of the modifier; None if it prunes nothing.
+    """
+
+    step: int
+    change: str
+    sparsity: float | None = None
+
+
 class Modifier(pl.Callback):
     """A change to training that a recipe names.
 
-    A subclass overrides what it needs of: ``match`` (find the parameters to act on), ``setup`` (change the
-    model's structure), ``at_step`` (act once after each optimizer step, and once before the first),
-    ``adjust_loss``, ``is_settled``, ``check``, ``facts`` and the two state hooks, whose values are plain or tensors.
+    A subclass overrides what it needs of: ``match`` (find the parameters to act on, change the model's structure),
+    ``at_step`` (act once after each optimizer step, and once before the first), ``adjust_loss``, ``is_settled``,
+    ``check``, ``facts`` and the two state hooks, whose values are plain or tensors. ``events`` and ``curves`` say
+    beforehand what it will do, from the same window and the same formulas that it acts by.
 
     Args:
         name: its key in the recipe; tells two modifiers of one class apart in checkpoints and logs.
@@ -35,6 +52,7 @@ class Modifier(pl.Callback):
         check_range("end_epoch", end_epoch)
         if update_frequency is not None:
             check_range("update_frequency", update_frequency)
+        self.start_epoch = start_epoch
         self._epochs = (start_epoch, end_epoch, update_frequency)
         self.window: Window
         self.clock: Clock
@@ -48,11 +66,31 @@ class Modifier(pl.Callback):
         self.match(pl_module.model)
 
     def match(self, model: nn.Module) -> None:
-        """Find what to act on, and refuse a model that lacks it; called early, before a teacher is trained."""
+        """Find what to act on, change the model's structure, refuse a model that lacks what is named.
+
+        Called before a teacher is trained and again before the training, and for a plan with a model without
+        weights (on torch's meta device).
+        """
+
+    def begin(self, clock: Clock) -> None:
+        """Turn epochs into steps."""
+        self.clock = clock
+        self.window = clock.window(*self._epochs)
+
+    def matched(self) -> dict[str, nn.Parameter]:
+        """The parameters it acts on, by full name; known after ``match``."""
+        return {}
+
+    def events(self) -> Iterator[Event]:
+        """What it will do, in order of steps; known after ``match`` and ``begin``. A run reports the same."""
+        yield from ()
+
+    def curves(self, step: int) -> dict[str, float]:
+        """The value of each quantity that it sets, by name, as it stands after ``step``."""
+        return {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.clock = trainer_clock(trainer)
-        self.window = self.clock.window(*self._epochs)
+        self.begin(trainer_clock(trainer))
         self._last_step = trainer.global_step
         if trainer.global_step == 0:
             self.at_step(0, trainer, pl_module)
@@ -77,11 +115,17 @@ class Modifier(pl.Callback):
     def check(self) -> None:
         """Raise if the model is not what the recipe promised; called when training ends."""
 
-    def report(self, trainer: pl.Trainer, pl_module: pl.LightningModule, metric: str, value: float) -> None:
-        """Log a value of this modifier at the current step and show it in the progress bar."""
-        pl_module.progress[metric] = value
-        for logger in trainer.loggers:
-            logger.log_metrics({f"{self.name}/{metric}": value}, step=trainer.global_step)
+    def report(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, change: str, sparsity: float | None = None
+    ) -> None:
+        """Record an event that has just happened; a sparsity, measured, is logged and shown in the progress bar."""
+        event = Event(trainer.global_step, change, sparsity)
+        learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+        pl_module.events.append(event_row(self, event, learning_rate))
+        if sparsity is not None:
+            pl_module.progress["sparsity"] = sparsity
+            for logger in trainer.loggers:
+                logger.log_metrics({f"{self.name}/sparsity": sparsity}, step=event.step)
 
     def facts(self) -> dict[str, Any]:
         """What the results table should say of it, e.g. ``{"pruned": True}``."""
@@ -91,8 +135,19 @@ class Modifier(pl.Callback):
 def trainer_clock(trainer: pl.Trainer) -> Clock:
     """The clock of a run, from the optimizer steps that Lightning will really take."""
     total = int(trainer.estimated_stepping_batches)
-    epochs = trainer.max_epochs or 1
-    return Clock(steps_per_epoch=max(1, total // epochs), total_steps=total)
+    return Clock(steps_per_epoch=total / (trainer.max_epochs or 1), total_steps=total)
+
+
+def event_row(modifier: Modifier, event: Event, learning_rate: float | None) -> dict[str, Any]:
+    """An event as a plan lists it and a run records it."""
+    return {
+        "step": event.step,
+        "epoch": round(modifier.clock.epoch(event.step), 6),
+        "modifier": modifier.name,
+        "change": event.change,
+        "sparsity": event.sparsity,
+        "learning_rate": learning_rate,
+    }
 
 
 def build_modifiers(recipe: Mapping[str, Any], **context: Any) -> list[Modifier]:
@@ -108,4 +163,4 @@ def build_modifiers(recipe: Mapping[str, Any], **context: Any) -> list[Modifier]
         if isinstance(node, Mapping) and "_target_" in node:
             given = {key: value for key, value in context.items() if key in node}
             modifiers.append(hydra.utils.instantiate(node, name=name, **given))
-    return sorted(modifiers, key=lambda modifier: modifier.order)
+    return sorted(modifiers, key=lambda modifier: (modifier.order, modifier.start_epoch))

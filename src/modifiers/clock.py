@@ -12,11 +12,12 @@ class Clock:
     """Epochs to integer optimizer steps, from the trainer's real number of steps.
 
     Args:
-        steps_per_epoch: optimizer steps in an epoch, after accumulation and data parallelism.
+        steps_per_epoch: optimizer steps in an epoch of the recipe, after accumulation and data parallelism; a
+            fraction only where a recipe is scaled to a given number of steps.
         total_steps: optimizer steps of the whole run.
     """
 
-    steps_per_epoch: int
+    steps_per_epoch: float
     total_steps: int
 
     def step(self, epoch: float) -> int:
@@ -26,6 +27,10 @@ class Clock:
     def epoch(self, step: int) -> float:
         return step / self.steps_per_epoch
 
+    def length(self, epochs: float) -> int:
+        """So many epochs as a number of steps, at least one."""
+        return max(1, round(epochs * self.steps_per_epoch))
+
     def window(self, start_epoch: float, end_epoch: float, update_frequency: float | None = None) -> "Window":
         """Steps between two epochs. A ``start_epoch`` of -1 is the first step, an ``end_epoch`` of -1 the last.
 
@@ -34,9 +39,7 @@ class Clock:
         """
         start = self.step(max(start_epoch, 0.0))
         end = self.total_steps if end_epoch == -1 else self.step(end_epoch)
-        interval = max(1, end - start)
-        if update_frequency is not None:
-            interval = max(1, round(update_frequency * self.steps_per_epoch))
+        interval = max(1, end - start) if update_frequency is None else self.length(update_frequency)
         return Window(start=start, end=end, interval=interval)
 
 
@@ -55,6 +58,10 @@ class Window:
         if not self.start <= step <= self.end:
             return False
         return step == self.end or (step - self.start) % self.interval == 0
+
+    def updates(self) -> list[int]:
+        """All steps with an update, in order."""
+        return [*range(self.start, self.end, self.interval), self.end]
 
     def progress(self, step: int) -> float:
         """Fraction of the window done, in [0, 1]; a window without length is done at once."""

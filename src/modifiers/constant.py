@@ -1,12 +1,13 @@
 """Constant pruning: the zeros a model comes with stay zeros (sparse transfer)."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
 from torch import nn
 
 from src.errors import UserError
-from src.modifiers.base import Modifier
+from src.modifiers.base import Event, Modifier
 from src.modifiers.masks import PruningMasks, match_linear_weights
 from src.ranges import check_range
 
@@ -27,7 +28,14 @@ class ConstantPruning(Modifier):
 
     def match(self, model: nn.Module) -> None:
         self.masks = PruningMasks(match_linear_weights(model, self.params))
-        self._count_zeros()
+        if not any(weight.is_meta for weight in self.masks.parameters.values()):
+            self._count_zeros()
+
+    def matched(self) -> dict[str, nn.Parameter]:
+        return self.masks.parameters
+
+    def events(self) -> Iterator[Event]:
+        yield Event(self.window.start, "keeps the zeros there are")
 
     def _count_zeros(self) -> None:
         self._zeros_at_start = self.masks.zeros()
@@ -49,7 +57,7 @@ class ConstantPruning(Modifier):
         if step == self.window.start:
             self._count_zeros()  # the weights may have changed since
             self.masks.update([weight != 0 for weight in self.masks.parameters.values()], trainer.optimizers[0])
-            self.report(trainer, pl_module, "sparsity", self.masks.sparsity())
+            self.report(trainer, pl_module, "keeps the zeros there are", self.masks.sparsity())
 
     def on_before_optimizer_step(self, *args: Any) -> None:
         self.masks.apply_to_gradients()

@@ -1,6 +1,6 @@
 """Knowledge distillation: the student learns from a teacher's outputs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from src.functional.distillation import mix_losses
-from src.modifiers.base import Modifier
+from src.modifiers.base import Event, Modifier
 from src.ranges import check_range
 
 if TYPE_CHECKING:
@@ -52,6 +52,19 @@ class Distillation(Modifier):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.task = pl_module.task
         self._teacher[0].to(pl_module.device).eval()
+
+    def events(self) -> Iterator[Event]:
+        yield Event(self.window.start, "learns from the teacher")
+        if self.window.end < self.clock.total_steps:
+            yield Event(self.window.end, "learns from the labels alone")
+
+    def curves(self, step: int) -> dict[str, float]:
+        return {"weight of the teacher": self.hardness if self.window.contains(step) else 0.0}
+
+    def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for event in self.events():
+            if event.step == step:
+                self.report(trainer, pl_module, event.change)
 
     def adjust_loss(self, loss: Tensor, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
         if not self.window.contains(self._last_step):

@@ -1,5 +1,6 @@
 """Magnitude pruning: gradual (GMP), or in one step where the window has no length."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
@@ -7,7 +8,7 @@ from torch import nn
 
 from src.functional.mask import global_magnitude_masks, magnitude_masks, zeros_count
 from src.functional.schedule import scheduled_sparsity
-from src.modifiers.base import Modifier
+from src.modifiers.base import Event, Modifier
 from src.modifiers.masks import PruningMasks, match_linear_weights
 from src.ranges import check_range
 
@@ -54,19 +55,37 @@ class MagnitudePruning(Modifier):
     def match(self, model: nn.Module) -> None:
         self.masks = PruningMasks(match_linear_weights(model, self.params))
 
+    def matched(self) -> dict[str, nn.Parameter]:
+        return self.masks.parameters
+
+    def sparsity_at(self, step: int) -> float:
+        """Fraction of zeros that the schedule asks for."""
+        return scheduled_sparsity(
+            self.window.progress(step), initial=self.initial_sparsity, final=self.final_sparsity, shape=self.shape
+        )
+
+    def events(self) -> Iterator[Event]:
+        sizes = [weight.numel() for weight in self.masks.parameters.values()]
+        if self.scope == "global":
+            sizes = [sum(sizes)]
+        for step in self.window.updates():
+            zeros = sum(zeros_count(size, self.sparsity_at(step)) for size in sizes)
+            yield Event(step, "prunes", zeros / sum(sizes))
+
+    def curves(self, step: int) -> dict[str, float]:
+        return {"sparsity": self.sparsity_at(step) if step >= self.window.start else 0.0}
+
     def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self.window.is_update(step):
             return
         weights = list(self.masks.parameters.values())
-        sparsity = scheduled_sparsity(
-            self.window.progress(step), initial=self.initial_sparsity, final=self.final_sparsity, shape=self.shape
-        )
+        sparsity = self.sparsity_at(step)
         if self.scope == "global":
             masks = global_magnitude_masks(weights, sparsity)
         else:
             masks = magnitude_masks(weights, sparsity)
         self.masks.update(masks, trainer.optimizers[0])
-        self.report(trainer, pl_module, "sparsity", self.masks.sparsity())
+        self.report(trainer, pl_module, "prunes", self.masks.sparsity())
 
     def on_before_optimizer_step(self, *args: Any) -> None:
         self.masks.apply_to_gradients()

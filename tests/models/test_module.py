@@ -3,47 +3,9 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from src.models.module import FineTuner, linear_schedule
+from src.models.module import FineTuner
 from src.modifiers.base import Modifier
 from tests.toys import OPTIMIZER, fit, toy_data, toy_model
-
-
-@pytest.mark.parametrize(
-    ("step", "warmup", "total", "factor"),
-    [
-        (0, 10, 100, 0.0),
-        (5, 10, 100, 0.5),
-        (10, 10, 100, 1.0),
-        (55, 10, 100, 0.5),
-        (100, 10, 100, 0.0),
-        (120, 10, 100, 0.0),
-        (0, 0, 130, 1.0),
-        (65, 0, 130, 0.5),
-        (130, 0, 130, 0.0),
-        (4, 5, 5, 0.8),
-        (5, 5, 5, 0.0),
-    ],
-)
-def test_the_learning_rate_rises_over_the_warmup_and_falls_to_zero_at_the_end(step, warmup, total, factor):
-    assert linear_schedule(step, warmup, total) == pytest.approx(factor)
-
-
-class Rates(pl.Callback):
-    def __init__(self):
-        self.values = []
-
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        self.values.append(optimizer.param_groups[0]["lr"])
-
-
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_the_schedule_counts_optimizer_steps(accumulate):
-    rates = Rates()
-    optimizer = {"learning_rate": 1.0e-3, "warmup": 0.0}
-    fitted = fit(epochs=2, callbacks=[rates], accumulate_grad_batches=accumulate, optimizer=optimizer)
-    total = fitted.trainer.global_step
-    assert total == 10 // accumulate + accumulate - 1
-    assert rates.values == pytest.approx([1e-3 * (total - step) / total for step in range(total)])
 
 
 def test_biases_and_norms_are_not_decayed():

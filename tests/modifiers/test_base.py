@@ -45,7 +45,7 @@ def test_two_modifiers_of_one_class_are_told_apart_by_their_names():
 def test_the_order_of_modifiers_comes_from_code_not_from_the_recipe(configured):
     recipe = configured("recipe=prune80", "teacher=self")["recipe"]
     nodes = {name: node for name, node in recipe.items() if isinstance(node, dict) and "_target_" in node}
-    assert set(nodes) == {"pruning", "distillation"}
+    assert set(nodes) == {"pruning", "distillation", "learning_rate"}
     for names in (["pruning", "distillation"], ["distillation", "pruning"]):
         built = build_modifiers({name: nodes[name] for name in names}, teacher=object())
         assert [modifier.name for modifier in built] == ["pruning", "distillation"]

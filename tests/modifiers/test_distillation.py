@@ -151,14 +151,14 @@ def test_a_regression_is_distilled_on_its_value(data):
         distance = task.distillation_loss(outputs, task.outputs(teacher, batch), batch, temperature=2.0)
     before = squared_distance()
     assert float(distance) == pytest.approx(before, rel=1e-5)
-    fit(distillation(teacher), data=numbers, model=student.train(), epochs=4)
+    fit(distillation(teacher), data=numbers, model=student.train(), epochs=4, optimizer={"learning_rate": 1e-3})
     assert squared_distance() < before
 
 
 def test_the_modifier_of_a_recipe_holds_the_very_teacher_it_was_given(teacher, configured):
     recipe = configured("teacher=self")["recipe"]
     modifiers = build_modifiers(recipe, teacher=teacher)
-    assert [type(m).__name__ for m in modifiers] == ["MagnitudePruning", "Distillation"]
+    assert [type(m).__name__ for m in modifiers] == ["LearningRate", "MagnitudePruning", "Distillation"]
     assert modifiers[-1]._teacher[0] is teacher
 
 

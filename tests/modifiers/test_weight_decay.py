@@ -1,0 +1,35 @@
+import pytorch_lightning as pl
+
+from src.modifiers.weight_decay import WeightDecay
+from tests.toys import fit
+
+
+class Decays(pl.Callback):
+    def __init__(self):
+        self.values = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.values.append(tuple(group["weight_decay"] for group in optimizer.param_groups))
+
+
+def test_the_decay_changes_at_its_epoch_and_biases_and_norms_stay_without():
+    watch = Decays()
+    fitted = fit(
+        WeightDecay(name="weight_decay", weight_decay=0.2, start_epoch=0.6),
+        epochs=1,
+        callbacks=[watch],
+        optimizer={"weight_decay": 0.05},
+    )
+    assert watch.values == [(0.05, 0.0)] * 3 + [(0.2, 0.0)] * 2
+    assert [(row["step"], row["change"]) for row in fitted.module.events] == [(3, "weight decay 0.2")]
+
+
+def test_a_decay_set_where_there_was_none_still_spares_biases_and_norms():
+    watch = Decays()
+    fit(
+        WeightDecay(name="weight_decay", weight_decay=0.1, start_epoch=-1),
+        epochs=1,
+        callbacks=[watch],
+        optimizer={"weight_decay": 0.0},
+    )
+    assert watch.values == [(0.1, 0.0)] * 5
