@@ -31,14 +31,17 @@ _FINGERPRINTED_TRAINER = (
     "devices",
     "accumulate_grad_batches",
     "limit_train_batches",
+    "max_steps",
 )
 
 _NO_LABEL = re.compile(r"/|model|\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d+")
 
 
 def register_resolvers() -> None:
-    """``${mul:a,b}`` for boundaries that scale with ``num_epochs``; ``${model_label:name}`` for folder names."""
+    """Boundaries that scale with ``num_epochs``: ``${mul:a,b}``, and ``${share:num_epochs,2,30}`` for 2 of 30; names
+    of folders: ``${model_label:name}``."""
     OmegaConf.register_new_resolver("mul", lambda a, b: a * b, replace=True)
+    OmegaConf.register_new_resolver("share", lambda whole, part, parts: whole * part / parts, replace=True)
     OmegaConf.register_new_resolver("model_label", model_label, replace=True)
 
 
@@ -165,7 +168,7 @@ def _check_windows(recipe: Mapping[str, Any]) -> None:
 
 def _check_keys(config: Mapping[str, Any]) -> None:
     """Every setting must stand in the shipped file that documents it; Hydra's '+' would accept any."""
-    _check_known("", config, {*_shipped("train"), *_GROUPS})
+    _check_known("", config, {*_shipped("job"), *_GROUPS})
     target = config["task"].get("_target_")
     _check_known("task", config["task"], _documented("task", target))
     _check_known("task.data", config["task"]["data"], {*_shipped("data/splits"), *_documented("task", target, "data")})

@@ -65,6 +65,9 @@ def short_errors(in_sweep: bool = False) -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # whoever reads the output has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit("error: interrupted")
     except Exception as error:

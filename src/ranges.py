@@ -91,6 +91,8 @@ RANGES: dict[str, Range] = {
     "deterministic": _YES_NO,
     "num_workers": Range("auto or a whole number, 0 or more", lambda v: v == "auto" or (_whole(v) and v >= 0)),
     "accumulate_grad_batches": _COUNT,
+    "max_steps": _COUNT_OR_NULL,
+    "scale_recipe": _YES_NO,
     "limit_train_batches": Range(
         "null, a fraction or a number of batches", lambda v: v is None or (_number(v) and v > 0)
     ),

@@ -1,6 +1,7 @@
 """Every shipped file of conf/ composes with every other, passes the check, and builds what it names."""
 
 import os
+import re
 
 import hydra
 import pytest
@@ -88,10 +89,10 @@ def test_the_first_line_of_each_file_names_it_and_says_what_it_is(group):
         assert lines[0].startswith(f"# conf/{group}/{name}.yaml: "), (group, name)
 
 
-@pytest.mark.parametrize("recipe", [name for name in RECIPES if name.startswith(("prune", "oneshot"))])
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name.startswith(("prune", "oneshot", "cyclic"))])
 def test_the_number_in_the_name_of_a_recipe_is_its_sparsity(configured, recipe):
     pruning = configured(f"recipe={recipe}")["recipe"]["pruning"]
-    assert pruning["final_sparsity"] == int(recipe.lstrip("abcdefghijklmnopqrstuvwxyz")) / 100
+    assert pruning["final_sparsity"] == int(re.search(r"\d+", recipe).group()) / 100
     one_shot = pruning["start_epoch"] == pruning["end_epoch"]
     assert one_shot == recipe.startswith("oneshot")
     assert pruning["shape"] in SHAPES

@@ -29,6 +29,14 @@ def loader_workers(num_workers: int | str) -> int:
     return int(num_workers)
 
 
+def processes(trainer: Mapping[str, Any]) -> int:
+    """How many processes share the batches of an epoch, by the ``trainer`` section."""
+    if trainer["strategy"] == "auto":
+        return 1
+    devices = trainer["devices"]
+    return devices if isinstance(devices, int) else max(1, torch.cuda.device_count())
+
+
 def build_trainer(config: Mapping[str, Any], folder: Path, modifiers: list[Modifier], monitor: str) -> pl.Trainer:
     """The Trainer of a resolved configuration.
 
@@ -49,6 +57,7 @@ def build_trainer(config: Mapping[str, Any], folder: Path, modifiers: list[Modif
         strategy=trainer["strategy"],
         precision=precision,
         max_epochs=config["recipe"]["num_epochs"],
+        max_steps=trainer["max_steps"] or -1,
         accumulate_grad_batches=trainer["accumulate_grad_batches"],
         limit_train_batches=trainer["limit_train_batches"],
         log_every_n_steps=trainer["log_every_n_steps"],
@@ -92,6 +101,10 @@ class BestCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        if 0 < trainer.max_steps <= trainer.global_step:
+            trainer.should_stop = True  # Lightning then validates also where the last step is within an epoch
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         modifiers = [c for c in trainer.callbacks if isinstance(c, Modifier)]

@@ -81,6 +81,10 @@ class Modifier(pl.Callback):
         """The parameters it acts on, by full name; known after ``match``."""
         return {}
 
+    def rules(self) -> set[str]:
+        """What no other modifier may rule within its window: names of parameters it prunes, or of a setting."""
+        return set()
+
     def events(self) -> Iterator[Event]:
         """What it will do, in order of steps; known after ``match`` and ``begin``. A run reports the same."""
         yield from ()
@@ -126,6 +130,12 @@ class Modifier(pl.Callback):
             pl_module.progress["sparsity"] = sparsity
             for logger in trainer.loggers:
                 logger.log_metrics({f"{self.name}/sparsity": sparsity}, step=event.step)
+
+    def report_events(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record what ``events`` has for a step, for a modifier that does it without anything to measure."""
+        for event in self.events():
+            if event.step == step:
+                self.report(trainer, pl_module, event.change)
 
     def facts(self) -> dict[str, Any]:
         """What the results table should say of it, e.g. ``{"pruned": True}``."""

@@ -28,11 +28,15 @@ class ConstantPruning(Modifier):
 
     def match(self, model: nn.Module) -> None:
         self.masks = PruningMasks(match_linear_weights(model, self.params))
-        if not any(weight.is_meta for weight in self.masks.parameters.values()):
+        known = not any(weight.is_meta for weight in self.masks.parameters.values())
+        if known and self.start_epoch <= 0:  # later, another modifier may have pruned before
             self._count_zeros()
 
     def matched(self) -> dict[str, nn.Parameter]:
         return self.masks.parameters
+
+    def rules(self) -> set[str]:
+        return {f"the zeros of {name}" for name in self.masks.parameters}
 
     def events(self) -> Iterator[Event]:
         yield Event(self.window.start, "keeps the zeros there are")

@@ -53,18 +53,21 @@ class Distillation(Modifier):
         self.task = pl_module.task
         self._teacher[0].to(pl_module.device).eval()
 
+    def rules(self) -> set[str]:
+        return {"the weight of the teacher"}
+
     def events(self) -> Iterator[Event]:
         yield Event(self.window.start, "learns from the teacher")
         if self.window.end < self.clock.total_steps:
             yield Event(self.window.end, "learns from the labels alone")
 
     def curves(self, step: int) -> dict[str, float]:
-        return {"weight of the teacher": self.hardness if self.window.contains(step) else 0.0}
+        distils = self.window.contains(min(step, self.clock.total_steps - 1))
+        hardness = self.hardness if distils else 0.0
+        return {"weight of the teacher": hardness, "weight of the labels": 1.0 - hardness}
 
     def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for event in self.events():
-            if event.step == step:
-                self.report(trainer, pl_module, event.change)
+        self.report_events(step, trainer, pl_module)
 
     def adjust_loss(self, loss: Tensor, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
         if not self.window.contains(self._last_step):

@@ -58,6 +58,9 @@ class MagnitudePruning(Modifier):
     def matched(self) -> dict[str, nn.Parameter]:
         return self.masks.parameters
 
+    def rules(self) -> set[str]:
+        return {f"the zeros of {name}" for name in self.masks.parameters}
+
     def sparsity_at(self, step: int) -> float:
         """Fraction of zeros that the schedule asks for."""
         return scheduled_sparsity(

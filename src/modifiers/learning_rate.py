@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from src.errors import UserError
 from src.functional import learning_rate as rates
 from src.modifiers.base import Event, Modifier
+from src.modifiers.clock import Clock, Window
 from src.ranges import check_range
 
 
@@ -67,38 +68,45 @@ class LearningRate(Modifier):
         self.step_epochs = step_epochs
         self.gamma = gamma
 
+    def begin(self, clock: Clock) -> None:
+        super().begin(clock)
+        start, end = self.window.start, self.window.end
+        self.warm = start + round((end - start) * self.warmup)
+        every = self.cycle_epochs if self.cyclic else self.step_epochs
+        self.cycles = Window(self.warm, end, clock.length(every) if every else max(1, end - self.warm))
+
     def rate(self, step: int) -> float:
         """The rate of the optimizer step that follows ``step`` others; outside the window the nearest one in it."""
-        length = self.window.end - self.window.start
-        warmup = round(length * self.warmup)
-        done = min(max(step - self.window.start, 0), length)
-        return rates.warmed_up(done, warmup) * self._after_warmup(max(0, done - warmup), length - warmup)
+        step = min(max(step, self.window.start), self.window.end)
+        if step < self.warm:
+            return self.initial * (step - self.window.start) / (self.warm - self.window.start)
+        return self._after_warmup(step)
 
-    def _after_warmup(self, done: int, length: int) -> float:
+    def _after_warmup(self, step: int) -> float:
+        """In a cycle of C steps the k-th has initial + k / (C - 1) * (final - initial), so that the last has the final
+        rate; without cycles the end of the window would have it."""
+        last = max(self.warm, self.window.end - 1)
+        begun, ends = self.cycles.interval_around(min(step, last))
         if self.schedule == "constant":
             return self.initial
         if self.schedule == "step":
-            return rates.stepped(min(done, length - 1), initial=self.initial, gamma=self.gamma, every=self._interval)
-        progress = rates.cycle_progress(min(done, length - 1), self._interval) if self.cyclic else done / max(1, length)
+            return self.initial * self.gamma ** round((begun - self.warm) / self.cycles.interval)
+        progress = self.cycles.progress(step)
+        if self.cyclic:
+            progress = (min(step, last) - begun) / max(1, ends - begun - 1)
         curve = rates.cosine if self.schedule.endswith("cosine") else rates.linear
         return curve(progress, initial=self.initial, final=self.final)
 
-    @property
-    def _interval(self) -> int:
-        """Steps of a cycle, or between two falls."""
-        epochs = self.cycle_epochs if self.cyclic else self.step_epochs
-        assert epochs is not None
-        return self.clock.length(epochs)
-
     def events(self) -> Iterator[Event]:
-        start, end = self.window.start, self.window.end
-        begin = start + round((end - start) * self.warmup)
-        if begin > start:
-            yield Event(start, "learning rate rises")
-        yield Event(begin, "learning rate: " + self.schedule.replace("_", " "))
+        if self.warm > self.window.start:
+            yield Event(self.window.start, "learning rate rises")
+        yield Event(self.warm, "learning rate: " + self.schedule.replace("_", " "))
         if self.cyclic or self.schedule == "step":
-            for step in range(begin + self._interval, end, self._interval):
+            for step in self.cycles.updates()[1:-1]:
                 yield Event(step, "learning rate restarts" if self.cyclic else "learning rate falls")
+
+    def rules(self) -> set[str]:
+        return {"the learning rate"}
 
     def curves(self, step: int) -> dict[str, float]:
         return {"learning rate": self.rate(step)} if step >= self.window.start else {}
@@ -108,6 +116,4 @@ class LearningRate(Modifier):
             return
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = self.rate(step)
-        for event in self.events():
-            if event.step == step:
-                self.report(trainer, pl_module, event.change)
+        self.report_events(step, trainer, pl_module)

@@ -30,4 +30,4 @@ class WeightDecay(Modifier):
         for group in trainer.optimizers[0].param_groups:
             if group["decayed"]:
                 group["weight_decay"] = self.weight_decay
-        self.report(trainer, pl_module, f"weight decay {self.weight_decay:g}")
+        self.report_events(step, trainer, pl_module)

@@ -20,7 +20,7 @@ def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping
     lines = [title, "-" * len(title)]
     header = ["", "dense", row["recipe"], "difference"] if dense else ["", row["recipe"]]
     table = [header, *_metric_rows(row, dense), *_size_rows(row, dense)]
-    lines += _aligned(table)
+    lines += aligned(table)
     folder = _shortened(folder)
     lines += ["", f"model    {folder / 'model'}", f"result   {folder / 'result.json'}"]
     if reference:
@@ -41,10 +41,10 @@ def comparison(metrics: Mapping[str, Mapping[str, float]], recorded: Mapping[str
         for name, value in values.items():
             before = recorded.get(split, {}).get(name)
             table.append([f"{split} {name}", f"{value:.6f}", "-" if before is None else f"{before:.6f}"])
-    return "\n".join(_aligned(table))
+    return "\n".join(aligned(table))
 
 
-def _aligned(table: list[list[str]]) -> list[str]:
+def aligned(table: list[list[str]]) -> list[str]:
     widths = [max(len(cells[i]) for cells in table) for i in range(len(table[0]))]
     lines = []
     for label, *values in table:

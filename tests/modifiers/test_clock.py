@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src.errors import UserError
 from src.modifiers.base import trainer_clock
-from src.modifiers.clock import Clock
+from src.modifiers.clock import Clock, recipe_clock
 from tests.toys import fit, toy_data
 
 
@@ -104,3 +105,47 @@ def test_the_clock_counts_limited_batches():
     fitted = fit(data=toy_data(rows=40, batch_size=8), epochs=3, limit_train_batches=2)
     assert trainer_clock(fitted.trainer) == Clock(steps_per_epoch=2, total_steps=6)
     assert fitted.trainer.global_step == 6
+
+
+def test_what_recurs_does_not_drift_from_its_epochs():
+    """A cycle of 4 of 30 epochs in 1,000 steps takes 133.33 of them; seven of them, not eight, fit between 2 and 30."""
+    clock = Clock(steps_per_epoch=1000 / 30, total_steps=1000)
+    assert clock.window(2, 26, 4).updates() == [67, 200, 334, 467, 600, 734, 867]
+
+
+@given(st.integers(0, 50), st.integers(0, 60), st.floats(1.0, 70.0))
+def test_the_updates_of_a_window_rise_from_its_start_to_its_end(start, length, frequency):
+    window = Clock(steps_per_epoch=1, total_steps=200).window(start, start + length, frequency)
+    steps = window.updates()
+    assert steps == [step for step in range(200) if window.is_update(step)]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == start + length
+    assert steps[0] == start
+
+
+TRAINER = {"limit_train_batches": None, "accumulate_grad_batches": 1, "max_steps": None, "scale_recipe": False}
+
+
+@pytest.mark.parametrize(
+    ("trainer", "expected"),
+    [
+        ({}, Clock(10, 40)),
+        ({"accumulate_grad_batches": 3}, Clock(4, 16)),  # the rest of an epoch is a step too
+        ({"limit_train_batches": 7}, Clock(7, 28)),
+        ({"limit_train_batches": 0.55}, Clock(5, 20)),
+        ({"max_steps": 40}, Clock(10, 40)),
+        ({"max_steps": 99}, Clock(10, 40)),
+        ({"max_steps": 20, "scale_recipe": True}, Clock(5, 20)),
+    ],
+)
+def test_the_clock_of_a_run_is_known_before_it_starts(trainer, expected):
+    assert recipe_clock(10, 4, {**TRAINER, **trainer}) == expected
+
+
+def test_steps_that_end_before_the_recipe_are_refused():
+    with pytest.raises(UserError) as refused:
+        recipe_clock(1000, 4, {**TRAINER, "max_steps": 20})
+    assert str(refused.value) == (
+        "trainer.max_steps=20 ends before the recipe does: 4 epochs of 1,000 steps are 4,000. Lower recipe.num_epochs, "
+        "or run the whole recipe in 20 steps with trainer.scale_recipe=true."
+    )
