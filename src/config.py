@@ -168,27 +168,28 @@ def _check_windows(recipe: Mapping[str, Any]) -> None:
 
 def _check_keys(config: Mapping[str, Any]) -> None:
     """Every setting must stand in the shipped file that documents it; Hydra's '+' would accept any."""
-    _check_known("", config, {*_shipped("job"), *_GROUPS})
+    check_known("", config, {*_shipped("job"), *_GROUPS})
     target = config["task"].get("_target_")
-    _check_known("task", config["task"], _documented("task", target))
-    _check_known("task.data", config["task"]["data"], {*_shipped("data/splits"), *_documented("task", target, "data")})
-    _check_known("task.data.files", config["task"]["data"]["files"], _shipped("data/splits")["files"])
-    _check_known("model", config["model"], _shipped("model/tiny"))
-    _check_known("trainer", config["trainer"], _shipped("trainer/default"))
-    _check_known("teacher", config["teacher"], _shipped(f"teacher/{config['teacher']['kind']}"))
+    check_known("task", config["task"], _documented("task", target))
+    check_known("task.data", config["task"]["data"], {*_shipped("data/splits"), *_documented("task", target, "data")})
+    check_known("task.data.files", config["task"]["data"]["files"], _shipped("data/splits")["files"])
+    check_known("model", config["model"], _shipped("model/tiny"))
+    check_known("trainer", config["trainer"], _shipped("trainer/default"))
+    check_known("teacher", config["teacher"], _shipped(f"teacher/{config['teacher']['kind']}"))
     _check_recipe("recipe", config["recipe"])
     _check_recipe("dense", config["dense"])
 
 
 def _check_recipe(path: str, recipe: Mapping[str, Any]) -> None:
     modifiers = {name for name, node in recipe.items() if isinstance(node, Mapping) and "_target_" in node}
-    _check_known(path, recipe, {*_shipped("training/finetune"), "optimizer", *modifiers})
-    _check_known(f"{path}.optimizer", recipe["optimizer"], _shipped("optimizer/adamw"))
+    check_known(path, recipe, {*_shipped("training/finetune"), "optimizer", *modifiers})
+    check_known(f"{path}.optimizer", recipe["optimizer"], _shipped("optimizer/adamw"))
     for name in modifiers:
-        _check_known(f"{path}.{name}", recipe[name], _documented("modifier", recipe[name]["_target_"]))
+        check_known(f"{path}.{name}", recipe[name], _documented("modifier", recipe[name]["_target_"]))
 
 
-def _check_known(path: str, node: Mapping[str, Any], known: Any) -> None:
+def check_known(path: str, node: Mapping[str, Any], known: Any) -> None:
+    """Refuse a setting of a section that is not one of the known."""
     for name in node:
         if name not in known:
             full = f"{path}.{name}" if path else name

@@ -8,7 +8,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from src.config import check, register_resolvers, resolve
+from src.config import check, check_known, register_resolvers, resolve
 from src.errors import UserError, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.local_files import local_files
@@ -22,6 +22,7 @@ def main(composed: DictConfig) -> None:
     with short_errors():
         config = resolve(composed)
         options = config.pop("plan")
+        check_known("plan", options, ("json", "picture", "all"))
         check(config)
         work_offline_without_a_connection(config)
         from src.quiet import quiet_libraries

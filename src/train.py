@@ -24,6 +24,7 @@ from src.run_folder import (
     recorded_run,
     require_disk_space,
     save_folder,
+    write_atomically,
 )
 
 if TYPE_CHECKING:
@@ -87,12 +88,14 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
 
     from src.data.datamodule import TaskData
     from src.data.load import arrange_splits
-    from src.evaluation import evaluate, sparsity_report
+    from src.evaluation import an_entry_a_line, evaluate, sparsity_report
     from src.models.load import load_saved, load_student, load_tokenizer
     from src.models.module import FineTuner
     from src.models.teacher import find_teacher
-    from src.models.trainer import best_weights, build_trainer, loader_workers
+    from src.models.trainer import best_weights, build_trainer, loader_workers, processes
     from src.modifiers.base import build_modifiers
+    from src.modifiers.clock import recipe_clock
+    from src.modifiers.conflicts import refuse_conflicts
     from src.quiet import quiet_libraries
 
     quiet_libraries()
@@ -103,11 +106,6 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
     tokenizer = load_tokenizer(config["model"], **task.tokenizer_options)
     student = load_student(config["model"], task, tokenizer)
     require_disk_space(folder, bytes_needed=24 * student.num_parameters())
-    for modifier in build_modifiers(config["recipe"]):
-        modifier.match(student)  # refuses now what it would refuse after hours of training a teacher
-    with torch.random.fork_rng():  # the student trains alike whether its teacher is found or trained
-        dense = find_or_train_dense(config, stored) if config["teacher"]["kind"] == "dense" else None
-    teacher = find_teacher(config["teacher"], student, task, tokenizer, splits["train"], dense)
     data = TaskData(
         task=task,
         splits=splits,
@@ -117,6 +115,16 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
         num_workers=loader_workers(config["trainer"]["num_workers"]),
         seed=config["seed"],
     )
+    modifiers = build_modifiers(config["recipe"])
+    batches = -(-len(data.train_dataloader()) // processes(config["trainer"]))
+    clock = recipe_clock(batches, config["recipe"]["num_epochs"], config["trainer"])
+    for modifier in modifiers:  # refuses now what it would refuse after hours of training a teacher
+        modifier.match(student)
+        modifier.begin(clock)
+    refuse_conflicts(modifiers)
+    with torch.random.fork_rng():  # the student trains alike whether its teacher is found or trained
+        dense = find_or_train_dense(config, stored) if config["teacher"]["kind"] == "dense" else None
+    teacher = find_teacher(config["teacher"], student, task, tokenizer, splits["train"], dense)
     modifiers = build_modifiers(config["recipe"], teacher=teacher)
     module = FineTuner(student, task=task, optimizer=config["recipe"]["optimizer"], validation=data.validation)
     trainer = build_trainer(config, folder, modifiers, monitor=f"val/{task.metric_names[0]}")
@@ -129,6 +137,7 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
     if not trainer.is_global_zero:
         sys.exit()  # the main process saves and measures alone
 
+    write_atomically(folder / "events.json", an_entry_a_line(module.events))
     module.load_state_dict(best_weights(trainer))
     for modifier in modifiers:
         modifier.check()

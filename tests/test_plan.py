@@ -1,0 +1,126 @@
+import json
+
+import pytest
+
+from tests.toys import TINY, failure, own_data, review_tables, run, run_alone
+
+CYCLIC = ["recipe=cyclic80", "recipe.num_epochs=5"]
+
+
+def planned(*words, folder, **options):
+    run("plan", *words, "plan.json=plan.json", "plan.picture=plan.png", folder=folder)
+    return json.loads((folder / "plan.json").read_text())
+
+
+def happened(*words, folder):
+    run("train", *words, "hydra.run.dir=run", folder=folder)
+    return json.loads((folder / "run" / "events.json").read_text())
+
+
+RECIPES = {
+    "prune80": ["recipe=prune80", "recipe.num_epochs=2", "recipe.pruning.update_frequency=0.2"],
+    "cyclic80": CYCLIC,
+    "oneshot97, step": [
+        "recipe=oneshot97",
+        "recipe.num_epochs=3",
+        "recipe.learning_rate.schedule=step",
+        "recipe.learning_rate.step_epochs=0.7",
+    ],
+    "accumulation": ["recipe=prune90_1of2", "trainer.accumulate_grad_batches=4"],
+    "scaled to fewer steps": [*CYCLIC, "trainer.max_steps=11", "trainer.scale_recipe=true"],
+    "distillation ends": ["recipe=prune80_1of2", "teacher=self", "recipe.distillation.end_epoch=1.5"],
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.filterwarnings("ignore:.*no predicted samples.*")
+def test_a_run_does_event_by_event_what_its_plan_says(tmp_path, recipe):
+    words = [*own_data(review_tables(tmp_path / "data")), "teacher=none", *RECIPES[recipe]]
+    plan = planned(*words, folder=tmp_path)["events"]
+    events = happened(*words, folder=tmp_path)
+    assert len(plan) >= 3
+    assert [row["step"] for row in plan] == [row["step"] for row in events]
+    for row, event in zip(plan, events, strict=True):
+        assert (row["epoch"], row["modifier"], row["change"]) == (event["epoch"], event["modifier"], event["change"])
+        assert row["sparsity"] == pytest.approx(event["sparsity"], abs=1e-12)
+        assert row["learning_rate"] == pytest.approx(event["learning_rate"], rel=1e-9)
+
+
+def test_the_plan_of_bert_base_has_the_events_of_a_run_of_a_tiny_model_on_the_same_data(tmp_path):
+    """Their matrices differ, and with them the rounding of the sparsity."""
+    data = ["task=demo_questions", "task.data.max_train_samples=64", "task.data.max_eval_samples=8"]
+    words = [*data, "teacher=none", "recipe=prune80", "recipe.num_epochs=2"]
+    plan = planned(*words, "model=bert_base", folder=tmp_path)
+    events = happened(*words, *TINY, folder=tmp_path)
+    assert len(plan["events"]) == len(events) > 3
+    for row, event in zip(plan["events"], events, strict=True):
+        assert (row["step"], row["epoch"], row["change"]) == (event["step"], event["epoch"], event["change"])
+        assert row["sparsity"] == pytest.approx(event["sparsity"], abs=2e-3)
+        assert row["learning_rate"] == pytest.approx(event["learning_rate"] / 10, rel=1e-9)  # tiny trains at ten times
+
+
+def test_the_plan_of_bert_base_on_squad_counts_what_published_models_have(tmp_path):
+    plan = planned("task=squad", "recipe=prune80", folder=tmp_path)
+    assert plan["steps_per_epoch"] == 5533  # 88,524 windows in batches of 16
+    assert plan["total_steps"] == 6 * 5533
+    assert len(plan["matches"]["pruning"]) == 72
+    assert sum(match["size"] for match in plan["matches"]["pruning"]) == 84_934_656
+    assert plan["parameters"]["before"]["all"] == plan["parameters"]["after"]["all"] == 108_893_186
+    assert plan["parameters"]["zeros"] == 67_947_720
+    prunes = [row for row in plan["events"] if row["modifier"] == "pruning"]
+    assert (prunes[0]["epoch"], prunes[-1]["epoch"]) == pytest.approx((0.3, 3.3), abs=1e-4)
+    assert prunes[-1]["sparsity"] == pytest.approx(0.8, abs=1e-6)
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_plan_opens_no_connection_and_reads_no_weights():
+    """In a process of its own, where a connection fails at once and a weight file is never opened."""
+    ended = run_alone("plan", "task=mnli", "recipe=cyclic90", "model=roberta_base", "plan.picture=null")
+    assert ended.returncode == 0, ended.stderr
+    assert "392,702 examples (published)" in ended.stdout
+    assert "roberta.encoder.layer.*.attention.self.query.weight" in ended.stdout
+    assert "90.00 %" in ended.stdout
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("model", ["bert_large", "distilbert", "minilm", "obert_pruned90"])
+def test_the_known_models_can_be_planned_without_a_download(tmp_path, model):
+    plan = planned("task=squad", "recipe=prune80", f"model={model}", folder=tmp_path)
+    published = {
+        "bert_large": 334_094_338,
+        "distilbert": 66_364_418,
+        "minilm": 22_566_146,
+        "obert_pruned90": 108_893_186,
+    }
+    assert plan["parameters"]["after"]["all"] == published[model]
+
+
+def test_long_runs_of_like_events_are_folded(tmp_path):
+    words = ["recipe=prune80", "plan.picture=null"]
+    folded, whole = run("plan", *words, folder=tmp_path), run("plan", *words, "plan.all=true", folder=tmp_path)
+    assert "55 more (plan.all=true shows them)" in folded
+    assert len(whole.splitlines()) == len(folded.splitlines()) + 54
+
+
+def test_a_plan_writes_nothing_but_its_picture_and_its_file(tmp_path):
+    planned("model=tiny", folder=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json", "plan.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["task=text_classification"], "error: a plan of task=text_classification needs its data"),
+        (
+            ["recipe.pruning.start_epoch=9", "recipe.pruning.end_epoch=10"],
+            "recipe.pruning.start_epoch is 9, after the end",
+        ),
+        (["recipe.pruning.params=[head]"], "params: 'head' matches none of the 14 linear weights"),
+        (["recipe.pruning.final_sparsity=80"], "final_sparsity must be in [0, 1), got 80; write 80 % as 0.8"),
+        (["trainer.max_steps=5"], "trainer.max_steps=5 ends before the recipe does: 6 epochs of 750 steps are 4,500."),
+        (["+recipe.pruning.prams=[a]"], "recipe.pruning.prams is not a setting"),
+        (["+plan.jsn=a"], "plan.jsn is not a setting; plan has all, json, picture. Did you mean 'json'?"),
+    ],
+)
+def test_what_could_not_be_trained_is_refused_in_the_plan(tmp_path, words, message):
+    assert message in failure("plan", "model=tiny", *words, folder=tmp_path)
