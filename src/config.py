@@ -181,6 +181,11 @@ def _check_keys(config: Mapping[str, Any]) -> None:
 
 
 def _check_recipe(path: str, recipe: Mapping[str, Any]) -> None:
+    for name in ("learning_rate", "distillation"):
+        if not isinstance(recipe.get(name, {}), Mapping):
+            alike = [f"{path}.{leaf}" for leaf, last, _ in _leaves(recipe) if last == name and leaf != name]
+            hint = f" Did you mean '{alike[0]}'?" if alike else ""
+            raise UserError(f"{path}.{name}={recipe[name]}: {name} is a group of settings, not one of them.{hint}")
     modifiers = {name for name, node in recipe.items() if isinstance(node, Mapping) and "_target_" in node}
     check_known(path, recipe, {*_shipped("training/finetune"), "optimizer", *modifiers})
     check_known(f"{path}.optimizer", recipe["optimizer"], _shipped("optimizer/adamw"))

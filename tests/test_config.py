@@ -92,6 +92,11 @@ def test_a_value_that_must_be_given_is_named(hydra_compose):
         ("recipe.num_epochs=2.5", r"recipe\.num_epochs must be a whole number, 1 or more, got 2\.5"),
         ("recipe.optimizer.learning_rate=0", r"learning_rate must be above 0, got 0"),
         ("recipe.optimizer.learning_rate=fast", r"learning_rate must be above 0, got 'fast'"),
+        (
+            "recipe.learning_rate=1e-4",
+            r"recipe\.learning_rate=0\.0001: learning_rate is a group of settings, not one of them\. "
+            r"Did you mean 'recipe\.optimizer\.learning_rate'\?",
+        ),
         ("recipe.learning_rate.warmup=6", r"warmup must be in \[0, 1\], got 6; write 6 % as 0\.06"),
         ("recipe.optimizer.weight_decay=-1", r"weight_decay must be 0 or more, got -1"),
         ("seed=-1", r"seed must be a whole number, 0 or more, got -1"),

@@ -341,7 +341,6 @@ def test_a_mistake_ends_the_command_with_status_1_and_no_trace(tmp_path):
         ("recipe.pruning.final_sparsty=0.9", "recipe.pruning.final_sparsity"),
         ("tsk=sst2", "task"),
         ("task.batch_size=8", "task.data.batch_size"),
-        ("recipe.learning_rate=1e-4", "recipe.optimizer.learning_rate"),
     ],
 )
 def test_a_mistyped_word_is_answered_with_the_nearest_one(mistyped, nearest):
