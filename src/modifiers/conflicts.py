@@ -18,10 +18,11 @@ def refuse_conflicts(modifiers: Sequence[Modifier]) -> None:
         shared = first.rules() & second.rules()
         if shared and _overlap(first, second):
             more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+            other = ", or give them different params" if second.matched() else ""
+            epoch = first.clock.epoch(max(first.window.start, second.window.start))
             raise UserError(
-                f"recipe.{first.name} and recipe.{second.name} both rule {min(shared)}{more} from epoch "
-                f"{_epoch(second, max(first.window.start, second.window.start))} on; "
-                "let one end before the other starts, or give them different params."
+                f"recipe.{first.name} and recipe.{second.name} both rule {min(shared)}{more} from epoch {epoch:g} on; "
+                f"let one end before the other starts{other}."
             )
 
 
@@ -29,7 +30,3 @@ def _overlap(first: Modifier, second: Modifier) -> bool:
     if first.window == second.window:
         return True
     return max(first.window.start, second.window.start) < min(first.window.end, second.window.end)
-
-
-def _epoch(modifier: Modifier, step: int) -> str:
-    return f"{modifier.clock.epoch(step):g}"
