@@ -1,5 +1,6 @@
 """Train, prune and distil one model: ``python -m src.train task=sst2 recipe=prune80 teacher=dense``."""
 
+import copy
 import sys
 import time
 from collections.abc import Mapping
@@ -103,8 +104,10 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
     tokenizer = load_tokenizer(config["model"], **task.tokenizer_options)
     student = load_student(config["model"], task, tokenizer)
     require_disk_space(folder, bytes_needed=24 * student.num_parameters())
+    trial = copy.deepcopy(student)  # teacher=self is the student before any layer is dropped
     for modifier in build_modifiers(config["recipe"]):
-        modifier.match(student)  # refuses now what it would refuse after hours of training a teacher
+        modifier.match(trial)  # refuses now what it would refuse after hours of training a teacher
+    del trial
     with torch.random.fork_rng():  # the student trains alike whether its teacher is found or trained
         dense = find_or_train_dense(config, stored) if config["teacher"]["kind"] == "dense" else None
     teacher = find_teacher(config["teacher"], student, task, tokenizer, splits["train"], dense)
@@ -143,7 +146,8 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
         "test_metrics": evaluate(saved, data, [name for name in splits if name == "test"], folder),
         **sparsity_report(saved),
         "train_seconds": round(seconds, 1),
-        "samples_per_second": round(config["recipe"]["num_epochs"] * len(data.encoded["train"]) / seconds, 1),
+        "epochs": trainer.current_epoch,  # fewer than the recipe's after an early stop
+        "samples_per_second": round(trainer.current_epoch * len(data.encoded["train"]) / seconds, 1),
     }
 
 
