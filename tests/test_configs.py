@@ -1,6 +1,7 @@
 """Every shipped file of conf/ composes with every other, passes the check, and builds what it names."""
 
 import os
+import re
 
 import hydra
 import pytest
@@ -41,6 +42,8 @@ def test_the_shipped_files_are_those_that_the_design_names():
     levels = ["80", "90", "95", "97", "99"]
     assert {"dense", "transfer", "transfer80", "transfer90", "transfer97"} <= set(RECIPES)
     assert {*("prune" + s for s in levels), *("oneshot" + s for s in levels)} <= set(RECIPES)
+    assert {"layers9", "layers6", "layers3", "layers1"} <= set(RECIPES)
+    assert {"layers6_prune80", "layers6_prune90", "layers6_prune97"} <= set(RECIPES)
     assert {"none", "dense", "self", "checkpoint"} <= set(TEACHERS)
     assert {"tiny", "bert_base", "bert_large", "distilbert", "roberta_base", "minilm"} <= set(MODELS)
 
@@ -58,7 +61,9 @@ def test_every_recipe_composes_with_every_teacher_task_and_model_and_builds_its_
         check(config)
         modifiers = {m.name: m for m in build_modifiers(config["recipe"], teacher=teacher)}
         assert ("distillation" in modifiers) == (teacher_kind != "none")
-        assert ("pruning" in modifiers) == (recipe != "dense")
+        assert ("hidden_distillation" in modifiers) == (teacher_kind != "none" and recipe.endswith("hidden"))
+        assert ("pruning" in modifiers) == ("prune" in recipe or recipe.startswith(("oneshot", "transfer")))
+        assert ("layers" in modifiers) == recipe.startswith("layers")
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -88,13 +93,22 @@ def test_the_first_line_of_each_file_names_it_and_says_what_it_is(group):
         assert lines[0].startswith(f"# conf/{group}/{name}.yaml: "), (group, name)
 
 
-@pytest.mark.parametrize("recipe", [name for name in RECIPES if name.startswith(("prune", "oneshot"))])
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if re.search(r"prune|oneshot", name)])
 def test_the_number_in_the_name_of_a_recipe_is_its_sparsity(configured, recipe):
     pruning = configured(f"recipe={recipe}")["recipe"]["pruning"]
-    assert pruning["final_sparsity"] == int(recipe.lstrip("abcdefghijklmnopqrstuvwxyz")) / 100
+    assert pruning["final_sparsity"] == int(re.search(r"(?:prune|oneshot)(\d+)", recipe)[1]) / 100
     one_shot = pruning["start_epoch"] == pruning["end_epoch"]
     assert one_shot == recipe.startswith("oneshot")
     assert pruning["shape"] in SHAPES
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name.startswith("layers")])
+def test_the_number_in_the_name_of_a_recipe_is_how_many_layers_it_keeps(configured, recipe):
+    plain = configured(f"recipe={recipe.partition('_')[2] or 'prune80'}")["recipe"]
+    shallow = configured(f"recipe={recipe}")["recipe"]
+    assert shallow["layers"]["keep"] == int(re.match(r"layers(\d+)", recipe)[1])
+    assert shallow["num_epochs"] == plain["num_epochs"]
+    assert shallow.get("pruning") == (plain["pruning"] if "prune" in recipe else None)
 
 
 @pytest.mark.parametrize("recipe", ["transfer80", "transfer90", "transfer97"])
