@@ -27,7 +27,8 @@ class HiddenDistillation(Modifier):
         teacher: a module that takes the student's batches; kept out of checkpoints and the optimizer.
         weight: of this part of the loss, above 0.
         layers: ``auto``: each layer learns from the one it was before layers were dropped, else from one of as many
-            evenly spread layers; or a mapping from layers of the student to layers of the teacher, counted from 0.
+            evenly spread layers; or a mapping from the layers that the student has left to layers of the teacher,
+            counted from 0.
     """
 
     order = 101  # adds to what is left of the task's loss once it is mixed with the teacher's
@@ -90,7 +91,7 @@ class HiddenDistillation(Modifier):
     def events(self) -> Iterator[Event]:
         yield Event(self.window.start, "learns from the teacher's hidden states")
         if self.window.end < self.clock.total_steps:
-            yield Event(self.window.end, "learns from the outputs alone")
+            yield Event(self.window.end, "no longer learns from the hidden states")
 
     def curves(self, step: int) -> dict[str, float]:
         return {"weight of the hidden states": self.weight if self.window.contains(step) else 0.0}

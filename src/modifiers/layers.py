@@ -44,7 +44,7 @@ class LayerDropping(Modifier):
         """The layers to keep, in ascending order, of those that there were."""
         count = kept_layers(model)[1]
         if isinstance(self.keep, int):
-            chosen = set(evenly_spread(self.keep, count)) if self.keep < count else set(range(count))
+            chosen = set(evenly_spread(min(self.keep, count), count))
         elif self.keep is not None:
             chosen = self._existing(self.keep, count)
         else:

@@ -12,7 +12,7 @@ from src.models.teacher import Teacher
 from src.modifiers.distillation import Distillation
 from src.modifiers.hidden_distillation import HiddenDistillation
 from src.modifiers.layers import LayerDropping
-from tests.toys import every_epoch, fit, own_data, review_tables, run, toy_data, toy_model
+from tests.toys import every_epoch, fit, own_data, review_tables, run, run_alone, toy_data, toy_model
 
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
@@ -127,7 +127,10 @@ def test_it_acts_in_its_window_to_the_step(data, accumulate):
     assert teacher.calls == 5
     first, last = modifier.window.start, modifier.window.end
     recorded = [(row["step"], row["change"]) for row in fitted.module.events]
-    assert recorded == [(first, "learns from the teacher's hidden states"), (last, "learns from the outputs alone")]
+    assert recorded == [
+        (first, "learns from the teacher's hidden states"),
+        (last, "no longer learns from the hidden states"),
+    ]
     assert recorded == [(event.step, event.change) for event in modifier.events()]
     curve = [modifier.curves(step)["weight of the hidden states"] for step in (first - 1, first, last - 1, last)]
     assert curve == [0, 1, 1, 0]
@@ -219,3 +222,18 @@ def test_a_run_learns_from_the_layers_of_a_deeper_and_wider_teacher(tmp_path, ta
     row = json.loads((tmp_path / "run" / "result.json").read_text())
     assert (row["status"], row["distilled"], row["recipe"]) == ("ok", True, "prune80_hidden")
     assert not [name for name in load_file(tmp_path / "run" / "model" / "model.safetensors") if "projection" in name]
+
+
+def test_data_parallel_processes_wait_for_no_projection_outside_the_window(tmp_path):
+    """Nor for parameters that are frozen for a while."""
+    review_tables(tmp_path / "data")
+    arguments = [*own_data(tmp_path / "data"), f"output_dir={tmp_path}"]
+    run("train", *arguments, "recipe=dense", "teacher=none", "recipe.num_epochs=1", "model.config.hidden_size=24",
+        "hydra.run.dir=teacher", folder=tmp_path)  # fmt: skip
+    ended = run_alone("train", *arguments, "recipe=prune80_hidden", "recipe.num_epochs=3", "teacher=checkpoint",
+                      f"teacher.name={tmp_path}/teacher", "recipe.hidden_distillation.start_epoch=1",
+                      "recipe.hidden_distillation.end_epoch=2", "+modifier@recipe.frozen=frozen",
+                      "recipe.frozen.params=['.*embeddings.*']", "recipe.frozen.end_epoch=1", "trainer=ddp",
+                      "trainer.devices=2", f"hydra.run.dir={tmp_path}/parallel")  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((tmp_path / "parallel" / "result.json").read_text())["status"] == "ok"
