@@ -32,6 +32,7 @@ _FINGERPRINTED_TRAINER = (
     "accumulate_grad_batches",
     "limit_train_batches",
     "max_steps",
+    "patience",
 )
 
 _NO_LABEL = re.compile(r"/|model|\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d+")
@@ -52,7 +53,7 @@ def model_label(name: Any) -> str:
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values; without a teacher the recipe has no distillation.
+    """The configuration as plain values; without a teacher the recipe has no modifier that needs one.
 
     Raises:
         UserError: for a value that is missing or refers to nothing.
@@ -68,7 +69,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         if isinstance(node.get(setting), str):
             node[setting] = [node[setting]]
     if plain.get("teacher", {}).get("kind") == "none":
-        plain["recipe"].pop("distillation", None)
+        plain["recipe"] = _without_teacher(plain["recipe"])
     return plain
 
 
@@ -80,7 +81,8 @@ def check(config: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
         typed: overrides of the command line; a setting that would have no effect is refused.
     """
     for override in typed:
-        if override.lstrip("+").startswith("recipe.distillation") and config["teacher"]["kind"] == "none":
+        words = override.lstrip("+").split("=")[0].split(".")
+        if words[0] == "recipe" and _taught() & {*words[1:2]} and config["teacher"]["kind"] == "none":
             raise UserError(f"{override} has no effect with teacher=none; leave it out or name a teacher.")
     _check_keys(config)
     for path, name, value in _leaves(config):
@@ -108,8 +110,16 @@ def _check_teacher_windows(name: str, path: Path, task: Mapping[str, Any]) -> No
 
 def dense_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of the dense run of the same task, model and seed: the dense teacher, and the reference."""
-    recipe = {name: value for name, value in config["dense"].items() if name != "distillation"}
-    return {**config, "recipe": recipe, "teacher": {"kind": "none"}}
+    return {**config, "recipe": _without_teacher(config["dense"]), "teacher": {"kind": "none"}}
+
+
+def _without_teacher(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: node for name, node in recipe.items() if not (isinstance(node, Mapping) and "teacher" in node)}
+
+
+def _taught() -> set[str]:
+    """The modifiers that need a teacher, by the names that recipes give them."""
+    return {path.stem for path in (CONF / "modifier").glob("*.yaml") if "teacher" in _shipped(f"modifier/{path.stem}")}
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

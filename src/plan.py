@@ -49,10 +49,15 @@ def make_plan(config: Mapping[str, Any]) -> dict[str, Any]:
     from src.data.batching import LengthGroupedBatches
     from src.models.shapes import shape_of
     from src.models.trainer import processes
-    from src.modifiers.base import build_modifiers
     from src.modifiers.clock import recipe_clock
-    from src.modifiers.conflicts import refuse_conflicts
-    from src.modifiers.plan import parameter_counts, planned_curves, planned_events, planned_matches, planned_zeros
+    from src.modifiers.plan import (
+        parameter_counts,
+        planned_curves,
+        planned_events,
+        planned_matches,
+        planned_zeros,
+        rehearse,
+    )
 
     task = hydra.utils.instantiate(config["task"], _convert_="all")
     examples, source = training_examples(config, task)
@@ -61,11 +66,7 @@ def make_plan(config: Mapping[str, Any]) -> dict[str, Any]:
     clock = recipe_clock(len(batches), config["recipe"]["num_epochs"], config["trainer"])
     model = shape_of(config["model"], task)
     before = parameter_counts(model)
-    modifiers = build_modifiers(config["recipe"])
-    for modifier in modifiers:
-        modifier.match(model)
-        modifier.begin(clock)
-    refuse_conflicts(modifiers)
+    modifiers = rehearse(config["recipe"], model, clock)
     return {
         **{word: config[word]["name"] for word in ("task", "model", "recipe")},
         "teacher": config["teacher"].get("name", config["teacher"]["kind"]),

@@ -26,6 +26,14 @@ def _as_fraction(value: Any) -> str:
     return f"; write {value:g} % as {value / 100:g}" if _number(value) and 1 <= value <= 100 else ""
 
 
+def _layer(value: Any) -> bool:
+    return _whole(value) and value >= 0
+
+
+def _list_of(value: Any, allows: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(allows, value))
+
+
 def _one_of(*names: str) -> Range:
     return Range(f"one of {', '.join(names)}", lambda v: v in names)
 
@@ -48,6 +56,16 @@ RANGES: dict[str, Range] = {
     "min_sparsity": _SPARSITY,
     "hardness": _FRACTION,
     "temperature": _POSITIVE,
+    "weight": _POSITIVE,
+    "layers": Range("auto, or a mapping from layers of the student to layers of the teacher", lambda v: v == "auto"),
+    "keep": Range(
+        "a number of layers, 1 or more, or a list of layers, counted from 0",
+        lambda v: v is None or (_whole(v) and v >= 1) or _list_of(v, _layer),
+    ),
+    "drop": Range(
+        "a list of layers, counted from 0, or of regular expressions",
+        lambda v: v is None or _list_of(v, lambda entry: _layer(entry) or isinstance(entry, str)),
+    ),
     "start_epoch": _EPOCH,
     "end_epoch": _EPOCH,
     "update_frequency": _POSITIVE,
@@ -96,6 +114,7 @@ RANGES: dict[str, Range] = {
     "limit_train_batches": Range(
         "null, a fraction or a number of batches", lambda v: v is None or (_number(v) and v > 0)
     ),
+    "patience": _COUNT_OR_NULL,
     "precision": _one_of("auto", "bf16-mixed", "16-mixed", "32-true"),
 }
 

@@ -1,5 +1,6 @@
 """Train, prune and distil one model: ``python -m src.train task=sst2 recipe=prune80 teacher=dense``."""
 
+import copy
 import sys
 import time
 from collections.abc import Mapping
@@ -95,7 +96,7 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
     from src.models.trainer import best_weights, build_trainer, loader_workers, processes
     from src.modifiers.base import build_modifiers
     from src.modifiers.clock import recipe_clock
-    from src.modifiers.conflicts import refuse_conflicts
+    from src.modifiers.plan import rehearse
     from src.quiet import quiet_libraries
 
     quiet_libraries()
@@ -115,13 +116,9 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
         num_workers=loader_workers(config["trainer"]["num_workers"]),
         seed=config["seed"],
     )
-    modifiers = build_modifiers(config["recipe"])
     batches = -(-len(data.train_dataloader()) // processes(config["trainer"]))
     clock = recipe_clock(batches, config["recipe"]["num_epochs"], config["trainer"])
-    for modifier in modifiers:  # refuses now what it would refuse after hours of training a teacher
-        modifier.match(student)
-        modifier.begin(clock)
-    refuse_conflicts(modifiers)
+    rehearse(config["recipe"], copy.deepcopy(student), clock)  # refuses now what it would after hours of a teacher
     with torch.random.fork_rng():  # the student trains alike whether its teacher is found or trained
         dense = find_or_train_dense(config, stored) if config["teacher"]["kind"] == "dense" else None
     teacher = find_teacher(config["teacher"], student, task, tokenizer, splits["train"], dense)
@@ -152,7 +149,8 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
         "test_metrics": evaluate(saved, data, [name for name in splits if name == "test"], folder),
         **sparsity_report(saved),
         "train_seconds": round(seconds, 1),
-        "samples_per_second": round(config["recipe"]["num_epochs"] * len(data.encoded["train"]) / seconds, 1),
+        "epochs": trainer.current_epoch,  # fewer than the recipe's after an early stop
+        "samples_per_second": round(trainer.current_epoch * len(data.encoded["train"]) / seconds, 1),
     }
 
 

@@ -244,6 +244,7 @@ def test_the_dense_reference_keeps_task_model_and_seed(configured):
         "model.config.hidden_size=64",
         "trainer.precision=32-true",
         "trainer.accumulate_grad_batches=2",
+        "trainer.patience=2",
     ],
 )
 def test_the_fingerprint_changes_with_what_can_change_the_result(configured, override):
@@ -310,6 +311,15 @@ def test_the_fingerprint_changes_with_the_weights_of_a_local_teacher(configured,
     before = fingerprint(configured("teacher=checkpoint", f"teacher.name={folder}"))
     (folder / "pytorch_model.bin").write_bytes(b"two")
     assert fingerprint(configured("teacher=checkpoint", f"teacher.name={folder}")) != before
+
+
+def test_without_a_teacher_nothing_that_needs_one_is_left_of_a_recipe(configured):
+    modifiers = {"learning_rate", "distillation", "pruning", "hidden_distillation"}
+    for teacher, needless in (("self", set()), ("none", {"distillation", "hidden_distillation"})):
+        recipe = configured("recipe=prune80_hidden", f"teacher={teacher}")["recipe"]
+        assert modifiers & set(recipe) == modifiers - needless
+    with pytest.raises(UserError, match=r"recipe\.hidden_distillation\.weight=2 has no effect with teacher=none"):
+        check(configured("teacher=none"), ["recipe=prune80_hidden", "recipe.hidden_distillation.weight=2"])
 
 
 @pytest.mark.parametrize("plus", ["", "+"])

@@ -213,6 +213,17 @@ def test_a_run_with_accumulation_and_a_ramp_to_the_very_end_reaches_its_sparsity
     assert sum(count for count, _ in zeros) == zeros_count(sum(numel for _, numel in zeros), 0.8)
 
 
+def test_a_run_that_stops_early_says_so_and_records_the_epochs_that_it_trained(place):
+    output = run("train", *own_data(place / "data"), "teacher=none", "recipe=prune80", "recipe.num_epochs=6",
+                 "recipe.pruning.end_epoch=2", "recipe.optimizer.learning_rate=1e-12", "trainer.patience=1",
+                 "hydra.run.dir=stopped", folder=place)  # fmt: skip
+    assert "Stopped early, after epoch 3 of 6: val/accuracy did not get better than" in output
+    row = result_of(place / "stopped")
+    assert (row["status"], row["epochs"]) == ("ok", 3)
+    assert 3 * 48 / row["samples_per_second"] == pytest.approx(row["train_seconds"], abs=0.06)  # both are rounded
+    assert all(count == zeros_count(numel, 0.8) for count, numel in encoder_zeros(place / "stopped").values())
+
+
 def test_a_data_parallel_run_is_pruned_exactly_and_measured_on_every_example(place):
     folder = place / "parallel"
     ended = run_alone("train", *own_data(place / "data"), "teacher=none", "recipe.num_epochs=2", "trainer=ddp",

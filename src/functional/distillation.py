@@ -37,6 +37,28 @@ def regression_distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(student.float(), teacher.float())
 
 
+def hidden_state_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared distance of two hidden states over the positions that count.
+
+    L = MSE(H_S W, H_T), where the student's states are projected already (Jiao et al. 2020, arXiv:1909.10351, eq. 8).
+
+    Args:
+        student: ``(batch, seq, width)``.
+        teacher: the same shape.
+        mask: ``(batch, seq)``, True or 1 = counts; padding positions do not.
+    """
+    distance = (student.float() - teacher.float()).pow(2).mean(dim=-1)  # (batch, seq)
+    return (distance * mask).sum() / mask.sum()
+
+
+def evenly_mapped(student: int, teacher: int) -> dict[int, int]:
+    """For each of so many layers of a student one of the teacher's, the last for the last.
+
+    g(m) = m * teacher / student, counted from 1 and rounded up (Jiao et al. 2020, arXiv:1909.10351, section 4.1).
+    """
+    return {m: -(-(m + 1) * teacher // student) - 1 for m in range(student)}
+
+
 def mix_losses(task_loss: Tensor, distillation: Tensor, *, hardness: float) -> Tensor:
     """(1 - hardness) * task_loss + hardness * distillation; hardness 1 learns from the teacher alone."""
     if hardness == 1.0:  # 0 * inf would be nan

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from src.errors import UserError
 from src.local_files import looks_local, resolve_model_folder
+from src.models.layers import state_of_kept_layers
 from src.models.load import load_saved
 
 
@@ -27,6 +28,7 @@ class Teacher(nn.Module):
         super().__init__()
         self.model = model.requires_grad_(False).eval()
         self.order = None if order is None or list(order) == list(range(len(order))) else list(order)
+        self._last: tuple[Any, Any] = (None, None)  # a batch and what was said of it
 
     @property
     def base_model(self) -> nn.Module:
@@ -40,9 +42,19 @@ class Teacher(nn.Module):
             outputs.logits = outputs.logits[..., self.order]
         return outputs
 
+    @torch.no_grad()
+    def outputs(self, task: Any, batch: Mapping[str, torch.Tensor]) -> Any:
+        """What it says of a batch of a task; several who ask about one batch cost a single forward pass."""
+        if self._last[0] is not batch:
+            self._last = (batch, task.outputs(self, batch))
+        return self._last[1]
+
     def give_weights_to(self, student: nn.Module) -> bool:
-        """Copy all weights into a student of the same shapes and label order; False if it is not such a one."""
-        mine, theirs = self.model.state_dict(), student.state_dict()
+        """Copy all weights into a student of the same shapes and label order; False if it is not such a one.
+
+        A student whose layers were dropped gets those of the layers it has kept.
+        """
+        mine, theirs = state_of_kept_layers(self.model, student), student.state_dict()
         same = mine.keys() == theirs.keys() and all(mine[name].shape == theirs[name].shape for name in mine)
         if same and self.order is None:
             student.load_state_dict(mine)

@@ -7,7 +7,7 @@ from typing import Any
 import hydra
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from src.errors import UserError
 from src.modifiers.base import Modifier
@@ -51,6 +51,7 @@ def build_trainer(config: Mapping[str, Any], folder: Path, modifiers: list[Modif
     if precision == "16-mixed" and not torch.cuda.is_available():
         raise UserError("trainer.precision=16-mixed needs a GPU; use bf16-mixed or 32-true on a CPU.")
     progress = progress_callback(config["recipe"]["name"], trainer["progress_bar"])
+    patience = trainer["patience"]
     return pl.Trainer(
         accelerator=trainer["accelerator"],
         devices=trainer["devices"],
@@ -66,6 +67,7 @@ def build_trainer(config: Mapping[str, Any], folder: Path, modifiers: list[Modif
             *modifiers,
             progress,
             BestCheckpoint(folder / "checkpoints", monitor),
+            *([EarlyStop(monitor, patience)] if patience else []),
             last_checkpoint(folder / "checkpoints"),
         ],
         logger=build_logger(config["logger"], folder),
@@ -96,7 +98,7 @@ class BestCheckpoint(ModelCheckpoint):
             dirpath=folder,
             filename="best",
             monitor=monitor,
-            mode="min" if monitor.endswith(("error", "perplexity")) else "max",
+            mode=_better(monitor),
             save_weights_only=True,
             save_on_train_epoch_end=False,
             enable_version_counter=False,
@@ -107,9 +109,44 @@ class BestCheckpoint(ModelCheckpoint):
             trainer.should_stop = True  # Lightning then validates also where the last step is within an epoch
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        modifiers = [c for c in trainer.callbacks if isinstance(c, Modifier)]
-        if all(modifier.is_settled(trainer.global_step) for modifier in modifiers):
+        if _all_settled(trainer):
             super().on_validation_end(trainer, pl_module)
+
+
+class EarlyStop(EarlyStopping):
+    """Stops after ``patience`` validations without a better result, counted once every modifier has settled."""
+
+    def __init__(self, monitor: str, patience: int) -> None:
+        super().__init__(
+            monitor=monitor,
+            mode=_better(monitor),
+            patience=patience,
+            check_finite=False,  # a result that is no number is none that is better
+            check_on_train_epoch_end=False,
+        )
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.wait_count >= self.patience:  # killed after it had stopped
+            trainer.should_stop = True
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not _all_settled(trainer):
+            return
+        super().on_validation_end(trainer, pl_module)
+        epoch = trainer.current_epoch + 1
+        if self.wait_count >= self.patience and epoch < trainer.max_epochs and trainer.is_global_zero:
+            print(
+                f"Stopped early, after epoch {epoch} of {trainer.max_epochs}: {self.monitor} did not get better than "
+                f"{self.best_score:.4f} (trainer.patience={self.patience})"
+            )
+
+
+def _all_settled(trainer: pl.Trainer) -> bool:
+    return all(c.is_settled(trainer.global_step) for c in trainer.callbacks if isinstance(c, Modifier))
+
+
+def _better(monitor: str) -> str:
+    return "min" if monitor.endswith(("error", "perplexity")) else "max"
 
 
 def last_checkpoint(folder: Path) -> ModelCheckpoint:

@@ -172,5 +172,5 @@ def build_modifiers(recipe: Mapping[str, Any], **context: Any) -> list[Modifier]
     for name, node in recipe.items():
         if isinstance(node, Mapping) and "_target_" in node:
             given = {key: value for key, value in context.items() if key in node}
-            modifiers.append(hydra.utils.instantiate(node, name=name, **given))
+            modifiers.append(hydra.utils.instantiate(node, name=name, _convert_="all", **given))
     return sorted(modifiers, key=lambda modifier: (modifier.order, modifier.start_epoch))

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor
 
 from src.functional.distillation import mix_losses
@@ -26,7 +25,7 @@ class Distillation(Modifier):
             begins with its own, and says so.
     """
 
-    order = 100  # the last word on the loss
+    order = 100  # mixes what the others have made of the task's loss
 
     def __init__(
         self,
@@ -72,8 +71,7 @@ class Distillation(Modifier):
     def adjust_loss(self, loss: Tensor, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
         if not self.window.contains(self._last_step):
             return loss
-        with torch.no_grad():
-            target = self.task.outputs(self._teacher[0], batch)
+        target = self._teacher[0].outputs(self.task, batch)
         distance = self.task.distillation_loss(outputs, target, batch, temperature=self.temperature)
         return mix_losses(loss, distance, hardness=self.hardness)
 

@@ -49,7 +49,8 @@ class PruningMasks:
         if self._keep:
             pairs = zip(self.parameters.values(), self._keep, strict=True)
             trained = [(weight.grad, keep) for weight, keep in pairs if weight.grad is not None]
-            torch._foreach_mul_([grad for grad, _ in trained], [keep for _, keep in trained])
+            if trained:  # none where all are frozen
+                torch._foreach_mul_([grad for grad, _ in trained], [keep for _, keep in trained])
 
     def zeros(self) -> dict[str, int]:
         """Number of zeros of each parameter, counted in the weights."""

@@ -1,13 +1,31 @@
 """What the modifiers of a recipe will do, before they do it: from the windows and formulas that they act by."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from src.modifiers.base import Modifier, event_row
+from src.modifiers.base import Modifier, build_modifiers, event_row
+from src.modifiers.clock import Clock
+from src.modifiers.conflicts import refuse_conflicts
 
 _POINTS = 1000  # of a curve, beside the steps of events
+
+
+def rehearse(recipe: Mapping[str, Any], model: nn.Module, clock: Clock) -> list[Modifier]:
+    """The modifiers of a recipe, matched with a model and told the time; what cannot run is refused.
+
+    Args:
+        recipe: the resolved recipe.
+        model: gets the structure that the recipe gives it; a copy of the student, or a model without weights.
+        clock: of the run.
+    """
+    modifiers = build_modifiers(recipe)
+    for modifier in modifiers:
+        modifier.match(model)
+        modifier.begin(clock)
+    refuse_conflicts(modifiers)
+    return modifiers
 
 
 def planned_events(modifiers: Sequence[Modifier]) -> list[dict[str, Any]]:

@@ -3,7 +3,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.functional.distillation import distillation_loss, mix_losses, regression_distillation_loss
+from src.functional.distillation import (
+    distillation_loss,
+    evenly_mapped,
+    hidden_state_loss,
+    mix_losses,
+    regression_distillation_loss,
+)
 
 STUDENT, TEACHER = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0])
 
@@ -91,3 +97,38 @@ def test_hardness_is_the_weight_of_the_teacher(hardness, expected):
 
 def test_an_infinite_task_loss_does_not_reach_a_student_that_learns_from_the_teacher_alone():
     assert float(mix_losses(torch.tensor(float("inf")), torch.tensor(0.5), hardness=1.0)) == 0.5
+
+
+def test_the_distance_of_two_hidden_states_is_that_computed_by_hand():
+    student = torch.tensor([[[1.0, 2.0], [0.0, 0.0]]])
+    teacher = torch.tensor([[[3.0, 2.0], [1.0, 5.0]]])
+    # position 0: (4 + 0) / 2 = 2; position 1: (1 + 25) / 2 = 13
+    assert float(hidden_state_loss(student, teacher, torch.tensor([[1, 1]]))) == 7.5
+    assert float(hidden_state_loss(student, teacher, torch.tensor([[1, 0]]))) == 2.0
+    assert float(hidden_state_loss(student, teacher, torch.tensor([[False, True]]))) == 13.0
+
+
+def test_equal_hidden_states_have_no_distance():
+    states = torch.randn(2, 3, 4)
+    assert float(hidden_state_loss(states, states.clone(), torch.ones(2, 3))) == 0.0
+
+
+def test_what_stands_at_padding_positions_does_not_count():
+    states, mask = torch.randn(2, 3, 4), torch.tensor([[1, 1, 0], [1, 0, 0]])
+    changed = states + 100.0 * (1 - mask)[..., None]
+    assert float(hidden_state_loss(changed, states, mask)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "expected"),
+    [
+        (4, 12, [2, 5, 8, 11]),
+        (6, 12, [1, 3, 5, 7, 9, 11]),
+        (3, 3, [0, 1, 2]),
+        (4, 6, [1, 2, 4, 5]),
+        (1, 12, [11]),
+        (4, 2, [0, 0, 1, 1]),
+    ],
+)
+def test_the_layers_of_a_student_are_spread_evenly_over_those_of_its_teacher(student, teacher, expected):
+    assert list(evenly_mapped(student, teacher).values()) == expected

@@ -6,9 +6,17 @@ import torch
 
 from src.errors import UserError
 from src.models.module import FineTuner
-from src.models.trainer import BestCheckpoint, best_precision, best_weights, build_logger, build_trainer, loader_workers
+from src.models.trainer import (
+    BestCheckpoint,
+    EarlyStop,
+    best_precision,
+    best_weights,
+    build_logger,
+    build_trainer,
+    loader_workers,
+)
 from src.modifiers.gmp import MagnitudePruning
-from tests.toys import ENCODER_PATTERN, OPTIMIZER, toy_data, toy_model, zeros_of
+from tests.toys import ENCODER_PATTERN, OPTIMIZER, every_epoch, fit, toy_data, toy_model, zeros_of
 
 
 @pytest.fixture
@@ -85,10 +93,91 @@ def test_the_best_model_is_that_of_the_best_validation(run, tmp_path, monkeypatc
     assert all(torch.equal(best["model." + name], p) for name, p in kept[1].items())
 
 
+@pytest.fixture
+def scored(monkeypatch):
+    """Give each validation a score of our own."""
+
+    def use(*scores):
+        remaining = iter(scores)
+
+        def log_score(self):
+            self.log("val/accuracy", next(remaining))
+            for metrics in self.val_metrics:
+                metrics.reset()
+
+        monkeypatch.setattr(FineTuner, "on_validation_epoch_end", log_score)
+
+    return use
+
+
+@pytest.mark.parametrize(
+    ("patience", "scores", "epochs"),
+    [
+        (1, [0.5, 0.4], 2),
+        (2, [0.5, 0.6, 0.6, 0.5], 4),
+        (2, [0.5, 0.4, 0.6, 0.5, 0.5], 5),
+        (1, [float("nan"), 0.5, float("nan")], 1),
+        (2, [0.5, float("nan"), float("nan")], 3),
+        (3, [0.5, 0.4, 0.3, 0.6, 0.5, 0.4], 6),
+    ],
+)
+def test_a_run_stops_after_so_many_validations_without_a_better_result(run, scored, capsys, patience, scores, epochs):
+    scored(*scores, *[1.0] * 6)
+    trainer, _ = run("recipe.num_epochs=6", f"trainer.patience={patience}", "trainer.progress_bar=true")
+    assert trainer.current_epoch == epochs
+    assert ("Stopped early" in capsys.readouterr().out) == (epochs < 6)
+
+
+def test_a_stop_says_when_and_why(run, scored, capsys):
+    scored(0.5, 0.4, 0.3)
+    run("recipe.num_epochs=6", "trainer.patience=2")
+    assert (
+        "Stopped early, after epoch 3 of 6: val/accuracy did not get better than 0.5000 (trainer.patience=2)"
+    ) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("end_epoch", [2.0, 2.2, 3.0])
+def test_no_run_stops_before_it_is_pruned_however_bad_its_results(run, scored, end_epoch):
+    scored(0.9, 0.8, 0.7, 0.6, 0.5)
+    modifier = gmp(start_epoch=0, end_epoch=end_epoch)
+    trainer, module = run("recipe.num_epochs=6", "trainer.patience=1", modifiers=[modifier])
+    first_counted = 2 if end_epoch == 2 else 3  # the result that the next one is compared with
+    assert trainer.current_epoch == first_counted + 1
+    modifier.check()
+    module.load_state_dict(best_weights(trainer))
+    modifier.check()
+
+
+def test_without_patience_no_run_stops(run, scored):
+    scored(0.9, *[0.1] * 3)
+    trainer, _ = run("recipe.num_epochs=4")
+    assert trainer.current_epoch == 4
+    assert not any(isinstance(callback, EarlyStop) for callback in trainer.callbacks)
+
+
+@pytest.mark.parametrize(("checkpoint", "scores", "epochs"), [("last", [], 3), ("epoch=1", [0.3], 3)])
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
+def test_a_run_that_goes_on_counts_on_and_one_that_had_stopped_stays_so(tmp_path, scored, checkpoint, scores, epochs):
+    def trained(**settings):
+        return fit(
+            callbacks=[EarlyStop("val/accuracy", 2), every_epoch(tmp_path)],
+            epochs=6,
+            limit_val_batches=None,
+            **settings,
+        ).trainer.current_epoch
+
+    scored(0.5, 0.4, 0.3)
+    assert trained() == 3
+    (tmp_path / "epoch=2.ckpt").rename(tmp_path / "last.ckpt")
+    scored(*scores)
+    assert trained(resume=tmp_path / f"{checkpoint}.ckpt") == epochs
+
+
 def test_an_error_or_a_perplexity_is_better_when_it_is_smaller(tmp_path):
     assert BestCheckpoint(tmp_path, "val/mean_squared_error").mode == "min"
     assert BestCheckpoint(tmp_path, "val/perplexity").mode == "min"
-    assert BestCheckpoint(tmp_path, "val/accuracy").mode == "max"
+    assert BestCheckpoint(tmp_path, "val/accuracy").mode == EarlyStop("val/accuracy", 1).mode == "max"
+    assert EarlyStop("val/perplexity", 1).mode == "min"
 
 
 def test_the_checkpoints_open_with_weights_only(run, tmp_path):
