@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from src.errors import UserError, nearest
 from src.local_files import local_files, looks_local, resolve_model_folder
 from src.ranges import check_range
+from src.recipes.running import translated
+from src.recipes.zoo import refuse_stub
 
 CONF = Path(__file__).parent.parent / "conf"
 RESOLVED = Path(".hydra") / "resolved.yaml"  # the configuration of a run, in its folder
@@ -37,9 +40,13 @@ _NO_LABEL = re.compile(r"/|model|\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d+")
 
 
 def register_resolvers() -> None:
-    """``${mul:a,b}`` for boundaries that scale with ``num_epochs``; ``${model_label:name}`` for folder names."""
+    """``${mul:a,b}`` for boundaries that scale with ``num_epochs``; ``${model_label:name}`` for folder names.
+
+    And ``/open@section: mapping``, a section to which a command line may add settings without a ``+``.
+    """
     OmegaConf.register_new_resolver("mul", lambda a, b: a * b, replace=True)
     OmegaConf.register_new_resolver("model_label", model_label, replace=True)
+    ConfigStore.instance().store(group="open", name="mapping", node=DictConfig({}, flags={"struct": False}))
 
 
 def model_label(name: Any) -> str:
@@ -49,11 +56,13 @@ def model_label(name: Any) -> str:
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values; without a teacher the recipe has no distillation.
+    """The configuration as plain values; a recipe file translated, and without a teacher no distillation.
 
     Raises:
-        UserError: for a value that is missing or refers to nothing.
+        UserError: for a value that is missing or refers to nothing, and a recipe file that cannot be translated.
     """
+    if OmegaConf.select(config, "recipe.path"):
+        config = translated(config)
     try:
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except MissingMandatoryValue as error:
@@ -65,8 +74,12 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         if isinstance(node.get(setting), str):
             node[setting] = [node[setting]]
     if plain.get("teacher", {}).get("kind") == "none":
-        plain["recipe"].pop("distillation", None)
+        plain["recipe"] = {name: node for name, node in plain["recipe"].items() if not _needs_teacher(node)}
     return plain
+
+
+def _needs_teacher(node: Any) -> bool:
+    return isinstance(node, Mapping) and "teacher" in node
 
 
 def check(config: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
@@ -76,7 +89,15 @@ def check(config: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
         config: as `resolve` returns it.
         typed: overrides of the command line; a setting that would have no effect is refused.
     """
+    refuse_stub("model.name", config["model"]["name"])
+    refuse_stub("teacher.name", config["teacher"].get("name"))
     for override in typed:
+        from_file = [key for key in config.get("translation", {}).get("modifiers", ()) if f"recipe.{key}." in override]
+        if from_file:
+            raise UserError(
+                f"{override} has no effect: the file sets {from_file[0]}. Change its variables with "
+                "recipe.variables.NAME=VALUE, or convert it with python -m src.convert."
+            )
         if override.lstrip("+").startswith("recipe.distillation") and config["teacher"]["kind"] == "none":
             raise UserError(f"{override} has no effect with teacher=none; leave it out or name a teacher.")
     _check_keys(config)
@@ -106,7 +127,8 @@ def _check_teacher_windows(name: str, path: Path, task: Mapping[str, Any]) -> No
 def dense_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of the dense run of the same task, model and seed: the dense teacher, and the reference."""
     recipe = {name: value for name, value in config["dense"].items() if name != "distillation"}
-    return {**config, "recipe": recipe, "teacher": {"kind": "none"}}
+    kept = {name: value for name, value in config.items() if name != "translation"}
+    return {**kept, "recipe": recipe, "teacher": {"kind": "none"}}
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
@@ -165,7 +187,7 @@ def _check_windows(recipe: Mapping[str, Any]) -> None:
 
 def _check_keys(config: Mapping[str, Any]) -> None:
     """Every setting must stand in the shipped file that documents it; Hydra's '+' would accept any."""
-    _check_known("", config, {*_shipped("train"), *_GROUPS})
+    _check_known("", config, {*_shipped("train"), *_GROUPS, "translation"})
     target = config["task"].get("_target_")
     _check_known("task", config["task"], _documented("task", target))
     _check_known("task.data", config["task"]["data"], {*_shipped("data/splits"), *_documented("task", target, "data")})
