@@ -61,8 +61,9 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: for a value that is missing or refers to nothing, and a recipe file that cannot be translated.
     """
+    translation = {}
     if OmegaConf.select(config, "recipe.path"):
-        config = translated(config)
+        config, translation["translation"] = translated(config)
     try:
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except MissingMandatoryValue as error:
@@ -75,7 +76,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
             node[setting] = [node[setting]]
     if plain.get("teacher", {}).get("kind") == "none":
         plain["recipe"] = {name: node for name, node in plain["recipe"].items() if not _needs_teacher(node)}
-    return plain
+    return plain | translation
 
 
 def _needs_teacher(node: Any) -> bool:

@@ -6,8 +6,7 @@ from src.recipes.steps import Step
 
 
 def epoch_range(step: Step) -> None:
-    if step.start > 0:
-        step.ignores(f"start_epoch {step.start:g}: training begins at 0")
+    """Nothing by itself: it counts when the length of training is worked out."""
 
 
 def distillation(step: Step) -> None:

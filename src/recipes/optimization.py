@@ -19,7 +19,7 @@ LR_CLASSES: dict[str, dict[str, Kind]] = {
 
 
 def learning_rate_function(step: Step) -> None:
-    if step.start == step.end:
+    if step.first_epoch == step.end:
         raise step.error(f"start_epoch and end_epoch are both {step.end:g}; end_epoch must come later.")
     schedule = step.values["lr_func"]
     cycles = {"cycle_epochs": step.values.get("cycle_epochs", 1.0)} if schedule.startswith("cyclic") else {}
@@ -68,7 +68,8 @@ def _take_milestones(step: Step, rate: float, gamma: float, milestones: list[flo
     if any(after != -1 and before >= after for before, after in pairwise(edges)):
         raise step.error(f"lr_kwargs: milestones {milestones} must rise between start_epoch and end_epoch.")
     for i, (start, end) in enumerate(pairwise(edges)):
-        step.natives.append(_schedule("constant", rate * gamma**i, rate * gamma**i, start, end))
+        now = _rounded(rate * gamma**i)
+        step.natives.append(_schedule("constant", now, now, start, end))
 
 
 def _schedule(
@@ -112,7 +113,12 @@ def _rate_at_end(settings: dict[str, Any]) -> float:
     if settings["schedule"] != "step":
         return settings["final_learning_rate"]
     steps = (settings["end_epoch"] - max(settings["start_epoch"], 0)) // settings["step_epochs"]
-    return settings["initial_learning_rate"] * settings["gamma"] ** steps
+    return _rounded(settings["initial_learning_rate"] * settings["gamma"] ** steps)
+
+
+def _rounded(rate: float) -> float:
+    """Without the last digits of a product, so that 1e-3 * 0.1 reads 1e-4."""
+    return float(f"{rate:.12g}")
 
 
 def weight_decay(step: Step) -> None:

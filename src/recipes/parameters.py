@@ -15,6 +15,11 @@ from src.recipes.expressions import RecipeError, as_number
 Kind = Callable[[Any], Any]
 
 ALL, PRUNABLE, FROM_PARAM = "__ALL__", "__ALL_PRUNABLE__", "__FROM_PARAM__"
+_NOT_LINEAR = (
+    "bert.embeddings.word_embeddings.weight",
+    "bert.encoder.layer.0.output.LayerNorm.weight",
+    "bert.encoder.layer.0.output.dense.bias",
+)
 _EVERY_STEP = 1e-6  # epochs: shorter than any step
 
 
@@ -109,6 +114,8 @@ def _pattern(name: str) -> str:
         return ".*"
     if not name.startswith("re:"):
         return re.escape(name)
+    if "${" in name:
+        raise RecipeError(f"holds {name!r}; a pattern cannot have ${{ in it.")
     flags = re.match(r"re:\(\?([aimsx]+)\)", name)  # Python takes them at the very start alone
     pattern = f"(?{flags[1]}:{name[flags.end() :]}).*" if flags else f"(?:{name[3:]}).*"
     try:
@@ -116,6 +123,11 @@ def _pattern(name: str) -> str:
     except re.error as error:
         raise RecipeError(f"holds {name!r}, which is not a regular expression ({error}).") from error
     return pattern
+
+
+def beyond_linear_weights(listed: Collection[str]) -> bool:
+    """True if patterns reach parameters of BERT that are no weights of linear layers."""
+    return any(re.fullmatch(pattern, name) for pattern in listed for name in _NOT_LINEAR)
 
 
 def has_word(value: Any, words: Collection[str]) -> bool:

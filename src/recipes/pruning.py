@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from src.recipes.parameters import ALL, FROM_PARAM, PRUNABLE, has_word
+from src.recipes.parameters import ALL, FROM_PARAM, PRUNABLE, beyond_linear_weights, has_word
 from src.recipes.steps import Step, steps_into
 
 GRADUAL = ("gmp", "movement", "acdc")
@@ -65,6 +65,7 @@ def gradual(step: Step, file: str, everywhere: bool = False) -> None:
 def _pruned(step: Step, file: str, everywhere: bool, **settings: Any) -> None:
     if not step.values["params"]:
         raise step.error("params is empty; name parameters, or __ALL_PRUNABLE__.")
+    structure = step.values.get("mask_type", "unstructured")
     step.take(
         file,
         params=step.values["params"],
@@ -73,7 +74,7 @@ def _pruned(step: Step, file: str, everywhere: bool, **settings: Any) -> None:
         end_epoch=step.end,
         update_frequency=step.values["update_frequency"],
         scope="global" if everywhere else "matrix",
-        structure=step.values.get("mask_type", "unstructured"),
+        **({} if structure == "unstructured" else {"structure": structure}),
     )
     if step.written["update_frequency"] in (-1, 0):
         step.note("update_frequency -1 means at every step")
@@ -87,9 +88,10 @@ def _pruned(step: Step, file: str, everywhere: bool, **settings: Any) -> None:
 
 
 def _say_candidates(step: Step) -> None:
-    if has_word(step.written["params"], [ALL]):
+    prunable = has_word(step.written["params"], [PRUNABLE])
+    if beyond_linear_weights(step.values["params"]) and not prunable:
         step.differs("only the weights of linear layers are pruned")
-    if has_word(step.written["params"], [ALL, PRUNABLE]):
+    if ".*" in step.values["params"]:
         step.differs("a decoder tied to the embeddings is left out")
 
 

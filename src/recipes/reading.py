@@ -141,9 +141,7 @@ def _recipe(root: yaml.Node, path: Path, overrides: Mapping[str, Any]) -> Recipe
             f"{outside[0]} stands outside the stages {', '.join(staged)}; put its modifiers into one of them.",
             entries[outside[0]][0],
         )
-    scopes = {"": entries} | {
-        name: _entries(node) for name, node in staged.items() if isinstance(node, yaml.MappingNode)
-    }
+    scopes = {"": entries} | {name: _entries(node) for name, node in staged.items()}
     raw = {name: _variables(scope) for name, scope in scopes.items()}
     known = sorted({variable for nodes in raw.values() for variable in nodes})
     for name in overrides:
@@ -217,8 +215,9 @@ def _modifier(node: yaml.Node, variables: Variables, aliases: Mapping[int, str])
     return Tagged(tag, settings, {name: line for name, (line, _) in entries.items()}, _line(node))
 
 
-def _entries(node: yaml.MappingNode) -> dict[str, tuple[int, yaml.Node]]:
+def _entries(node: yaml.Node) -> dict[str, tuple[int, yaml.Node]]:
     """Key -> (line, value) of a mapping, with ``<<`` merged in; a key that stands twice is an error."""
+    assert isinstance(node, yaml.MappingNode)
     written: dict[str, int] = {}
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
@@ -255,6 +254,8 @@ def _plain(node: yaml.Node, aliases: Mapping[int, str], definition: str = "") ->
 def _scalar(node: yaml.Node) -> Any:
     if not isinstance(node, yaml.ScalarNode):
         raise RecipeError("a key must be a word or a number.", _line(node))
+    if ":" in node.value:  # YAML 1.1 takes 2:4 for a number of base 60
+        return node.value
     try:
         value = yaml.SafeLoader("").construct_object(node)
     except (yaml.YAMLError, ValueError) as error:

@@ -1,11 +1,14 @@
 """The account of a translation: line by line, what each modifier became, what is ignored and what differs."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from src.recipes.native import Native
 from src.recipes.translation import Translation
+
+_WIDTH = 100  # characters of the right column
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,18 @@ def report(translation: Translation) -> str:
     """Aligned plain text, a few lines for each modifier."""
     listed = entries(translation)
     width = max(len(entry.source) for entry in listed)
-    lines = [f"{translation.path}: a recipe of SparseML, {translation.num_epochs} epochs", ""]
+    epochs = f"{translation.num_epochs} epoch{'s' if translation.num_epochs > 1 else ''}"
+    lines = [f"{translation.path}: a recipe of SparseML, {epochs}", ""]
     lines.append(f"line  {'there':<{width}}  here")
     for entry in listed:
-        for i, text in enumerate((*entry.became, *entry.notes)):
-            left = f"{entry.line:>4}  {entry.source:<{width}}" if i == 0 else " " * (width + 6)
-            lines.append(f"{left}  {text}")
+        left = f"{entry.line:>4}  {entry.source:<{width}}  "
+        for text in (*entry.became, *entry.notes):
+            wrapped = textwrap.wrap(
+                text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            )
+            for line in wrapped:
+                lines.append(left + line)
+                left = " " * len(left)
     return "\n".join([*lines, "", *(f"note: {note}" for note in translation.notes)]) + "\n"
 
 
@@ -60,6 +69,8 @@ def _settings(settings: Mapping[str, Any]) -> Iterator[str]:
     for name, value in settings.items():
         if isinstance(value, float):
             value = f"{value:g}"
+        elif isinstance(value, str):
+            value = value.removeprefix("${..").removesuffix("}")
         elif name in ("params", "drop") and len(value) > 1:
             value = f"{len(value)} patterns"
         elif name in ("params", "drop"):

@@ -11,14 +11,14 @@ from src.recipes.report import report
 from src.recipes.translation import Translation, translate
 
 
-def translated(config: DictConfig) -> DictConfig:
+def translated(config: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
     """A configuration whose recipe names a file, with what the file says instead.
 
     Args:
         config: as composed; ``recipe.path`` is the file, ``recipe.variables`` are put in place of its variables.
 
     Returns:
-        The same with a native recipe, and ``translation``: the report, and the keys that come from the file.
+        The same with a native recipe; and the report, with the keys that come from the file.
     """
     plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     recipe, teacher = plain["recipe"], plain["teacher"]
@@ -37,8 +37,8 @@ def translated(config: DictConfig) -> DictConfig:
         recipe["name"] = recipe_name(path)
     recipe["num_epochs"] = translation.num_epochs
     recipe |= {key: native.node() for key, native in translation.modifiers.items()}
-    plain["translation"] = {"report": report(translation), "modifiers": list(translation.modifiers)}
-    return OmegaConf.create(plain)
+    account = {"report": report(translation), "modifiers": list(translation.modifiers)}
+    return OmegaConf.create(plain), account
 
 
 def translate_file(path: str, variables: dict[str, Any], num_epochs: int | None) -> Translation:

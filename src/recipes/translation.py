@@ -128,8 +128,10 @@ def _length(recipe: RecipeFile, steps: Sequence[Step], asked: int | None, notes:
             f"some modifiers go beyond the EpochRangeModifier; the training takes {total} epochs, as in SparseML."
         )
     total = asked or total
+    if ranges and min(step.start for step in ranges) > 0:
+        ranges[0].ignores("start_epoch: training begins at 0")
     for step in ranges:
-        step.became = f"num_epochs: {total}"
+        step.leave(f"num_epochs: {total}")
     return total
 
 
