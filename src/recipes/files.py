@@ -49,7 +49,7 @@ def yaml_in_markdown(text: str, name: str) -> str:
         return "\n" * start + "\n".join(lines[start:end])
     if fenced:
         raise UserError(
-            f"{name} holds {len(fenced)} recipes, in the lines from {', '.join(str(start) for start, _ in fenced)}; "
+            f"{name} holds {len(fenced)} recipes, in the lines from {', '.join(str(start + 1) for start, _ in fenced)}; "
             "save the one to run as a .yaml file."
         )
     raise NoRecipeError(f"{name} holds no recipe: no modifiers stand between --- lines or in a ```yaml block.")

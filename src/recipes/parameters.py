@@ -15,11 +15,9 @@ from src.recipes.expressions import RecipeError, as_number
 Kind = Callable[[Any], Any]
 
 ALL, PRUNABLE, FROM_PARAM = "__ALL__", "__ALL_PRUNABLE__", "__FROM_PARAM__"
-_NOT_LINEAR = (
-    "bert.embeddings.word_embeddings.weight",
-    "bert.encoder.layer.0.output.LayerNorm.weight",
-    "bert.encoder.layer.0.output.dense.bias",
-)
+_NOT_LINEAR = ["bert.embeddings.word_embeddings.weight"] + [
+    f"bert.encoder.layer.{i}.output.{name}" for i in range(12) for name in ("LayerNorm.weight", "dense.bias")
+]
 _EVERY_STEP = 1e-6  # epochs: shorter than any step
 
 
@@ -117,12 +115,11 @@ def _pattern(name: str) -> str:
     if "${" in name:
         raise RecipeError(f"holds {name!r}; a pattern cannot have ${{ in it.")
     flags = re.match(r"re:\(\?([aimsx]+)\)", name)  # Python takes them at the very start alone
-    pattern = f"(?{flags[1]}:{name[flags.end() :]}).*" if flags else f"(?:{name[3:]}).*"
     try:
-        re.compile(pattern)
+        re.compile(name[3:])
     except re.error as error:
         raise RecipeError(f"holds {name!r}, which is not a regular expression ({error}).") from error
-    return pattern
+    return f"(?{flags[1]}:{name[flags.end() :]}).*" if flags else f"(?:{name[3:]}).*"
 
 
 def beyond_linear_weights(listed: Collection[str]) -> bool:

@@ -179,7 +179,7 @@ def _variables(scope: Mapping[str, tuple[int, yaml.Node]]) -> dict[str, yaml.Nod
 
 def _modifier_nodes(scope: Mapping[str, tuple[int, yaml.Node]]) -> Iterator[yaml.Node]:
     for name, (line, node) in scope.items():
-        if not _holds_modifiers(name, node) or _is_null(node):
+        if not _holds_modifiers(name, node) or _is_null(node) or _is_stage(node):
             continue
         if _is_tagged(node):
             yield node
