@@ -48,9 +48,9 @@ def yaml_in_markdown(text: str, name: str) -> str:
     for start, end in [*_front_matter(lines), *fenced[: 1 if len(fenced) == 1 else 0]]:
         return "\n" * start + "\n".join(lines[start:end])
     if fenced:
+        starts = ", ".join(str(start + 1) for start, _ in fenced)
         raise UserError(
-            f"{name} holds {len(fenced)} recipes, in the lines from {', '.join(str(start + 1) for start, _ in fenced)}; "
-            "save the one to run as a .yaml file."
+            f"{name} holds {len(fenced)} recipes, in the lines from {starts}; save the one to run as a .yaml file."
         )
     raise NoRecipeError(f"{name} holds no recipe: no modifiers stand between --- lines or in a ```yaml block.")
 

@@ -14,7 +14,22 @@ from src.recipes.zoo import refuse_stub
 
 _MAX_VALUES = 100_000  # after every alias is written out
 _MAX_DEPTH = 40
+_TOO_DEEP = f"the values are nested more than {_MAX_DEPTH} deep."
 _METADATA = ("version", "metadata", "__metadata__")
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops at values that are nested too deep."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise RecipeError(_TOO_DEEP, self.peek_event().start_mark.line + 1)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 @dataclass(frozen=True)
@@ -93,7 +108,7 @@ def located(path: Path, error: RecipeError) -> UserError:
 def _compose(text: str) -> yaml.Node:
     """The nodes of the only document; no tag is constructed, so none can do anything."""
     try:
-        documents = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if not _is_null(node)]
+        documents = [node for node in yaml.compose_all(text, Loader=_Loader) if not _is_null(node)]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = (error.problem or str(error)).replace("\n", " ")
@@ -102,8 +117,7 @@ def _compose(text: str) -> yaml.Node:
         raise RecipeError(f"this is not YAML: {problem}.", mark.line + 1 if mark else 1) from error
     except yaml.YAMLError as error:
         raise RecipeError(f"this is not YAML: {str(error).splitlines()[0]}.") from error
-    except RecursionError as error:
-        raise RecipeError(f"the values are nested more than {_MAX_DEPTH} deep.") from error
+
     if len(documents) > 1:
         raise RecipeError("a second YAML document begins here; a recipe is one document.", _line(documents[1]))
     root = documents[0] if documents else yaml.MappingNode("tag:yaml.org,2002:map", [])
@@ -114,7 +128,7 @@ def _compose(text: str) -> yaml.Node:
 def _check_size(node: yaml.Node, depth: int, sizes: dict[int, int]) -> int:
     """The number of values with all aliases written out; too many (an alias bomb) or too deep ones are refused."""
     if depth > _MAX_DEPTH:
-        raise RecipeError(f"the values are nested more than {_MAX_DEPTH} deep.", _line(node))
+        raise RecipeError(_TOO_DEEP, _line(node))
     if id(node) not in sizes:
         size = 1 + sum(_check_size(child, depth + 1, sizes) for child in _children(node))
         if size > _MAX_VALUES:

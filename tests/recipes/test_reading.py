@@ -1,3 +1,5 @@
+# ruff: noqa: E501 -- a message stands on one line, as a person reads it
+
 import time
 from pathlib import Path
 
@@ -292,7 +294,7 @@ MALFORMED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("text, line, message", MALFORMED.values(), ids=MALFORMED)
+@pytest.mark.parametrize(("text", "line", "message"), MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_recipe_is_refused_with_its_line_and_the_remedy(tmp_path, text, line, message):
     path = written(tmp_path, text)
     with pytest.raises(UserError) as refused:

@@ -1,3 +1,5 @@
+# ruff: noqa: E501 -- a message stands on one line, as a person reads it
+
 from pathlib import Path
 
 import pytest
@@ -140,8 +142,10 @@ EXPECTED = {
         {
             "pruning": ramp(
                 "gmp",
-                [f"(?:{BERT}.[0-9]+.attention.self.(query|key|value).weight).*"]
-                + [f"(?:{BERT}.[0-9]+.attention.output.dense.weight).*"],
+                [
+                    f"(?:{BERT}.[0-9]+.attention.self.(query|key|value).weight).*",
+                    f"(?:{BERT}.[0-9]+.attention.output.dense.weight).*",
+                ],
                 *(0, 0, 0.9, 0.9, 1),
             ),
             "pruning_2": ramp(
