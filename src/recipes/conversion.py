@@ -1,6 +1,5 @@
 """Native recipe files from a recipe of SparseML, with a report beside each and a summary of all."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import yaml
 
 from src.errors import UserError, describe, nearest
 from src.recipes.files import SUFFIXES, NoRecipeError
-from src.recipes.native import CONF, Native
+from src.recipes.native import of_every_recipe
 from src.recipes.report import entries, report
 from src.recipes.running import recipe_name, translate_file
 from src.recipes.translation import Translation
@@ -34,10 +33,11 @@ def recipe_files(path: Path, out: Path) -> list[Path]:
     if not path.is_dir():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(f"path={path}: there is no such file or folder.{nearest(path.name, siblings)}")
+    written = out.resolve() if path.resolve() in out.resolve().parents else None
     found = [
         file
         for file in sorted(path.rglob("*"))
-        if file.suffix in SUFFIXES and file.is_file() and out.resolve() not in file.resolve().parents
+        if file.suffix in SUFFIXES and file.is_file() and written not in file.resolve().parents
         if not any(part.startswith(".") for part in file.relative_to(path).parts)
     ]
     if not found:
@@ -85,26 +85,19 @@ def _convert(file: Path, out: Path, taken: set[str]) -> Row:
 
 def native_file(name: str, origin: Path, translation: Translation) -> str:
     """The text of a recipe file that runs as ``recipe=NAME``."""
-    shipped = {key: native for key, native in translation.modifiers.items() if key not in _with_finetune()}
-    distils = any(native.needs_teacher for native in translation.modifiers.values())
+    natives, given = translation.modifiers, of_every_recipe()
     defaults: list[Any] = [{"/training@_here_": "finetune"}]
-    defaults += [{f"/modifier@{key}": native.file} for key, native in shipped.items()]
-    defaults += [] if distils else [{"override /teacher@_global_.teacher": "none"}]
-    body = {"name": name, "num_epochs": translation.num_epochs}
-    body |= {key: _plain(native) for key, native in translation.modifiers.items() if _plain(native)}
+    defaults += [{f"/modifier@{key}": native.file} for key, native in natives.items() if key not in given]
+    if not any(native.needs_teacher for native in natives.values()):
+        defaults.append({"override /teacher@_global_.teacher": "none"})
+    elif "distillation" not in natives:
+        defaults.append({"override /modifier@_global_.recipe.distillation": None})
+    body: dict[str, Any] = {"name": name, "num_epochs": translation.num_epochs}
+    for key, native in natives.items():
+        settings = native.settings if key in given else native.differing()
+        body |= {key: settings} if settings else {}
     head = f"# conf/recipe/{name}.yaml: from {origin.name}, a recipe of SparseML.\n"
     return head + _dump({"defaults": [*defaults, "_self_"]}) + _dump(body)
-
-
-def _plain(native: Native) -> dict[str, Any]:
-    return {key: value for key, value in native.differing().items() if key != "_target_"}
-
-
-def _with_finetune() -> set[str]:
-    """The keys of the modifiers that every recipe starts from."""
-    defaults = yaml.safe_load((CONF / "training" / "finetune.yaml").read_text())["defaults"]
-    keys = [key for entry in defaults if isinstance(entry, dict) for key in entry]
-    return {match[1] for key in keys if (match := re.fullmatch(r"/modifier@(\w+)", key))}
 
 
 def _dump(values: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -61,3 +62,10 @@ def _shipped(file: str) -> dict[str, Any]:
     shipped: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[assignment]
     parents = [name for name in shipped.pop("defaults", []) if name != "_self_"]
     return {key: value for name in parents for key, value in _shipped(name).items()} | shipped
+
+
+def of_every_recipe() -> set[str]:
+    """The keys of the modifiers that every recipe starts from, from conf/training/finetune.yaml."""
+    defaults = yaml.safe_load((CONF / "training" / "finetune.yaml").read_text())["defaults"]
+    keys = [key for entry in defaults if isinstance(entry, dict) for key in entry]
+    return {key.removeprefix("/modifier@") for key in keys if key.startswith("/modifier@")}

@@ -183,6 +183,11 @@ def scheme(value: Any) -> Any:
     return value
 
 
+def schemes(value: Any) -> dict[str, Any]:
+    """Type or name of a module -> its scheme, or none."""
+    return {module: optional(scheme)(given) for module, given in mapping(value).items()}
+
+
 def _check_name(name: Any, known: Collection[str]) -> None:
     if name not in known:
         raise RecipeError(f"has no {name}; it has {', '.join(known)}.{nearest(str(name), known)}")

@@ -103,7 +103,7 @@ def say_where_it_ends(steps: list[Step], total: int) -> None:
 
 
 def constant(step: Step) -> None:
-    later = {"start_epoch": step.start} if step.start > 0 else {}
+    later = {"start_epoch": step.start, "end_epoch": -1} if step.start > 0 else {}
     step.take("constant", params=step.values["params"], min_sparsity=0.0, **later)
     if step.values.get("end_epoch", -1) != -1:
         step.ignores("end_epoch: the zeros stay to the end")

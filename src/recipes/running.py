@@ -30,9 +30,7 @@ def translated(config: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
     elif not distils:
         translation.notes.append(f"teacher={teacher['kind']} is not used: the file has no distillation.")
         plain["teacher"] = {"kind": "none"}
-    for default in ("distillation", "learning_rate"):
-        if default == "distillation" or default in translation.modifiers:
-            recipe.pop(default, None)
+    recipe.pop("distillation", None)  # a file that has none distils nothing; its rates take the place of the default
     if recipe["name"] == "sparseml":
         recipe["name"] = recipe_name(path)
     recipe["num_epochs"] = translation.num_epochs

@@ -21,6 +21,7 @@ from src.recipes.parameters import (
     patterns_or_none,
     positive,
     scheme,
+    schemes,
     score,
     sparsity_by_pattern,
     structure,
@@ -178,7 +179,7 @@ KNOWN: dict[str, Known] = {
             # the newer form, with schemes
             "scheme": optional(scheme),
             "default_scheme": optional(scheme),
-            "scheme_overrides": optional(mapping),
+            "scheme_overrides": optional(schemes),
             "ignore": optional(names),
             "strict": yes_no,
         },

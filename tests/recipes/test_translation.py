@@ -137,7 +137,7 @@ EXPECTED = {
             "learning_rate_6": constant_rate(2.5e-5, 10, 12),
         },
     ),
-    "oneshot90.yaml": (
+    "90sparsity1shot.yaml": (
         1,
         {
             "pruning": ramp(
@@ -160,7 +160,7 @@ EXPECTED = {
     "fenced.md": (
         3,
         {
-            "pruning": ("constant", {"params": [".*"], "min_sparsity": 0.0, "start_epoch": 1}),
+            "pruning": ("constant", window(1, -1, params=[".*"], min_sparsity=0.0)),
             "learning_rate": constant_rate("${..optimizer.learning_rate}", 0, 0.5),
             "learning_rate_2": rate("cyclic_linear", 1e-3, 0, 0.5, 2.5, cycle_epochs=1),
             "learning_rate_3": constant_rate(0, 2.5, 3),
