@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from src.errors import UserError, nearest
 from src.local_files import local_files, looks_local, resolve_model_folder
 from src.ranges import check_range
+from src.recipes.running import translated
+from src.recipes.zoo import refuse_stub
 
 CONF = Path(__file__).parent.parent / "conf"
 RESOLVED = Path(".hydra") / "resolved.yaml"  # the configuration of a run, in its folder
@@ -40,10 +43,13 @@ _NO_LABEL = re.compile(r"/|model|\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d+")
 
 def register_resolvers() -> None:
     """Boundaries that scale with ``num_epochs``: ``${mul:a,b}``, and ``${share:num_epochs,2,30}`` for 2 of 30; names
-    of folders: ``${model_label:name}``."""
+    of folders: ``${model_label:name}``; and ``/open@section: mapping``, a section to which a command line may add
+    settings without a ``+``.
+    """
     OmegaConf.register_new_resolver("mul", lambda a, b: a * b, replace=True)
     OmegaConf.register_new_resolver("share", lambda whole, part, parts: whole * part / parts, replace=True)
     OmegaConf.register_new_resolver("model_label", model_label, replace=True)
+    ConfigStore.instance().store(group="open", name="mapping", node=DictConfig({}, flags={"struct": False}))
 
 
 def model_label(name: Any) -> str:
@@ -53,11 +59,14 @@ def model_label(name: Any) -> str:
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values; without a teacher the recipe has no modifier that needs one.
+    """The configuration as plain values; a recipe file translated, and without a teacher no modifier that needs one.
 
     Raises:
-        UserError: for a value that is missing or refers to nothing.
+        UserError: for a value that is missing or refers to nothing, and a recipe file that cannot be translated.
     """
+    translation = {}
+    if OmegaConf.select(config, "recipe.path"):
+        config, translation["translation"] = translated(config)
     try:
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except MissingMandatoryValue as error:
@@ -70,7 +79,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
             node[setting] = [node[setting]]
     if plain.get("teacher", {}).get("kind") == "none":
         plain["recipe"] = _without_teacher(plain["recipe"])
-    return plain
+    return plain | translation
 
 
 def check(config: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
@@ -80,8 +89,15 @@ def check(config: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
         config: as `resolve` returns it.
         typed: overrides of the command line; a setting that would have no effect is refused.
     """
+    refuse_stub("model.name", config["model"]["name"])
+    refuse_stub("teacher.name", config["teacher"].get("name"))
     for override in typed:
         words = override.lstrip("+").split("=")[0].split(".")
+        if words[0] == "recipe" and words[1:2] and words[1] in config.get("translation", {}).get("modifiers", ()):
+            raise UserError(
+                f"{override} has no effect: the file sets {words[1]}. Change its variables with "
+                "recipe.variables.NAME=VALUE, or convert it with python -m src.convert."
+            )
         if words[0] == "recipe" and _taught() & {*words[1:2]} and config["teacher"]["kind"] == "none":
             raise UserError(f"{override} has no effect with teacher=none; leave it out or name a teacher.")
     _check_keys(config)
@@ -110,7 +126,8 @@ def _check_teacher_windows(name: str, path: Path, task: Mapping[str, Any]) -> No
 
 def dense_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of the dense run of the same task, model and seed: the dense teacher, and the reference."""
-    return {**config, "recipe": _without_teacher(config["dense"]), "teacher": {"kind": "none"}}
+    kept = {name: value for name, value in config.items() if name != "translation"}
+    return {**kept, "recipe": _without_teacher(config["dense"]), "teacher": {"kind": "none"}}
 
 
 def _without_teacher(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,7 +195,7 @@ def _check_windows(recipe: Mapping[str, Any]) -> None:
 
 def _check_keys(config: Mapping[str, Any]) -> None:
     """Every setting must stand in the shipped file that documents it; Hydra's '+' would accept any."""
-    check_known("", config, {*_shipped("job"), *_GROUPS})
+    check_known("", config, {*_shipped("job"), *_GROUPS, "translation"})
     target = config["task"].get("_target_")
     check_known("task", config["task"], _documented("task", target))
     check_known("task.data", config["task"]["data"], {*_shipped("data/splits"), *_documented("task", target, "data")})

@@ -28,7 +28,8 @@ def recorded_run(folder: Path, config: Mapping[str, Any]) -> Iterator[dict[str, 
 
     Args:
         folder: of the run; made if it is not there.
-        config: as `src.config.resolve` returns it; its recipe is written to recipe.yaml, all of it to .hydra/.
+        config: as `src.config.resolve` returns it; its recipe is written to recipe.yaml, all of it to .hydra/, the
+            account of a translation to translation.txt.
 
     Yields:
         The row of the results table, to be filled in. Of a data-parallel run the main process writes it.
@@ -38,6 +39,8 @@ def recorded_run(folder: Path, config: Mapping[str, Any]) -> Iterator[dict[str, 
         return
     write_atomically(folder / "recipe.yaml", yaml.safe_dump(dict(config["recipe"]), sort_keys=False))
     write_atomically(folder / RESOLVED, yaml.safe_dump(dict(config), sort_keys=False))
+    if "translation" in config:
+        write_atomically(folder / "translation.txt", config["translation"]["report"])
     row = _new_row(config)
     try:
         yield row

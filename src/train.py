@@ -19,6 +19,7 @@ from src.memory import limit_kernel_cache
 from src.reports.summary import summary
 from src.run_folder import (
     find_run,
+    is_main_process,
     new_run_folder,
     only_one,
     read_result,
@@ -41,6 +42,8 @@ def main(composed: DictConfig) -> None:
     with short_errors(in_sweep):
         config = resolve(composed)
         check(config, typed=() if in_sweep else hydra_config.overrides.task)
+        if "translation" in config and is_main_process():
+            print(config["translation"]["report"])
         work_offline_without_a_connection(config)
         from src.data.load import load_splits  # heavy imports wait until the configuration is known to be good
 

@@ -1,0 +1,1 @@
+"""Recipes of SparseML, read and translated into native ones."""

@@ -1,0 +1,71 @@
+"""Native modifiers as a translation makes them, on top of the shipped defaults."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+CONF = Path(__file__).parents[2] / "conf"
+
+# The file in conf/modifier -> the key in a recipe, and what the file builds.
+_KEYS = {
+    "gmp": ("pruning", "src.modifiers.gmp.MagnitudePruning"),
+    "movement": ("pruning", "src.modifiers.movement.MovementPruning"),
+    "acdc": ("pruning", "src.modifiers.acdc.AlternatingPruning"),
+    "constant": ("pruning", "src.modifiers.constant.ConstantPruning"),
+    "layers": ("layers", "src.modifiers.layers.LayerDropping"),
+    "learning_rate": ("learning_rate", "src.modifiers.learning_rate.LearningRate"),
+    "weight_decay": ("weight_decay", "src.modifiers.weight_decay.WeightDecay"),
+    "frozen": ("frozen", "src.modifiers.frozen.FrozenParameters"),
+    "distillation": ("distillation", "src.modifiers.distillation.Distillation"),
+    "hidden_distillation": ("hidden_distillation", "src.modifiers.hidden_distillation.HiddenDistillation"),
+}
+
+
+@dataclass
+class Native:
+    """A modifier of a native recipe.
+
+    Args:
+        file: in conf/modifier.
+        settings: what differs from that file.
+    """
+
+    file: str
+    settings: dict[str, Any]
+
+    @property
+    def word(self) -> str:
+        """What a recipe calls it, before it is numbered."""
+        return _KEYS[self.file][0]
+
+    @property
+    def needs_teacher(self) -> bool:
+        return self.file in ("distillation", "hidden_distillation")
+
+    def node(self) -> DictConfig:
+        """As Hydra would compose it: the shipped file under the settings."""
+        return OmegaConf.create({**_shipped(self.file), **self.settings})
+
+    def differing(self) -> dict[str, Any]:
+        """The settings that are not those of the shipped file already."""
+        shipped = _shipped(self.file)
+        return {name: value for name, value in self.settings.items() if name not in shipped or shipped[name] != value}
+
+
+def _shipped(file: str) -> dict[str, Any]:
+    path = CONF / "modifier" / f"{file}.yaml"
+    if not path.is_file():
+        return {"_target_": _KEYS[file][1]}
+    shipped: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[assignment]
+    parents = [name for name in shipped.pop("defaults", []) if name != "_self_"]
+    return {key: value for name in parents for key, value in _shipped(name).items()} | shipped
+
+
+def of_every_recipe() -> set[str]:
+    """The keys of the modifiers that every recipe starts from, from conf/training/finetune.yaml."""
+    defaults = yaml.safe_load((CONF / "training" / "finetune.yaml").read_text())["defaults"]
+    keys = [key for entry in defaults if isinstance(entry, dict) for key in entry]
+    return {key.removeprefix("/modifier@") for key in keys if key.startswith("/modifier@")}
