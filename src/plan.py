@@ -29,6 +29,8 @@ def main(composed: DictConfig) -> None:
         from src.reports.plan import draw_plan, plan_text
 
         quiet_libraries()
+        if "translation" in config:
+            print(config["translation"]["report"] + "\n")
         plan = make_plan(config)
         curves = plan.pop("curves")
         print(plan_text(plan, every_event=options["all"]))

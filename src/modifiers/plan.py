@@ -58,7 +58,10 @@ def planned_matches(modifiers: Sequence[Modifier]) -> dict[str, list[dict[str, A
 
 
 def planned_zeros(modifiers: Sequence[Modifier]) -> int:
-    """Zeros at the end of the run in the matrices of all pruners; of one that several prune in turn, by the last."""
+    """Zeros at the end of the run in the matrices of all pruners; of one that several prune in turn, by the last.
+
+    Zeros that the starting model comes with are not known and not counted.
+    """
     last = {name: m for m in sorted(modifiers, key=lambda m: m.window.end) for name in m.matched()}
     zeros = 0.0
     for modifier in modifiers:

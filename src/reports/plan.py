@@ -71,7 +71,8 @@ def _parameter_lines(parameters: Mapping[str, Any]) -> list[str]:
     before, after = parameters["before"], parameters["after"]
     table = [["parameters", "before", "after"]]
     table += [[part, f"{before[part]:,}", f"{after[part]:,}"] for part in before]
-    table.append(["not zero", "", f"{after['all'] - parameters['zeros']:,}"])
+    if parameters["zeros"]:
+        table.append(["not zero", "", f"{after['all'] - parameters['zeros']:,}"])
     return aligned(table)
 
 

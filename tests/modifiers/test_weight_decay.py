@@ -33,3 +33,10 @@ def test_a_decay_set_where_there_was_none_still_spares_biases_and_norms():
         optimizer={"weight_decay": 0.0},
     )
     assert watch.values == [(0.1, 0.0)] * 5
+
+
+def test_after_its_window_the_decay_of_the_optimizer_holds_again():
+    watch = Decays()
+    modifier = WeightDecay(name="weight_decay", weight_decay=0.2, start_epoch=0.2, end_epoch=0.6)
+    fit(modifier, epochs=1, callbacks=[watch], optimizer={"weight_decay": 0.05})
+    assert watch.values == [(0.05, 0.0), (0.2, 0.0), (0.2, 0.0), (0.05, 0.0), (0.05, 0.0)]

@@ -44,6 +44,7 @@ def test_the_file_takes_the_place_of_the_recipe(configured, old):
         "name": "old-recipe_v2",
         "num_epochs": 2,
         "optimizer": configured("recipe=dense")["recipe"]["optimizer"],
+        "learning_rate": configured("recipe=dense")["recipe"]["learning_rate"],
         "pruning": {
             "_target_": "src.modifiers.gmp.MagnitudePruning",
             "params": ["(?:bert.encoder).*"],
@@ -105,7 +106,7 @@ def test_a_file_without_distillation_uses_no_teacher_and_says_so(configured, tmp
 def test_without_a_teacher_a_distillation_is_left_out_and_said_so(configured, old):
     config = configured(*words(old), "teacher=none")
     check(config)
-    assert set(config["recipe"]) == {"name", "num_epochs", "optimizer", "pruning"}
+    assert set(config["recipe"]) == {"name", "num_epochs", "optimizer", "learning_rate", "pruning"}
     assert "DistillationModifier  not used: teacher=none" in config["translation"]["report"]
 
 
