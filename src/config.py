@@ -142,12 +142,12 @@ def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
     """(full path, name, value) of every value that is no mapping; values by pattern have the name of their setting."""
     for name, value in node.items():
         here = f"{path}.{name}" if path else str(name)
-        if isinstance(value, Mapping) and value and name in BY_PATTERN:
-            yield from ((f"{here}.{pattern}", name, each) for pattern, each in value.items())
-        elif isinstance(value, Mapping):
-            yield from _leaves(value, here)
-        else:
+        if not isinstance(value, Mapping) or not value:
             yield here, str(name), value
+        elif name in BY_PATTERN:
+            yield from ((f"{here}[{pattern}]", name, each) for pattern, each in value.items())
+        else:
+            yield from _leaves(value, here)
 
 
 def _check_windows(recipe: Mapping[str, Any]) -> None:

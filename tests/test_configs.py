@@ -41,6 +41,7 @@ def test_the_shipped_files_are_those_that_the_design_names():
     levels = ["80", "90", "95", "97", "99"]
     assert {"dense", "transfer", "transfer80", "transfer90", "transfer97"} <= set(RECIPES)
     assert {*("prune" + s for s in levels), *("oneshot" + s for s in levels)} <= set(RECIPES)
+    assert {"movement80", "acdc80"} <= set(RECIPES)
     assert {"none", "dense", "self", "checkpoint"} <= set(TEACHERS)
     assert {"tiny", "bert_base", "bert_large", "distilbert", "roberta_base", "minilm"} <= set(MODELS)
 

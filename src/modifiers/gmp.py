@@ -68,7 +68,7 @@ class MagnitudePruning(Modifier):
         targets: dict[str, Any] = {"final_sparsity": self.final_sparsity}
         by_pattern = isinstance(self.final_sparsity, Mapping)
         if isinstance(self.final_sparsity, Mapping) and self.final_sparsity:
-            targets = {f"final_sparsity.{pattern}": target for pattern, target in self.final_sparsity.items()}
+            targets = {f"final_sparsity[{pattern}]": target for pattern, target in self.final_sparsity.items()}
         for path, target in targets.items():
             check_range("final_sparsity", target, path)
             if target < self.initial_sparsity:
