@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.machine import describe_machine, machine_lines, summarise
-from src.functional.mask import global_magnitude_masks, magnitude_mask, magnitude_masks, zeros_count
+from src.functional.mask import global_pruning_masks, pruning_mask, pruning_masks
+from src.functional.structure import zeros_count
 from src.modifiers.clock import Window
 from src.modifiers.gmp import MagnitudePruning
 from src.modifiers.masks import PruningMasks
@@ -80,8 +81,8 @@ def baseline_masks(
 
 def winnow_masks(weights: list[Tensor], scope: str, sparsity: float) -> list[Tensor]:
     if scope == "global":
-        return global_magnitude_masks(weights, sparsity)
-    return magnitude_masks(weights, sparsity)
+        return global_pruning_masks(weights, sparsity)
+    return pruning_masks(weights, [sparsity] * len(weights))
 
 
 class Encoder:
@@ -110,7 +111,7 @@ class Encoder:
     def prune_start(self, sparsity: float) -> None:
         """Make ``sparsity`` of each matrix zero in the state that `restore` goes back to."""
         for weight in self.saved:
-            weight.mul_(magnitude_mask(weight, sparsity))
+            weight.mul_(pruning_mask(weight, sparsity))
 
     def whole_update(self) -> None:
         """As in training: masks, weights, moments, and the sparsity that is reported."""

@@ -15,7 +15,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from src.errors import UserError, nearest
 from src.local_files import local_files, looks_local, resolve_model_folder
-from src.ranges import check_range
+from src.ranges import BY_PATTERN, check_range
 from src.recipes.running import translated
 from src.recipes.zoo import refuse_stub
 
@@ -169,13 +169,15 @@ def _digest(path: Path) -> str:
 
 
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
-    """(full path, last name, value) of every value that is no mapping."""
+    """(full path, name, value) of every value that is no mapping; values by pattern have the name of their setting."""
     for name, value in node.items():
         here = f"{path}.{name}" if path else str(name)
-        if isinstance(value, Mapping):
-            yield from _leaves(value, here)
-        else:
+        if not isinstance(value, Mapping) or not value:
             yield here, str(name), value
+        elif name in BY_PATTERN:
+            yield from ((f"{here}[{pattern}]", name, each) for pattern, each in value.items())
+        else:
+            yield from _leaves(value, here)
 
 
 def _check_windows(recipe: Mapping[str, Any]) -> None:

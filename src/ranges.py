@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.errors import UserError
+from src.functional.structure import MAX_GROUP, Structure
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,14 @@ def _list_of(value: Any, allows: Callable[[Any], bool]) -> bool:
 
 def _one_of(*names: str) -> Range:
     return Range(f"one of {', '.join(names)}", lambda v: v in names)
+
+
+def _structure(value: Any) -> bool:
+    try:
+        Structure.parse(value)
+    except ValueError:
+        return False
+    return True
 
 
 _SPARSITY = Range("in [0, 1)", lambda v: _number(v) and 0 <= v < 1, _as_fraction)
@@ -72,6 +81,7 @@ RANGES: dict[str, Range] = {
     "start_from_teacher": _YES_NO,
     "shape": _one_of("cubic", "linear", "inverse_cubic"),
     "scope": _one_of("matrix", "global"),
+    "structure": Range(f"unstructured, block4 or N:M with N below M, up to {MAX_GROUP}, such as 2:4", _structure),
     "num_epochs": _COUNT,
     "learning_rate": _POSITIVE,
     "weight_decay": _NOT_NEGATIVE,
@@ -117,6 +127,10 @@ RANGES: dict[str, Range] = {
     "patience": _COUNT_OR_NULL,
     "precision": _one_of("auto", "bf16-mixed", "16-mixed", "32-true"),
 }
+
+
+# Settings that may be a mapping from pattern to value.
+BY_PATTERN = ("final_sparsity",)
 
 
 def check_range(name: str, value: Any, path: str | None = None) -> None:

@@ -37,6 +37,22 @@ def test_a_word_stands_for_a_list_of_one(configured):
     assert (config["task"]["data"]["text_columns"], config["task"]["data"]["validation"]) == (["text"], ["dev"])
 
 
+@pytest.mark.parametrize(
+    ("override", "setting", "value"),
+    [
+        ("final_sparsity={.*query.*:0.9,.*:0.8}", "final_sparsity", {".*query.*": 0.9, ".*": 0.8}),
+        (r"final_sparsity={.*\.layer\.\[0-5\]\..*:0.9}", "final_sparsity", {r".*\.layer\.[0-5]\..*": 0.9}),
+        ("structure=2:4", "structure", "2:4"),
+        ("structure=[1,4]", "structure", [1, 4]),
+    ],
+)
+@pytest.mark.parametrize("recipe", ["prune80", "oneshot80", "movement80", "acdc80"])
+def test_targets_by_pattern_and_structures_can_be_typed(configured, recipe, override, setting, value):
+    config = configured(f"recipe={recipe}", f"recipe.pruning.{override}")
+    check(config)
+    assert config["recipe"]["pruning"][setting] == value
+
+
 def test_every_other_task_starts_from_bert_base(configured):
     assert configured("task=sst2")["model"]["name"] == "bert-base-uncased"
 
@@ -82,6 +98,12 @@ def test_a_value_that_must_be_given_is_named(hydra_compose):
         ("recipe.pruning.final_sparsity=-0.2", r"final_sparsity must be in \[0, 1\), got -0\.2"),
         ("recipe.pruning.final_sparsity=high", r"final_sparsity must be in \[0, 1\), got 'high'"),
         ("recipe.pruning.initial_sparsity=80", r"recipe\.pruning\.initial_sparsity must be in \[0, 1\), got 80"),
+        (
+            "recipe.pruning.final_sparsity={.*query.*:0.8,.*key.*:80}",
+            r"recipe\.pruning\.final_sparsity\[\.\*key\.\*\] must be in \[0, 1\), got 80; write 80 % as 0\.8",
+        ),
+        ("recipe.pruning.final_sparsity={}", r"recipe\.pruning\.final_sparsity must be in \[0, 1\), got \{\}"),
+        ("recipe.pruning.structure=4:2", r"structure must be unstructured, block4 or N:M .* such as 2:4, got '4:2'"),
         ("recipe.distillation.hardness=2", r"recipe\.distillation\.hardness must be in \[0, 1\], got 2"),
         ("recipe.distillation.temperature=0", r"temperature must be above 0, got 0"),
         ("recipe.pruning.update_frequency=0", r"update_frequency must be above 0, got 0"),

@@ -45,6 +45,7 @@ def test_the_shipped_files_are_those_that_the_design_names():
     assert {*("prune" + s for s in levels), *("oneshot" + s for s in levels)} <= set(RECIPES)
     assert {"layers9", "layers6", "layers3", "layers1"} <= set(RECIPES)
     assert {"layers6_prune80", "layers6_prune90", "layers6_prune97"} <= set(RECIPES)
+    assert {"movement80", "acdc80"} <= set(RECIPES)
     assert {"none", "dense", "self", "checkpoint"} <= set(TEACHERS)
     assert {"tiny", "bert_base", "bert_large", "distilbert", "roberta_base", "minilm"} <= set(MODELS)
 

@@ -13,7 +13,7 @@ from torchmetrics.functional.text import squad
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from src.config import CONF
-from src.functional.mask import zeros_count
+from src.functional.structure import zeros_count
 from tests.tasks.test_question_answering import oracle, qa_task
 from tests.toys import failure, run
 

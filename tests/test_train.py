@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from src import errors
-from src.functional.mask import zeros_count
+from src.functional.structure import zeros_count
 from src.run_folder import find_run
 from tests.toys import TINY, failure, own_data, review_tables, run, run_alone
 

@@ -25,7 +25,7 @@ from src.data.demo import reviews
 from src.data.tiny_tokenizer import tiny_tokenizer
 from src.models.load import load_student
 from src.models.module import FineTuner
-from src.modifiers.base import Modifier
+from src.modifiers.base import Modifier, event_row
 from src.modifiers.masks import encoder_weights
 from src.tasks.text_classification import TextClassification
 
@@ -134,6 +134,11 @@ def fit(
     torch.manual_seed(1)  # dropout is the same in each fit
     trainer.fit(module, data, ckpt_path=resume, weights_only=True if resume else None)
     return Fitted(model, module, trainer)
+
+
+def planned(modifier: Modifier, learning_rate: float = OPTIMIZER["learning_rate"]) -> list[dict[str, Any]]:
+    """The events that a modifier foretells, as a run at a constant learning rate records them."""
+    return [event_row(modifier, event, learning_rate) for event in modifier.events()]
 
 
 def zeros_of(weight: Tensor) -> int:

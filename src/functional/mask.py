@@ -1,148 +1,151 @@
-"""Magnitude masks: which weights a given sparsity keeps. True = keep, False = pruned."""
+"""Masks: which weights a given sparsity keeps, in which structure. True = keep, False = pruned."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-# Values worked on at a time on a CPU: they and their masks stay in the cache of a core.
-_BLOCK = 1 << 17
-# Up to this many values ranking them all is faster than sampling a bracket first.
-_SMALL = 1 << 14
-_SAMPLE = (1 << 13, 1 << 16)  # smallest and largest size of a sample, one value in 64 between them
+from src.functional.ranking import CACHED, flat, floor, in_threads, keep_largest, on_cpu
+from src.functional.structure import UNSTRUCTURED, Structure
 
 
-def zeros_count(numel: int, sparsity: float) -> int:
-    """Number of zeros that ``sparsity`` asks of ``numel`` weights: half-even rounding, 768 * 768 at 0.8 -> 471,859."""
-    return round(numel * sparsity)
+def pruning_mask(
+    scores: Tensor, sparsity: float, structure: Structure = UNSTRUCTURED, *, signed: bool = False
+) -> Tensor:
+    """Keep what scores highest in one matrix, see `keep_largest`; a weight that is zero stays pruned.
 
-
-def magnitude_mask(weight: Tensor, sparsity: float) -> Tensor:
-    """Keep the largest magnitudes of one matrix, see `keep_largest`; a weight that is zero stays pruned.
+    The score of a block is the mean of its scores. Of the weights that a pattern N:M prunes, all but the N first of
+    each group, those of the lowest scores are pruned, all of them at the sparsity of the pattern.
 
     Args:
-        weight: any shape.
+        scores: ``(rows, columns)``, the columns divisible by the structure's width; unstructured, any shape. The
+            weights themselves where magnitudes decide.
         sparsity: fraction in [0, 1).
+        signed: rank by the scores as they are, not by their magnitudes; -inf marks what stays pruned.
 
     Returns:
-        bool, the shape of ``weight``; exactly ``zeros_count`` entries are False, more only where the
-        weight holds more zeros already.
+        bool, the shape of ``scores``; exactly ``structure.zeros`` entries are False, more only where the scores say
+        that more are pruned already.
     """
-    return keep_largest([weight], zeros_count(weight.numel(), sparsity))[0]
+    zeros = structure.zeros(scores.numel(), sparsity)
+    if structure.group:
+        return _groups_mask(scores, zeros, structure, signed)
+    blocks = _block_scores(scores, structure.block, signed)
+    return _whole_blocks(keep_largest([blocks], zeros // structure.block, signed=signed)[0], structure.block)
 
 
-def magnitude_masks(weights: Sequence[Tensor], sparsity: float) -> list[Tensor]:
-    """The `magnitude_mask` of each matrix."""
-    return _in_threads(lambda weight: magnitude_mask(weight, sparsity), weights)
+def pruning_masks(
+    scores: Sequence[Tensor],
+    sparsities: Sequence[float],
+    structure: Structure = UNSTRUCTURED,
+    *,
+    signed: bool = False,
+) -> list[Tensor]:
+    """The `pruning_mask` of each matrix."""
+    return in_threads(lambda s, sparsity: pruning_mask(s, sparsity, structure, signed=signed), scores, sparsities)
 
 
-def global_magnitude_masks(weights: Sequence[Tensor], sparsity: float) -> list[Tensor]:
-    """Masks of several matrices under one threshold over all their magnitudes; shapes as given."""
-    return keep_largest(weights, zeros_count(sum(weight.numel() for weight in weights), sparsity))
+def global_pruning_masks(
+    scores: Sequence[Tensor], sparsity: float, structure: Structure = UNSTRUCTURED, *, signed: bool = False
+) -> list[Tensor]:
+    """Masks of several matrices under one threshold over all their scores, or blocks; shapes as given."""
+    zeros = structure.zeros(sum(score.numel() for score in scores), sparsity)
+    blocks = in_threads(lambda score: _block_scores(score, structure.block, signed), scores)
+    masks = keep_largest(blocks, zeros // structure.block, signed=signed)
+    return [_whole_blocks(mask, structure.block) for mask in masks]
 
 
-def keep_largest(scores: Sequence[Tensor], zeros: int) -> list[Tensor]:
-    """Prune the ``zeros`` smallest magnitudes; of equal ones at the threshold the first in index order are kept.
-
-    A score of 0 is never kept, so what was pruned before stays pruned. On a CPU one look at each score decides
-    nearly all of them: a sorted sample gives two magnitudes between which the threshold lies almost surely, and only
-    the few scores between them are ranked (Floyd & Rivest 1975, doi:10.1145/360680.360691). A bracket that misses
-    is noticed by the counts, and all scores are ranked then.
-
-    Args:
-        scores: finite, any shapes; they are ranked together.
-        zeros: how many to prune, 0 to the number of scores.
-
-    Returns:
-        bool, the shapes of ``scores``.
-    """
-    sizes = [score.numel() for score in scores]
-    masks = None
-    if zeros and sum(sizes) > _SMALL and _on_cpu(scores):
-        masks = _keep_largest_by_bracket(scores, zeros, sum(sizes))
-    if masks is None:
-        magnitudes = torch.cat([score.detach().abs().flatten() for score in scores])
-        masks = list(_keep_largest_by_rank(magnitudes, zeros).split(sizes))
-    return [mask.view(score.shape) for mask, score in zip(masks, scores, strict=True)]
+def _block_scores(scores: Tensor, block: int, signed: bool) -> Tensor:
+    """The mean score of each block, ``(rows, columns / block)``."""
+    if block == 1:
+        return scores
+    values = scores.detach().reshape(-1, block)
+    if not on_cpu([scores]):
+        means = (values if signed else values.abs()).float().mean(dim=1)
+    else:
+        means = torch.from_numpy(np.concatenate([_sums(part, signed) for part in _parts(flat(values), block)])) / block
+    return means.view(*scores.shape[:-1], -1)
 
 
-def _keep_largest_by_rank(magnitudes: Tensor, zeros: int) -> Tensor:
-    if not zeros:
-        return magnitudes > 0
-    threshold = magnitudes.kthvalue(zeros).values
-    keep = magnitudes > threshold
-    if threshold > 0:
-        ties = (magnitudes == threshold).nonzero().squeeze(1)
-        keep[ties[: len(magnitudes) - zeros - int(keep.count_nonzero())]] = True
-    return keep
+def _sums(blocks: np.ndarray, signed: bool) -> np.ndarray:
+    columns = (blocks if signed else np.abs(blocks)).T
+    total = columns[0] + columns[1]
+    for column in columns[2:]:
+        total += column
+    return total
 
 
-def _keep_largest_by_bracket(scores: Sequence[Tensor], zeros: int, n: int) -> list[Tensor] | None:
-    low, high = _bracket(scores, zeros, n)
-    parts = _in_threads(lambda score: _decide(score, low, high), scores)
-    undecided = torch.from_numpy(np.concatenate([magnitudes for _, _, magnitudes in parts]))
-    below = n - len(undecided) - sum(int(np.count_nonzero(keep)) for keep, _, _ in parts)
-    if not below < zeros <= below + len(undecided):
-        return None
-    decided = _keep_largest_by_rank(undecided, zeros - below).split([len(places) for _, places, _ in parts])
-    for (keep, places, _), kept in zip(parts, decided, strict=True):
-        keep[places] = kept.numpy()
-    return [torch.from_numpy(keep) for keep, _, _ in parts]
+def _whole_blocks(mask: Tensor, block: int) -> Tensor:
+    """A mask of weights from one of blocks: ``(rows, columns / block)`` -> ``(rows, columns)``."""
+    if block == 1:
+        return mask
+    assert block == 4
+    return (mask.view(torch.uint8).int() * 0x01010101).view(torch.bool)  # the byte of a mask four times over
 
 
-def _bracket(scores: Sequence[Tensor], k: int, n: int) -> tuple[Any, Any]:
-    """Two magnitudes between which the k-th smallest of all n lies almost surely."""
-    size = min(max(n // 64, _SAMPLE[0]), _SAMPLE[1])
-    step = n // size | 1  # odd, so that it does not fall on the same columns of every row
-    sample = np.sort(np.concatenate([np.abs(_flat(score)[::step]) for score in scores]))
-    rank = (len(sample) - 1) * (k - 1) / (n - 1)
-    margin = 3.0 * (len(sample) * (k / n) * (1.0 - k / n)) ** 0.5 + 2.0  # three standard errors of the rank
-    return sample[max(0, int(rank - margin))], sample[min(len(sample) - 1, int(rank + margin) + 1)]
+def _groups_mask(scores: Tensor, zeros: int, structure: Structure, signed: bool) -> Tensor:
+    keep = _first_of_groups(scores, structure, signed)
+    if zeros == structure.zeros(scores.numel(), structure.sparsity or 0.0):
+        return keep
+    values = scores.detach() if signed else scores.detach().abs()
+    largest = torch.finfo(values.dtype).max  # added where the pattern keeps: on a CPU ten times faster than a fill
+    return keep_largest([values.add(keep.view(torch.uint8), alpha=largest)], zeros, signed=signed)[0]
 
 
-def _decide(score: Tensor, low: Any, high: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which magnitudes are above ``high``; the places of those from ``low`` to ``high``, and these magnitudes.
-
-    numpy compares several times faster than torch, and block by block in the cache of a core.
-    """
-    values = _flat(score)
-    keep, places, magnitudes = np.empty(len(values), bool), [], []
-    buffer = np.empty(min(_BLOCK, len(values)), values.dtype)
-    for start in range(0, len(values), _BLOCK):
-        block = values[start : start + _BLOCK]
-        block = np.abs(block, out=buffer[: len(block)])
-        above = np.greater(block, high, out=keep[start : start + len(block)])
-        between = np.flatnonzero((block >= low) ^ above)
-        places.append(between + start)
-        magnitudes.append(block[between])
-    return keep, np.concatenate(places), np.concatenate(magnitudes)
-
-
-def _flat(tensor: Tensor) -> np.ndarray:
-    values = tensor.detach().reshape(-1)
-    return (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
+def _first_of_groups(scores: Tensor, structure: Structure, signed: bool) -> Tensor:
+    """Which weights of each group a pattern N:M keeps: the largest; of equal ones the first."""
+    if not on_cpu([scores]):
+        columns = scores.detach().reshape(-1, structure.group).T.contiguous()
+        columns = columns if signed else columns.abs()
+        ranks = torch.zeros(columns.shape, dtype=torch.uint8, device=scores.device)
+        keep = (_ranks(columns, ranks) < structure.kept) & (columns > floor(signed))
+        return keep.T.reshape(scores.shape)
+    values = flat(scores)
+    mask = np.empty(len(values), bool)
+    for part, keep in zip(_parts(values, structure.group), _parts(mask, structure.group), strict=True):
+        columns = np.array(part.T, order="C") if signed else np.abs(part.T, order="C")
+        ranks = _ranks(columns, np.zeros(columns.shape, np.uint8))
+        keep[:] = ((ranks < structure.kept) & (columns > floor(signed))).T
+    return torch.from_numpy(mask).view(scores.shape)
 
 
-def _on_cpu(tensors: Sequence[Tensor]) -> bool:
-    return all(tensor.device.type == "cpu" for tensor in tensors)
+def _ranks(columns: Any, ranks: Any) -> Any:
+    """How many of its group are ahead of each score, added to ``ranks``; both ``(group, groups)``."""
+    for i in range(len(columns)):
+        for j in range(i + 1, len(columns)):
+            ahead = columns[j] > columns[i]
+            ranks[i] += ahead
+            ranks[j] += ~ahead
+    return ranks
 
 
-def _in_threads(work: Callable[[Tensor], Any], tensors: Sequence[Tensor]) -> list[Any]:
-    """``work`` on each tensor, in order; numpy computes outside Python's lock, so that threads share the cores."""
-    threads = min(torch.get_num_threads(), len(tensors))
-    if threads == 1 or not _on_cpu(tensors):
-        return [work(tensor) for tensor in tensors]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, tensors))
+def _parts(values: np.ndarray, width: int) -> Iterator[np.ndarray]:
+    """``(n, width)`` views of the values, small enough for the cache of a core."""
+    rows = values.reshape(-1, width)
+    size = CACHED // 4 // width
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def count_zeros(weight: Tensor) -> int:
     """Number of weights that are zero."""
-    is_zero = _flat(weight) == 0 if _on_cpu([weight]) else weight == 0
-    return int(np.count_nonzero(is_zero) if _on_cpu([weight]) else is_zero.sum())
+    is_zero = flat(weight) == 0 if on_cpu([weight]) else weight == 0
+    return int(np.count_nonzero(is_zero) if on_cpu([weight]) else is_zero.sum())
+
+
+def count_pruned(weight: Tensor, structure: Structure) -> int:
+    """Number of zeros that follow the structure: in whole blocks; of each group no more than the pattern prunes.
+
+    Args:
+        weight: ``(rows, columns)``, the columns divisible by the structure's width; unstructured, any shape.
+    """
+    if structure.width == 1:
+        return count_zeros(weight)
+    zeros = (weight.detach() == 0).view(-1, structure.width).sum(dim=1)
+    if structure.group:
+        return int(zeros.clamp(max=structure.group - structure.kept).sum())
+    return structure.block * int((zeros == structure.block).sum())
 
 
 def pack_mask(mask: Tensor) -> Tensor:

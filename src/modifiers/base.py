@@ -19,7 +19,8 @@ class Event:
     Args:
         step: the moment after so many optimizer steps.
         change: in a few words.
-        sparsity: fraction of zeros afterwards in the matrices of the modifier; None if it prunes nothing.
+        sparsity: fraction of weights held at zero afterwards in the matrices of the modifier; None if it prunes
+            nothing.
     """
 
     step: int
@@ -120,16 +121,26 @@ class Modifier(pl.Callback):
         """Raise if the model is not what the recipe promised; called when training ends."""
 
     def report(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, change: str, sparsity: float | None = None
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, change: str, zeros: Mapping[str, int] | None = None
     ) -> None:
-        """Record an event that has just happened; a sparsity, measured, is logged and shown in the progress bar."""
+        """Record an event that has just happened.
+
+        Args:
+            zeros: as counted, of each parameter in `matched`; the sparsities are logged, for each and for all, and
+                the latter is shown in the progress bar.
+        """
+        sparsity = None
+        if zeros is not None:
+            sizes = {name: parameter.numel() for name, parameter in self.matched().items()}
+            sparsity = sum(zeros.values()) / sum(sizes.values())
         event = Event(trainer.global_step, change, sparsity)
         learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
         pl_module.events.append(event_row(self, event, learning_rate))
-        if sparsity is not None:
+        if zeros is not None and sparsity is not None:
             pl_module.progress["sparsity"] = sparsity
+            by_matrix = {f"sparsity/{name}": count / sizes[name] for name, count in zeros.items()}
             for logger in trainer.loggers:
-                logger.log_metrics({f"{self.name}/sparsity": sparsity}, step=event.step)
+                logger.log_metrics({f"{self.name}/sparsity": sparsity, **by_matrix}, step=event.step)
 
     def report_events(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record what ``events`` has for a step, for a modifier that does it without anything to measure."""

@@ -60,8 +60,9 @@ class ConstantPruning(Modifier):
     def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if step == self.window.start:
             self._count_zeros()  # the weights may have changed since
-            self.masks.update([weight != 0 for weight in self.masks.parameters.values()], trainer.optimizers[0])
-            self.report(trainer, pl_module, "keeps the zeros there are", self.masks.sparsity())
+            masks = [weight != 0 for weight in self.masks.parameters.values()]
+            zeros = self.masks.update(masks, trainer.optimizers[0])
+            self.report(trainer, pl_module, "keeps the zeros there are", zeros)
 
     def on_before_optimizer_step(self, *args: Any) -> None:
         self.masks.apply_to_gradients()

@@ -1,7 +1,7 @@
 """The masks of pruned parameters: matched by name, kept through every optimizer step, saved in checkpoints."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,8 +27,12 @@ class PruningMasks:
         self._keep: list[Tensor] = []  # as 1.0 and 0.0: on a CPU a product with bool is several times slower
 
     @torch.no_grad()
-    def update(self, masks: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> None:
-        """Prune by new masks: bool, the shapes of the parameters in their order."""
+    def update(self, masks: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> dict[str, int]:
+        """Prune by new masks: bool, the shapes of the parameters in their order.
+
+        Returns:
+            The number of zeros of each parameter, counted in the masks.
+        """
         weights = list(self.parameters.values())
         if not self._keep:
             self._keep = [torch.empty_like(weight, requires_grad=False) for weight in weights]
@@ -38,6 +42,18 @@ class PruningMasks:
             for moment in optimizer.state.get(weight, {}).values():
                 if isinstance(moment, Tensor) and moment.shape == weight.shape:
                     moment.mul_(keep)
+        return {name: count_zeros(mask) for name, mask in zip(self.parameters, masks, strict=True)}
+
+    def lift(self, optimizer: torch.optim.Optimizer) -> dict[str, int]:
+        """Set all weights free; the optimizer starts anew for them.
+
+        Returns:
+            The number of zeros that are kept of each parameter: none.
+        """
+        self._keep = []
+        for weight in self.parameters.values():
+            optimizer.state.pop(weight, None)
+        return dict.fromkeys(self.parameters, 0)
 
     @torch.no_grad()
     def apply_to_weights(self) -> None:
@@ -91,16 +107,35 @@ def encoder_weights(model: nn.Module) -> dict[str, nn.Parameter]:
 def match_linear_weights(model: nn.Module, patterns: Iterable[str]) -> dict[str, nn.Parameter]:
     """The linear weights whose full names match a pattern whole; a pattern that matches none is an error."""
     candidates = linear_weights(model)
-    matched: set[str] = set()
-    for pattern in patterns:
-        try:
-            hits = {name for name in candidates if re.fullmatch(pattern, name)}
-        except re.error as error:
-            raise UserError(f"params: '{pattern}' is not a regular expression ({error}).") from error
-        if not hits:
-            examples = ", ".join(list(candidates)[:2])
-            raise UserError(
-                f"params: '{pattern}' matches none of the {len(candidates)} linear weights; they look like {examples}."
-            )
-        matched |= hits
+    matched = {name for pattern in patterns for name in _hits("params", pattern, candidates)}
     return {name: weight for name, weight in candidates.items() if name in matched}
+
+
+def match_targets(names: Collection[str], targets: Mapping[str, float]) -> dict[str, float]:
+    """The sparsity of each name that a pattern matches whole, by the first such pattern.
+
+    A pattern that matches none, or only what those before it match, is an error.
+    """
+    found: dict[str, float] = {}
+    for pattern, target in targets.items():
+        left = [name for name in _hits("final_sparsity", pattern, names) if name not in found]
+        if not left:
+            raise UserError(
+                f"final_sparsity: all that '{pattern}' matches is matched by the patterns before it; "
+                "put it before them or leave it out."
+            )
+        found |= dict.fromkeys(left, target)
+    return found
+
+
+def _hits(setting: str, pattern: str, names: Collection[str]) -> list[str]:
+    try:
+        hits = [name for name in names if re.fullmatch(pattern, name)]
+    except re.error as error:
+        raise UserError(f"{setting}: '{pattern}' is not a regular expression ({error}).") from error
+    if not hits:
+        examples = ", ".join(list(names)[:2])
+        raise UserError(
+            f"{setting}: '{pattern}' matches none of the {len(names)} linear weights; they look like {examples}."
+        )
+    return hits

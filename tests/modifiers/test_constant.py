@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from src.errors import UserError
-from src.functional.mask import magnitude_mask
+from src.functional.mask import pruning_mask
 from src.modifiers.constant import ConstantPruning
 from tests.toys import ENCODER_PATTERN, every_epoch, fit, toy_data, toy_model, zeros_of
 
@@ -23,7 +23,7 @@ def sparse_model(data):
     with torch.no_grad():
         for i, (name, p) in enumerate(model.named_parameters()):
             if ".layer." in name and p.ndim == 2:
-                p.mul_(magnitude_mask(p, (i % 10) / 10))
+                p.mul_(pruning_mask(p, (i % 10) / 10))
     return model
 
 
@@ -62,7 +62,7 @@ def prune_encoder(model, sparsity):
     with torch.no_grad():
         for name, p in model.named_parameters():
             if ".layer." in name and p.ndim == 2:
-                p.mul_(magnitude_mask(p, sparsity))
+                p.mul_(pruning_mask(p, sparsity))
     return model
 
 

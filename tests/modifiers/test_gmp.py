@@ -1,13 +1,14 @@
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from src.data.batching import LengthGroupedBatches
 from src.errors import UserError
-from src.functional.mask import zeros_count
+from src.functional.structure import zeros_count
 from src.modifiers.gmp import MagnitudePruning
-from tests.toys import ENCODER_PATTERN, every_epoch, fit, toy_data, toy_model, zeros_of
+from tests.toys import ENCODER_PATTERN, every_epoch, fit, planned, toy_data, toy_model, zeros_of
 
 
 def gmp(**changes):
@@ -239,7 +240,8 @@ def test_a_run_that_ends_short_of_its_target_says_so():
     with torch.no_grad():
         weight.view(-1)[weight.flatten() == 0] = 0.5
     with pytest.raises(
-        RuntimeError, match=rf"1 of 12 parameters are short of sparsity 0.75: {name} has 0 zeros of 256"
+        RuntimeError,
+        match=rf"1 of 12 parameters are short of their sparsity: {name} has 0 zeros of 256, 192 are due",
     ):
         modifier.check()
     assert fitted.trainer.global_step == 20
@@ -262,6 +264,159 @@ def test_the_sparsity_is_shown_in_the_progress():
     assert fitted.module.progress["sparsity"] == pytest.approx(0.75)
 
 
+STRUCTURES = {"block4": 0.75, "2:4": 0.5, "1:4": 0.75, "5:8": 0.375}
+
+
+def assert_structure(weight, structure):
+    kept = (weight != 0).view(-1, 4 if structure == "block4" else int(structure.split(":")[1])).sum(dim=1)
+    assert set(kept.tolist()) == ({0, 4} if structure == "block4" else {int(structure.split(":")[0])})
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("changes", [
+    {}, {"update_frequency": 0.01}, {"update_frequency": 5.0}, {"end_epoch": -1}, {"start_epoch": 0, "end_epoch": 0},
+])  # fmt: skip
+def test_every_matrix_ends_in_the_structure_with_exactly_its_zeros(structure, changes):
+    watch = Watch()
+    modifier = gmp(structure=structure, final_sparsity=STRUCTURES[structure], **changes)
+    fitted = fit(modifier, callbacks=[watch])
+    for weight in fitted.encoder().values():
+        assert_structure(weight, structure)
+    assert_exact_zeros(fitted, STRUCTURES[structure])  # all matrices are divisible by 4 * 4
+    assert watch.revived == 0
+    modifier.check()
+
+
+@pytest.mark.parametrize("structure", [[1, 4], "[1,4]"])
+def test_blocks_may_be_spelled_as_sparseml_does(structure):
+    modifier = gmp(structure=structure)
+    fitted = fit(modifier, epochs=3)
+    for weight in fitted.encoder().values():
+        assert_structure(weight, "block4")
+
+
+def test_one_threshold_may_hold_over_the_blocks_of_all_matrices():
+    modifier = gmp(structure="block4", scope="global", final_sparsity=0.8)
+    fitted = fit(modifier)
+    weights = fitted.encoder().values()
+    for weight in weights:
+        assert_structure(weight, "block4")
+    assert sum(map(zeros_of, weights)) == 4 * zeros_count(sum(w.numel() for w in weights) // 4, 0.8)
+    modifier.check()
+
+
+def test_the_ramp_to_a_pattern_is_as_gradual_as_any():
+    watch = Watch()
+    modifier = gmp(
+        structure="2:4", final_sparsity=0.5, initial_sparsity=0.1, start_epoch=1, end_epoch=3,
+        update_frequency=0.4, shape="linear",
+    )  # fmt: skip
+    fitted = fit(modifier, callbacks=[watch])
+    ramp = {5: 0.1, 7: 0.18, 9: 0.26, 11: 0.34, 13: 0.42, 15: 0.5}  # step: sparsity, five steps an epoch
+    for step, sparsity in ramp.items():
+        assert watch.zeros[step] == sum(zeros_count(w.numel(), sparsity) for w in fitted.encoder().values())
+
+
+@pytest.mark.parametrize(("structure", "follow"), [("2:4", 2 + 31 * 2 + 1), ("block4", 31 * 4)])
+def test_zeros_that_do_not_follow_the_structure_do_not_count_in_the_end(structure, follow):
+    modifier = gmp(structure=structure, final_sparsity=0.5)
+    fit(modifier)
+    name, weight = next(iter(modifier.masks.parameters.items()))
+    with torch.no_grad():
+        weight.fill_(1.0)
+        weight.view(-1)[1:129] = 0.0  # half of it, but in one place and not in whole blocks
+    with pytest.raises(
+        RuntimeError, match=rf"{name} has {follow} zeros in the structure {structure} of 256, 128 are due"
+    ):
+        modifier.check()
+
+
+def test_a_matrix_whose_rows_the_structure_does_not_divide_is_refused_by_name():
+    data = toy_data()
+    model = toy_model(data.task, intermediate_size=22)
+    name = r"bert\.encoder\.layer\.0\.output\.dense\.weight is \(16, 22\); leave it out by params"
+    with pytest.raises(UserError, match=rf"pruning: structure 2:4 needs rows that divide by 4, but {name}"):
+        gmp(structure="2:4", final_sparsity=0.5).match(model)
+    gmp(structure="1:2", final_sparsity=0.5).match(model)
+
+
+TARGETS = {r".*query.*": 0.9, r".*\.layer\.1\..*": 0.3}
+
+
+def test_each_matrix_has_the_target_of_the_first_pattern_that_matches_it():
+    modifier = gmp(final_sparsity=TARGETS)
+    fitted = fit(modifier)
+    for name, weight in fitted.encoder().items():
+        target = 0.9 if "query" in name else 0.3 if ".layer.1." in name else 0.0
+        assert zeros_of(weight) == zeros_count(weight.numel(), target), name
+    modifier.check()
+    assert len(modifier.matched()) == 7
+
+
+def test_the_curve_of_several_targets_is_their_mean_by_size():
+    modifier = gmp(final_sparsity={r".*layer\.0.*query.*": 0.9, r".*layer\.0\.intermediate.*": 0.3})
+    fit(modifier)
+    assert modifier.curves(0) == {"sparsity": 0.0}
+    assert modifier.curves(20)["sparsity"] == pytest.approx((256 * 0.9 + 384 * 0.3) / 640)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ({".*quary.*": 0.5}, r"final_sparsity: '\.\*quary\.\*' matches none of the 12 linear weights; they look like"),
+        ({"(": 0.5}, r"final_sparsity: '\(' is not a regular expression"),
+        ({".*": 0.5, ".*query.*": 0.9}, r"all that '\.\*query\.\*' matches is matched by the patterns before it; put"),
+        ({"classifier.*": 0.5}, r"'classifier\.\*' matches none of the 12"),  # not among those of params
+    ],
+)
+def test_a_pattern_of_a_target_that_takes_no_effect_is_refused(targets, message):
+    with pytest.raises(UserError, match=message):
+        gmp(final_sparsity=targets).match(toy_model(toy_data().task))
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"structure": "block4"}, {"structure": "2:4", "final_sparsity": 0.5}, {"scope": "global"},
+    {"scope": "global", "structure": "block4"}, {"final_sparsity": TARGETS}, {"initial_sparsity": 0.3},
+    {"start_epoch": 0, "end_epoch": 0}, {"start_epoch": 2, "end_epoch": 2}, {"start_epoch": -1, "end_epoch": -1},
+    {"update_frequency": 0.01}, {"update_frequency": 5.0}, {"end_epoch": 4},
+])  # fmt: skip
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_run_does_what_was_planned(changes, accumulate):
+    modifier = gmp(**changes)
+    fitted = fit(modifier, accumulate_grad_batches=accumulate)
+    assert [event for event in fitted.module.events if event["modifier"] == "pruning"] == planned(modifier)
+    assert fitted.module.events[-1]["sparsity"] == sum(map(zeros_of, modifier.matched().values())) / sum(
+        weight.numel() for weight in modifier.matched().values()
+    )
+
+
+class Notes(Logger):
+    """Keeps what is logged."""
+
+    name, version = "notes", 0
+
+    def __init__(self):
+        super().__init__()
+        self.kept = {}
+
+    def log_hyperparams(self, *args, **kwargs):
+        pass
+
+    def log_metrics(self, metrics, step=None):
+        self.kept.setdefault(step, {}).update(metrics)
+
+
+def test_the_sparsity_of_all_and_of_each_matrix_is_logged_at_each_update():
+    notes = Notes()
+    modifier = gmp(final_sparsity={r".*layer\.0.*query.*": 0.5, r".*layer\.0.*key.*": 0.25}, update_frequency=1)
+    fit(modifier, logger=notes, log_every_n_steps=1000)
+    query, key = (f"sparsity/bert.encoder.layer.0.attention.self.{name}.weight" for name in ("query", "key"))
+    logged = {step: values for step, values in notes.kept.items() if "pruning/sparsity" in values}
+    assert list(logged) == [2, 7, 12]
+    assert logged[2] == {"pruning/sparsity": 0.0, query: 0.0, key: 0.0}
+    assert logged[12] == {"pruning/sparsity": 0.375, query: 0.5, key: 0.25}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -272,6 +427,21 @@ def test_the_sparsity_is_shown_in_the_progress():
         ({"shape": "cubik"}, "shape must be one of cubic, linear, inverse_cubic, got 'cubik'"),
         ({"scope": "layer"}, "scope must be one of matrix, global, got 'layer'"),
         ({"start_epoch": -2}, "start_epoch must be an epoch, 0 or more, or -1, got -2"),
+        ({"structure": "4:2"}, "structure must be unstructured, block4 or N:M with N below M, up to 16, such as 2:4"),
+        (
+            {"structure": "2:4"},
+            r"structure 2:4 ends at a sparsity of 0\.5, but final_sparsity is 0\.75; set it to 0\.5",
+        ),
+        ({"structure": "1:3", "final_sparsity": 0.5}, r"ends at a sparsity of 0\.6667, but final_sparsity is 0\.5"),
+        (
+            {"structure": "2:4", "final_sparsity": {".*query.*": 0.5, ".*key.*": 0.9}},
+            r"but final_sparsity\[\.\*key\.\*\] is 0\.9; set it to 0\.5",
+        ),
+        ({"structure": "2:4", "final_sparsity": 0.5, "scope": "global"}, "structure 2:4 no threshold .* scope=matrix"),
+        ({"final_sparsity": {".*": 0.5}, "scope": "global"}, "final_sparsity for each pattern no threshold holds over"),
+        ({"final_sparsity": {".*": 50}}, r"final_sparsity\[\.\*\] must be in \[0, 1\), got 50; write 50 % as 0\.5"),
+        ({"final_sparsity": {}}, r"final_sparsity must be in \[0, 1\), got \{\}"),
+        ({"initial_sparsity": 0.8}, r"final_sparsity is 0\.75, below initial_sparsity 0\.8"),
     ],
 )
 def test_values_out_of_range_are_refused(changes, message):

@@ -18,8 +18,8 @@ from src.data.demo import reviews
 from src.data.load import load_splits
 from src.data.tiny_tokenizer import tiny_tokenizer
 from src.errors import UserError
-from src.functional.mask import zeros_count
 from src.functional.masked_tokens import IGNORED
+from src.functional.structure import zeros_count
 from src.models.load import load_saved, load_student
 from src.models.teacher import Teacher, find_teacher
 from src.modifiers.gmp import MagnitudePruning
