@@ -27,7 +27,7 @@ def read_yaml(file: Path) -> str:
         siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
         raise UserError(f"recipe.path={file}: there is no such file.{nearest(file.name, siblings)}")
     if file.suffix not in SUFFIXES:
-        raise UserError(f"recipe.path={file}: a recipe of SparseML ends in {', '.join(SUFFIXES)}.")
+        raise UserError(f"{file}: a recipe of SparseML ends in {', '.join(SUFFIXES)}.")
     if file.stat().st_size > _MAX_BYTES:
         raise UserError(f"{file} has {file.stat().st_size:,} bytes; a recipe has at most {_MAX_BYTES:,}.")
     try:

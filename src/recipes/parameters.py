@@ -114,7 +114,7 @@ def _pattern(name: str) -> str:
         return re.escape(name)
     if "${" in name:
         raise RecipeError(f"holds {name!r}; a pattern cannot have ${{ in it.")
-    flags = re.match(r"re:\(\?([aimsx]+)\)", name)  # Python takes them at the very start alone
+    flags = re.match(r"re:\(\?([aims]+)\)", name)  # Python takes them at the very start alone
     try:
         re.compile(name[3:])
     except re.error as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from src.ranges import check_range
 from src.recipes.reading import read_recipe
 from src.recipes.report import report
 from src.recipes.translation import Translation, translate
@@ -22,8 +23,10 @@ def translated(config: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
     """
     plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     recipe, teacher = plain["recipe"], plain["teacher"]
-    path = recipe.pop("path")
-    translation = translate_file(path, recipe.pop("variables"), recipe["num_epochs"])
+    path = str(recipe.pop("path"))
+    if recipe["num_epochs"] is not None:
+        check_range("num_epochs", recipe["num_epochs"], "recipe.num_epochs")
+    translation = translate_file(path, recipe.pop("variables") or {}, recipe["num_epochs"])
     distils = any(native.needs_teacher for native in translation.modifiers.values())
     if teacher["kind"] == "none":
         translation.drop_distillation("teacher=none")

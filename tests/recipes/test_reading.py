@@ -327,7 +327,7 @@ def test_a_file_without_a_modifier_is_an_error(tmp_path, name, text, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("old.txt", RANGE, "recipe.path={}: a recipe of SparseML ends in .yaml, .yml, .md."),
+        ("old.txt", RANGE, "{}: a recipe of SparseML ends in .yaml, .yml, .md."),
         ("old.yaml", b"\xff\xfe\x00m", "{} is not a text in UTF-8; save it as one."),
         ("old.yaml", "a: \x07\n" + RANGE, "{}, line 1: this is not YAML: unacceptable character #x0007: special characters are not allowed."),
         ("old.yaml", RANGE + "#" * 1_000_000, "{} has 1,000,066 bytes; a recipe has at most 1,000,000."),

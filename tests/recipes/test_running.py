@@ -81,6 +81,12 @@ def test_the_number_of_epochs_is_the_variable_of_that_name(configured, old):
     assert (config["recipe"]["num_epochs"], config["recipe"]["pruning"]["end_epoch"]) == (4, 2)
 
 
+@pytest.mark.parametrize("epochs", ["0", "2.5", "many"])
+def test_a_number_of_epochs_that_is_none_is_refused(configured, old, epochs):
+    with pytest.raises(UserError, match=r"recipe\.num_epochs must be a whole number, 1 or more, got "):
+        configured(*words(old, f"recipe.num_epochs={epochs}"))
+
+
 def test_other_settings_of_the_recipe_still_need_to_be_known(hydra_compose, old):
     with pytest.raises(HydraException, match="variabels"):
         hydra_compose(*words(old, "recipe.variabels.num_epochs=10"))
