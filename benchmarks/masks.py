@@ -1,14 +1,15 @@
-"""What magnitude masks cost: ``python -m benchmarks.masks``.
+"""What pruning costs: ``python -m benchmarks.masks``.
 
-A mask update is given in elementwise passes over the weights: one pass is the median time of ``torch.mul(w, 2.0,
-out=...)`` over the same tensors. Keeping masks is given relative to one fused AdamW step. Shapes are those of the
-encoder's linear weights; the values are random. Updates start from dense weights and from half pruned ones.
+Three things, for models of the shapes of MiniLM and BERT-base with random weights: a training step with masks that
+are kept, relative to a dense step; a mask update in elementwise passes over the pruned weights, one pass being
+``torch.mul(w, 2.0, out=...)`` over the same tensors; and the size of a checkpoint with masks, relative to one without.
+In each round everything that is compared runs once, each round beginning with another; ratios are taken within a
+round, so that a machine that slows down slows both sides.
 """
 
 import argparse
 import functools
 import json
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,181 +19,245 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import BertConfig, BertForSequenceClassification
 
-from benchmarks.machine import describe_machine, machine_lines, summarise
-from src.functional.mask import global_pruning_masks, pruning_mask, pruning_masks
+from benchmarks.machine import describe_machine, machine_lines, shown, summarise
 from src.functional.structure import zeros_count
-from src.modifiers.clock import Window
+from src.models.trainer import best_precision
+from src.modifiers.clock import Clock, Window
 from src.modifiers.gmp import MagnitudePruning
-from src.modifiers.masks import PruningMasks
+from src.modifiers.masks import ENCODER
 
-# Encoder layers, width, width of the feed-forward layer.
-MODELS = {"minilm": (6, 384, 1536), "bert_base": (12, 768, 3072)}
-
-
-def encoder_parameters(model: str, seed: int = 0) -> dict[str, nn.Parameter]:
-    """Random weights of the shapes of query, key, value, output and the two feed-forward layers, with gradients."""
-    layers, width, inner = MODELS[model]
-    generator = torch.Generator().manual_seed(seed)
-    shapes = [*[(width, width)] * 4, (inner, width), (width, inner)]
-    parameters = {}
-    for i in range(layers * len(shapes)):
-        weight = nn.Parameter(torch.randn(shapes[i % len(shapes)], generator=generator) * 0.04)
-        weight.grad = torch.randn(weight.shape, generator=generator) * 1e-3
-        parameters[f"{i}.weight"] = weight
-    return parameters
+# Encoder layers, width, width of the feed-forward layer, attention heads.
+MODELS = {"minilm": (6, 384, 1536, 12), "bert_base": (12, 768, 3072, 12)}
+# What an update does: scope, structure, final sparsity, fraction of a linear ramp that it ends at.
+UPDATES = {
+    "matrix": ("matrix", "unstructured", 0.8, 1.0),
+    "global": ("global", "unstructured", 0.8, 1.0),
+    "block4": ("matrix", "block4", 0.8, 1.0),
+    "2:4": ("matrix", "2:4", 0.5, 1.0),
+    "2:4 ramp": ("matrix", "2:4", 0.5, 0.5),
+}
+RAMP = 4  # steps of the ramp
+PASSES = 4  # elementwise passes timed at once
 
 
-def seconds(work: Callable[[], Any], repeats: int, before: Callable[[], Any] = lambda: None) -> float:
-    """Median time of ``work``; ``before`` runs ahead of each repeat, untimed. One repeat warms up."""
-    times = []
-    for _ in range(repeats + 1):
-        before()
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+def rounds(count: int, work: dict[str, Callable[[], Any]], before: Callable[[], Any]) -> dict[str, list[float]]:
+    """Seconds of each piece of work in each round; ``before`` runs ahead of each, untimed. One round warms up."""
+    names = list(work)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(count + 1):
+        shift = i % len(names)
+        for name in names[shift:] + names[:shift]:
+            before()
+            started = time.perf_counter()
+            work[name]()
+            times[name].append(time.perf_counter() - started)
+    return {name: values[1:] for name, values in times.items()}
 
 
-def threshold_by_sort(scores: Tensor, zeros: int) -> Tensor:
-    return scores.flatten().sort().values[zeros - 1]
+def ratios(times: dict[str, list[float]], unit: str) -> dict[str, dict[str, float]]:
+    """Each time over that of ``unit`` in the same round, summed up."""
+    return {
+        name: summarise([value / one for value, one in zip(values, times[unit], strict=True)])
+        for name, values in times.items()
+        if name != unit
+    }
 
 
-def threshold_by_kthvalue(scores: Tensor, zeros: int) -> Tensor:
-    return scores.flatten().kthvalue(zeros).values
+class Bench:
+    """A model with its optimizer, after one step, and a pruning of its encoder."""
 
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        layers, width, inner, heads = MODELS[name]
+        torch.manual_seed(0)
+        self.model = BertForSequenceClassification(
+            BertConfig(hidden_size=width, num_hidden_layers=layers, intermediate_size=inner, num_attention_heads=heads)
+        ).train()
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=True)
+        self.batch = torch.randint(1000, 30000, (options.batch_size, options.tokens))
+        self.labels = torch.zeros(options.batch_size, dtype=torch.long)
+        self.half = best_precision("cpu") == "bf16-mixed"
+        self._trainer: Any = SimpleNamespace(optimizers=[self.optimizer], loggers=[], global_step=RAMP)
+        self._module: Any = SimpleNamespace(progress={}, events=[])
+        self.step()
 
-def threshold_by_partition(scores: Tensor, zeros: int) -> Tensor:
-    return torch.tensor(np.partition(scores.flatten().numpy(), zeros - 1)[zeros - 1])
-
-
-BASELINES = {"sort": threshold_by_sort, "kthvalue": threshold_by_kthvalue, "np.partition": threshold_by_partition}
-
-
-def baseline_masks(
-    weights: list[Tensor], scope: str, sparsity: float, threshold: Callable[[Tensor, int], Tensor]
-) -> None:
-    """The plain way: threshold, then one comparison."""
-    groups = [[weight] for weight in weights] if scope == "matrix" else [weights]
-    for group in groups:
-        scores = torch.cat([weight.detach().abs().flatten() for weight in group])
-        torch.gt(scores, threshold(scores, zeros_count(scores.numel(), sparsity)))
-
-
-def winnow_masks(weights: list[Tensor], scope: str, sparsity: float) -> list[Tensor]:
-    if scope == "global":
-        return global_pruning_masks(weights, sparsity)
-    return pruning_masks(weights, [sparsity] * len(weights))
-
-
-class Encoder:
-    """Weights of one model with their optimizer, put back to a given sparsity before each repeat."""
-
-    def __init__(self, model: str, scope: str, sparsity: float) -> None:
-        self.parameters = encoder_parameters(model)
-        self.weights = list(self.parameters.values())
-        self.optimizer = torch.optim.AdamW(self.weights, lr=1e-5, fused=True)
-        self.optimizer.step()  # so that there are moments to clear
-        self.saved = [weight.detach().clone() for weight in self.weights]
-        self.sparsity = sparsity
-        self.modifier = MagnitudePruning(
-            name="pruning", params=[], final_sparsity=sparsity, scope=scope, start_epoch=0.0, end_epoch=0.0
+    def prune(self, scope: str, structure: str, final_sparsity: float) -> MagnitudePruning:
+        """The modifier, matched, with a ramp of RAMP steps."""
+        pruning = MagnitudePruning(
+            name="pruning",
+            params=[ENCODER],
+            final_sparsity=final_sparsity,
+            shape="linear",
+            scope=scope,
+            structure=structure,
         )
-        self.modifier.masks = PruningMasks(self.parameters)
-        self.modifier.window = Window(start=0, end=0, interval=1)
-        self._trainer: Any = SimpleNamespace(optimizers=[self.optimizer], loggers=[], global_step=0)
-        self._module: Any = SimpleNamespace(progress={})
+        pruning.match(self.model)
+        pruning.clock = Clock(steps_per_epoch=RAMP, total_steps=RAMP)
+        pruning.window = Window(start=0, end=RAMP, interval=1)
+        return pruning
 
-    @torch.no_grad()
-    def restore(self) -> None:
-        torch._foreach_copy_(self.weights, self.saved)
+    def step(self, after_backward: Callable[[], Any] = lambda: None) -> None:
+        """As in training: forward, backward, clipping, optimizer."""
+        self.optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+            loss = self.model(input_ids=self.batch, labels=self.labels).loss
+        loss.backward()
+        after_backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
 
-    @torch.no_grad()
-    def prune_start(self, sparsity: float) -> None:
-        """Make ``sparsity`` of each matrix zero in the state that `restore` goes back to."""
-        for weight in self.saved:
-            weight.mul_(pruning_mask(weight, sparsity))
-
-    def whole_update(self) -> None:
-        """As in training: masks, weights, moments, and the sparsity that is reported."""
-        self.modifier.at_step(0, self._trainer, self._module)
+    def update(self, pruning: MagnitudePruning, step: int) -> None:
+        """As in training: masks, weights, both moments, and the sparsity of each matrix as it is reported."""
+        pruning.at_step(step, self._trainer, self._module)
 
 
-def measure(model: str, scope: str, options: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one model and scope: updates in passes, kept masks relative to an optimizer step."""
-    encoder = Encoder(model, scope, options.sparsity)
-    weights, masks = encoder.weights, encoder.modifier.masks
+def measure_steps(bench: Bench, options: argparse.Namespace) -> dict[str, float]:
+    """A step with masks that are kept over a step of the same model without them."""
+    pruning = bench.prune("matrix", "unstructured", 0.8)
+    bench.update(pruning, RAMP)
+    work: dict[str, Callable[[], Any]] = {
+        "dense": bench.step,
+        "masks": functools.partial(bench.step, pruning.masks.apply_to_gradients),
+    }
+    return ratios(rounds(options.steps, work, before=lambda: None), "dense")["masks"]
+
+
+def measure_updates(bench: Bench, update: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The parts of an update in passes, from dense weights and from those of half the ramp."""
+    scope, structure, final_sparsity, progress = UPDATES[update]
+    pruning = bench.prune(scope, structure, final_sparsity)
+    end = round(RAMP * progress)
+    weights = [weight.detach() for weight in pruning.masks.parameters.values()]
     buffers = [torch.empty_like(weight) for weight in weights]
-
-    def one_pass() -> None:
-        for weight, buffer in zip(weights, buffers, strict=True):
-            torch.mul(weight.detach(), 2.0, out=buffer)
-
-    unit = seconds(one_pass, 4 * options.repeats)
-    result: dict[str, Any] = {
-        "model": model,
-        "scope": scope,
-        "weights": sum(w.numel() for w in weights),
-        "pass_ms": 1e3 * unit,
-    }
-    for start in (0.0, 0.5):
-        encoder.prune_start(start)
-        encoder.restore()
-        new = winnow_masks(weights, scope, options.sparsity)
+    initial = [weight.clone() for weight in weights]
+    results = []
+    for start in (0, end // 2):
+        torch._foreach_copy_(weights, initial)
+        if start:
+            bench.update(pruning, start)
+        saved = [weight.clone() for weight in weights]
+        new = pruning.new_masks(pruning.sparsities_at(end))
         work: dict[str, Callable[[], Any]] = {
-            "threshold and masks": functools.partial(winnow_masks, weights, scope, options.sparsity),
-            "applying them": functools.partial(masks.update, new, encoder.optimizer),
-            "whole update": encoder.whole_update,
+            "pass": lambda: [torch.mul(w, 2.0, out=o) for w, o in PASSES * list(zip(weights, buffers, strict=True))],
+            "threshold and masks": functools.partial(pruning.new_masks, pruning.sparsities_at(end)),
+            "applying them": functools.partial(pruning.masks.update, new, bench.optimizer),
+            "whole update": functools.partial(bench.update, pruning, end),
         }
-        result[f"from {start:g}"] = {
-            name: seconds(part, options.repeats, before=encoder.restore) / unit for name, part in work.items()
-        }
-    encoder.restore()
-    result["baselines"] = {
-        name: seconds(functools.partial(baseline_masks, weights, scope, options.sparsity, threshold), 1) / unit
-        for name, threshold in (BASELINES if options.baselines else {}).items()
-    }
-    ratios = []
-    for _ in range(options.repeats):
-        step = seconds(encoder.optimizer.step, 3)
-        ratios.append(seconds(masks.apply_to_gradients, 3) / step)
-    result["kept masks over optimizer step"] = summarise(ratios)
-    return result
+        if options.baselines and structure == "unstructured":
+            work |= {name: functools.partial(plain_masks, weights, scope, f) for name, f in BASELINES.items()}
+        times = rounds(options.updates, work, before=functools.partial(torch._foreach_copy_, weights, saved))
+        times["pass"] = [seconds / PASSES for seconds in times["pass"]]
+        results.append(
+            {
+                "weights": sum(weight.numel() for weight in weights),
+                "from": pruning.sparsities_at(start)[0],
+                "to": pruning.sparsities_at(end)[0],
+                "pass_ms": 1e3 * summarise(times["pass"])["median"],
+                "passes": ratios(times, "pass"),
+            }
+        )
+    torch._foreach_copy_(weights, initial)
+    return results
 
 
-def report(results: list[dict[str, Any]]) -> str:
-    lines = ["| model | scope | start | one pass, ms | threshold and masks | applying them | whole update |"]
-    lines.append("|---|---|---|---|---|---|---|")
-    for result in results:
-        for start in ("from 0", "from 0.5"):
-            cells = " | ".join(f"{value:.1f}" for value in result[start].values())
-            lines.append(f"| {result['model']} | {result['scope']} | {start} | {result['pass_ms']:.1f} | {cells} |")
-    if any(result["baselines"] for result in results):
-        lines += ["", f"| masks the plain way | {' | '.join(BASELINES)} |", "|---|" + "---|" * len(BASELINES)]
-        for result in results:
-            cells = " | ".join(f"{value:.1f}" for value in result["baselines"].values())
-            lines.append(f"| {result['model']} {result['scope']} | {cells} |")
-    lines += ["", "| kept masks over one fused AdamW step | median (min..max) |", "|---|---|"]
-    for result in results:
-        kept = result["kept masks over optimizer step"]
-        lines.append(f"| {result['model']} | {kept['median']:.2f} ({kept['min']:.2f}..{kept['max']:.2f}) |")
+def by_sort(scores: Tensor, zeros: int) -> Tensor:
+    return scores.sort().values[zeros - 1]
+
+
+def by_kthvalue(scores: Tensor, zeros: int) -> Tensor:
+    return scores.kthvalue(zeros).values
+
+
+def by_partition(scores: Tensor, zeros: int) -> Tensor:
+    return torch.tensor(np.partition(scores.numpy(), zeros - 1)[zeros - 1])
+
+
+BASELINES = {"sort": by_sort, "kthvalue": by_kthvalue, "np.partition": by_partition}
+
+
+def plain_masks(weights: list[Tensor], scope: str, threshold: Callable[[Tensor, int], Tensor]) -> None:
+    """The plain way to masks of 80 %: threshold, then one comparison."""
+    for group in [[weight] for weight in weights] if scope == "matrix" else [weights]:
+        scores = torch.cat([weight.abs().flatten() for weight in group])
+        torch.gt(scores, threshold(scores, zeros_count(scores.numel(), 0.8)))
+
+
+class Sink:
+    """A file that only counts its bytes."""
+
+    size = 0
+
+    def write(self, data: Any) -> int:
+        self.size += memoryview(data).nbytes
+        return memoryview(data).nbytes
+
+    def flush(self) -> None:
+        pass
+
+
+def measure_checkpoint(bench: Bench) -> dict[str, float]:
+    """Bytes of weights and optimizer, and of these with masks over all of the encoder."""
+    pruning = bench.prune("matrix", "unstructured", 0.8)
+    bench.update(pruning, RAMP)
+    state = {"state_dict": bench.model.state_dict(), "optimizer_states": [bench.optimizer.state_dict()]}
+    sizes = []
+    for callbacks in ({}, {pruning.state_key: pruning.state_dict()}):
+        sink = Sink()
+        torch.save({**state, "callbacks": callbacks}, sink)
+        sizes.append(sink.size)
+    return {"bytes": sizes[0], "with_masks": sizes[1], "ratio": sizes[1] / sizes[0]}
+
+
+def report(results: dict[str, dict[str, Any]]) -> str:
+    lines = ["| model | what | cost: median (min..max) | aim |", "|---|---|---|---|"]
+    for model, result in results.items():
+        lines.append(f"| {model} | step with masks over dense step | {shown(result['step'])} | at most 1.03 |")
+        size = result["checkpoint"]["ratio"]
+        lines.append(f"| {model} | checkpoint with masks over one without | {size:.3f} | at most 1.05 |")
+    parts = ("threshold and masks", "applying them", "whole update")
+    lines += ["", f"| model | mask update | one pass, ms | {' | '.join(parts)} |", "|---|---|---|---|---|---|"]
+    others = []
+    for model, result in results.items():
+        for name, update in result["updates"].items():
+            for each in update:
+                head = f"| {model} | {name}, {100 * each['from']:g} to {100 * each['to']:g} %"
+                lines.append(
+                    f"{head} | {each['pass_ms']:.1f} | {' | '.join(shown(each['passes'][part]) for part in parts)} |"
+                )
+                plain = [shown(each["passes"][way]) for way in BASELINES if way in each["passes"]]
+                others += [f"{head} | {' | '.join(plain)} |"] if plain else []
+    if others:
+        lines += ["", f"| model | masks the plain way | {' | '.join(BASELINES)} |", "|---|---|---|---|---|", *others]
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--scopes", nargs="+", choices=("matrix", "global"), default=["matrix", "global"])
-    parser.add_argument("--sparsity", type=float, default=0.8, help="fraction of zeros that the update reaches")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--kinds", nargs="+", choices=UPDATES, default=list(UPDATES), help="kinds of mask update")
+    parser.add_argument("--steps", type=int, default=15, help="rounds of a dense step and one with masks")
+    parser.add_argument("--updates", type=int, default=9, help="rounds of each mask update")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument(
-        "--baselines", action=argparse.BooleanOptionalAction, default=True, help="also sort, kthvalue, np.partition"
+        "--baselines", action=argparse.BooleanOptionalAction, default=False, help="also sort, kthvalue, np.partition"
     )
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args()
-    machine = describe_machine(("torch", "numpy"))
-    results = [measure(model, scope, options) for model in options.models for scope in options.scopes]
-    print(f"{machine_lines(machine)}\n\nMask updates in elementwise passes over the weights\n\n{report(results)}")
+    machine = describe_machine(("torch", "transformers", "numpy"))
+    results = {}
+    for name in options.models:
+        bench = Bench(name, options)
+        results[name] = {
+            "updates": {kind: measure_updates(bench, kind, options) for kind in options.kinds},
+            "step": measure_steps(bench, options),
+            "checkpoint": measure_checkpoint(bench),
+        }
+    print(
+        f"{machine_lines(machine)}\n{options.steps} rounds of steps of {options.batch_size} x {options.tokens} tokens, "
+        f"{options.updates} rounds of updates, in passes over the pruned weights\n\n{report(results)}"
+    )
     if options.json:
         options.json.write_text(
             json.dumps({"machine": machine, "options": vars(options), "results": results}, indent=2, default=str) + "\n"

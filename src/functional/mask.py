@@ -99,39 +99,42 @@ def _first_of_groups(scores: Tensor, structure: Structure, signed: bool) -> Tens
     if not on_cpu([scores]):
         columns = scores.detach().reshape(-1, structure.group).T.contiguous()
         columns = columns if signed else columns.abs()
-        ranks = torch.zeros(columns.shape, dtype=torch.uint8, device=scores.device)
+        ranks = torch.empty(columns.shape, dtype=torch.uint8, device=scores.device)
         keep = (_ranks(columns, ranks) < structure.kept) & (columns > floor(signed))
         return keep.T.reshape(scores.shape)
     values = flat(scores)
     mask = np.empty(len(values), bool)
     for part, keep in zip(_parts(values, structure.group), _parts(mask, structure.group), strict=True):
         columns = np.array(part.T, order="C") if signed else np.abs(part.T, order="C")
-        ranks = _ranks(columns, np.zeros(columns.shape, np.uint8))
+        ranks = _ranks(columns, np.empty(columns.shape, np.uint8))
         keep[:] = ((ranks < structure.kept) & (columns > floor(signed))).T
     return torch.from_numpy(mask).view(scores.shape)
 
 
 def _ranks(columns: Any, ranks: Any) -> Any:
-    """How many of its group are ahead of each score, added to ``ranks``; both ``(group, groups)``."""
+    """How many of its group are ahead of each score, written to ``ranks``; both ``(group, groups)``."""
     for i in range(len(columns)):
-        for j in range(i + 1, len(columns)):
-            ahead = columns[j] > columns[i]
-            ranks[i] += ahead
-            ranks[j] += ~ahead
+        ranks[i] = i  # all before it are ahead, but for those that it overtakes
+        for j in range(i):
+            overtakes = (columns[i] > columns[j]).view(ranks.dtype)
+            ranks[i] -= overtakes
+            ranks[j] += overtakes
     return ranks
 
 
 def _parts(values: np.ndarray, width: int) -> Iterator[np.ndarray]:
     """``(n, width)`` views of the values, small enough for the cache of a core."""
     rows = values.reshape(-1, width)
-    size = CACHED // 4 // width
+    size = CACHED // width
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def count_zeros(weight: Tensor) -> int:
-    """Number of weights that are zero."""
-    is_zero = flat(weight) == 0 if on_cpu([weight]) else weight == 0
-    return int(np.count_nonzero(is_zero) if on_cpu([weight]) else is_zero.sum())
+    """Number of weights that are zero; of a mask, of those it prunes."""
+    if not on_cpu([weight]):
+        return int((weight == 0).sum())
+    values = flat(weight)
+    return len(values) - int(np.count_nonzero(values if values.dtype == bool else values != 0))
 
 
 def count_pruned(weight: Tensor, structure: Structure) -> int:
