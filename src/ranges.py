@@ -61,6 +61,7 @@ RANGES: dict[str, Range] = {
     "seed": Range("a whole number, 0 or more", lambda v: _whole(v) and v >= 0),
     "batch_size": _COUNT,
     "eval_batch_size": _COUNT,
+    "drop_last": _YES_NO,
     "max_length": _COUNT,
     "max_seq_length": _COUNT,
     "doc_stride": Range("a whole number, 0 or more", lambda v: _whole(v) and v >= 0),
@@ -82,6 +83,8 @@ RANGES: dict[str, Range] = {
     "drop_empty": _YES_NO,
     "label_all_tokens": _YES_NO,
     "deterministic": _YES_NO,
+    "checkpoint_every": _COUNT,
+    "resume": _YES_NO,
     "num_workers": Range("auto or a whole number, 0 or more", lambda v: v == "auto" or (_whole(v) and v >= 0)),
     "accumulate_grad_batches": _COUNT,
     "limit_train_batches": Range(

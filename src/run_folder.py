@@ -13,21 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from src.config import RESOLVED, fingerprint, model_label
 from src.errors import UserError, describe
 
 RESULT = "result.json"
+FINGERPRINT = Path(".hydra") / "fingerprint"
+_LOCK = Path(".hydra") / "lock"
+_SECONDS_TO_DIE = 10  # loader processes of a killed run hold its lock until they notice
+_OF_AN_EARLIER_RUN = ("checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/best.ckpt", "logs/metrics.csv")
 _PACKAGES = ("torch", "pytorch-lightning", "transformers", "datasets", "torchmetrics", "hydra-core")
 
 
 @contextmanager
 def recorded_run(folder: Path, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A run that ends with a result.json, well or not.
+    """A run that ends with a result.json, well or not; no other command may run in its folder meanwhile.
 
     Args:
-        folder: of the run; made if it is not there.
+        folder: of the run; made if it is not there. Unless the run is resumed, checkpoints in it are removed.
         config: as `src.config.resolve` returns it; its recipe is written to recipe.yaml, all of it to .hydra/.
 
     Yields:
@@ -36,18 +40,52 @@ def recorded_run(folder: Path, config: Mapping[str, Any]) -> Iterator[dict[str, 
     if not is_main_process():
         yield {}
         return
-    write_atomically(folder / "recipe.yaml", yaml.safe_dump(dict(config["recipe"]), sort_keys=False))
-    write_atomically(folder / RESOLVED, yaml.safe_dump(dict(config), sort_keys=False))
-    row = _new_row(config)
+    with _alone(folder):
+        for path in (RESULT, *(() if config["resume"] else _OF_AN_EARLIER_RUN)):
+            (folder / path).unlink(missing_ok=True)
+        row = _new_row(config)
+        write_atomically(folder / "recipe.yaml", yaml.safe_dump(dict(config["recipe"]), sort_keys=False))
+        write_atomically(folder / RESOLVED, yaml.safe_dump(dict(config), sort_keys=False))
+        write_atomically(folder / FINGERPRINT, row["fingerprint"])
+        try:
+            yield row
+        except BaseException as error:
+            row |= {"status": "failed", "error": describe(error)}
+            with suppress(OSError):  # a full disk: the error that is on its way says so
+                _write_result(folder, row)
+            raise
+        row["status"] = "ok"
+        _write_result(folder, row)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    (folder / _LOCK).parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK, timeout=_SECONDS_TO_DIE)
     try:
-        yield row
-    except BaseException as error:
-        row |= {"status": "failed", "error": describe(error)}
-        with suppress(OSError):  # a full disk: the error that is on its way says so
-            _write_result(folder, row)
-        raise
-    row["status"] = "ok"
-    _write_result(folder, row)
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"{folder}: another command runs in this folder; wait for it, or name another one.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_running(folder: Path) -> bool:
+    """True if a command runs in this folder now."""
+    try:
+        with FileLock(folder / _LOCK, timeout=_SECONDS_TO_DIE):
+            return False
+    except Timeout:
+        return True
+
+
+def ended_well(folder: Path) -> bool:
+    try:
+        return json.loads((folder / RESULT).read_text())["status"] == "ok"
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def is_main_process() -> bool:
@@ -172,6 +210,7 @@ def _new_row(config: Mapping[str, Any]) -> dict[str, Any]:
         "one_shot": False,
         "distilled": False,
         "quantized": False,
+        "resumed": 0,
         "versions": {name: metadata.version(name) for name in _PACKAGES},
     }
 

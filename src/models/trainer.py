@@ -1,5 +1,6 @@
 """The Lightning Trainer of a run: precision by hardware, checkpoints that count only a model that is finished."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from src.errors import UserError
+from src.models.checkpoints import RunCheckpoint, WholeFiles
+from src.models.random_state import RandomState
 from src.modifiers.base import Modifier
 from src.reports.progress import ProgressBar, progress_callback
+from src.resume import CHECKPOINTS
 
 
 def best_precision(accelerator: str) -> str:
@@ -56,15 +60,41 @@ def build_trainer(config: Mapping[str, Any], folder: Path, modifiers: list[Modif
         callbacks=[
             *modifiers,
             progress,
-            BestCheckpoint(folder / "checkpoints", monitor),
-            last_checkpoint(folder / "checkpoints"),
+            RandomState(),
+            BestCheckpoint(folder / CHECKPOINTS, monitor),
+            RunCheckpoint(folder, every=trainer["checkpoint_every"]),
         ],
+        plugins=[WholeFiles()],
         logger=build_logger(config["logger"], folder),
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the batch sampler deals batches out to the ranks itself
         enable_progress_bar=isinstance(progress, ProgressBar),
         enable_model_summary=False,
     )
+
+
+def fit(
+    trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, checkpoint: Path | None = None
+) -> RunCheckpoint:
+    """Train, from a checkpoint on where there is one.
+
+    Returns:
+        The callback that knows how long it took and how often it was resumed.
+
+    Raises:
+        StoppedError: if the user or a cluster stops the training.
+    """
+    run = next(c for c in trainer.callbacks if isinstance(c, RunCheckpoint))
+    try:
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as ended:
+        if trainer.interrupted:  # Lightning's answer to Ctrl-C
+            raise run.interrupted(trainer) from ended
+        raise
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return run
 
 
 def build_logger(logger: Mapping[str, Any], folder: Path) -> Any:
@@ -93,15 +123,22 @@ class BestCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
 
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*exists and is not empty")  # that of a resumed run
+            super().setup(*args, **kwargs)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self.dirpath != state_dict["dirpath"]:  # the folder of the run was moved
+            best = str(Path(self.dirpath) / "best.ckpt")
+            paths = {"dirpath": self.dirpath, "best_model_path": best, "kth_best_model_path": best}
+            state_dict = state_dict | paths | {"best_k_models": {best: state_dict["best_model_score"]}}
+        super().load_state_dict(state_dict)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         modifiers = [c for c in trainer.callbacks if isinstance(c, Modifier)]
         if all(modifier.is_settled(trainer.global_step) for modifier in modifiers):
             super().on_validation_end(trainer, pl_module)
-
-
-def last_checkpoint(folder: Path) -> ModelCheckpoint:
-    """The whole state of the training after each epoch."""
-    return ModelCheckpoint(dirpath=folder, filename="last", every_n_epochs=1, enable_version_counter=False)
 
 
 def best_weights(trainer: pl.Trainer) -> dict[str, torch.Tensor]:
