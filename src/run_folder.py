@@ -22,7 +22,10 @@ RESULT = "result.json"
 FINGERPRINT = Path(".hydra") / "fingerprint"
 _LOCK = Path(".hydra") / "lock"
 _SECONDS_TO_DIE = 10  # loader processes of a killed run hold its lock until they notice
-_OF_AN_EARLIER_RUN = ("checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/best.ckpt", "logs/metrics.csv")
+_OF_AN_EARLIER_RUN = (
+    *(f"checkpoints/{name}" for name in ("last.ckpt", "previous.ckpt", "best.ckpt", "resumed")),
+    "logs/metrics.csv",
+)
 _PACKAGES = ("torch", "pytorch-lightning", "transformers", "datasets", "torchmetrics", "hydra-core")
 
 

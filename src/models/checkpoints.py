@@ -14,7 +14,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from src.errors import StoppedError
 from src.reports.csv_log import CSVLog
-from src.resume import CHECKPOINTS, LAST, PREVIOUS, how_to_resume
+from src.resume import CHECKPOINTS, LAST, PREVIOUS, RESUMED, how_to_resume
+from src.run_folder import write_atomically
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -48,13 +49,18 @@ class RunCheckpoint(Checkpoint):
     def __init__(self, folder: Path, every: int) -> None:
         self.folder = folder / CHECKPOINTS
         self.every = every
-        self.resumed = 0  # how often
         self.saved_step: int | None = None
         self._step = 0
         self._seconds_before = 0.0
         self._began = time.monotonic()
         self._terminated = False
         self._keep_previous = False
+
+    @property
+    def resumed(self) -> int:
+        """How often the run has gone on; in a file, as a run may be killed again before its next checkpoint."""
+        path = self.folder / RESUMED
+        return int(path.read_text()) if path.is_file() else 0
 
     @property
     def seconds(self) -> float:
@@ -82,6 +88,7 @@ class RunCheckpoint(Checkpoint):
             for logger in trainer.loggers:
                 if isinstance(logger, CSVLog):
                     logger.cut(self._step)
+            write_atomically(self.folder / RESUMED, str(self.resumed + 1))
             print(f"Resumed at step {_step_of(trainer)}.", flush=True)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
@@ -133,17 +140,16 @@ class RunCheckpoint(Checkpoint):
 
     def interrupted(self, trainer: pl.Trainer) -> StoppedError:
         """What a user is told after Ctrl-C."""
-        saved = f"go on from step {self.saved_step:,} with: {how_to_resume()}"
-        if self.saved_step is None:
-            saved = "there is no checkpoint yet, so it starts anew when the command is given again"
+        saved = "there is no checkpoint yet, so the run has to start anew"
+        if self.saved_step is not None:
+            saved = f"go on from step {self.saved_step:,} with: {how_to_resume()}"
         return StoppedError(f"error: interrupted at step {_step_of(trainer)}; {saved}", status=1)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "resumed": self.resumed}
+        return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._seconds_before = state_dict["seconds"]
-        self.resumed = state_dict["resumed"] + 1
 
 
 def _step_of(trainer: pl.Trainer) -> str:

@@ -129,11 +129,12 @@ class BestCheckpoint(ModelCheckpoint):
             super().setup(*args, **kwargs)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if self.dirpath != state_dict["dirpath"]:  # the folder of the run was moved
-            best = str(Path(self.dirpath) / "best.ckpt")
-            paths = {"dirpath": self.dirpath, "best_model_path": best, "kth_best_model_path": best}
-            state_dict = state_dict | paths | {"best_k_models": {best: state_dict["best_model_score"]}}
-        super().load_state_dict(state_dict)
+        """The file is looked for in the folder as it is called now."""
+        best = str(Path(self.dirpath) / "best.ckpt") if state_dict["best_model_path"] else ""
+        moved = {"dirpath": self.dirpath, "best_model_path": best, "kth_best_model_path": best}
+        moved["best_k_models"] = {best: state_dict["best_model_score"]} if best else {}
+        super().load_state_dict(state_dict | moved)
+        self.current_score = state_dict["current_score"]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         modifiers = [c for c in trainer.callbacks if isinstance(c, Modifier)]
