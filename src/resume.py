@@ -15,7 +15,7 @@ from src.errors import UserError
 from src.run_folder import FINGERPRINT, ended_well, is_main_process, is_running, read_config
 
 CHECKPOINTS = "checkpoints"
-LAST, PREVIOUS, RESUMED = "last.ckpt", "previous.ckpt", "resumed"
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
 def run_to_resume(made: Path, config: Mapping[str, Any]) -> tuple[Path, Path | None]:
@@ -36,7 +36,7 @@ def run_to_resume(made: Path, config: Mapping[str, Any]) -> tuple[Path, Path | N
         _check_same_run(made, config)
     else:
         folder = find_unfinished(Path(config["output_dir"]), fingerprint(config)) or made
-        nothing = f"there is no unfinished run of this configuration in {config['output_dir']}"
+        nothing = f"{config['output_dir']} has no unfinished run of this configuration with an intact checkpoint"
     finished = ended_well(folder)
     checkpoint = None if finished else intact_checkpoint(folder)
     if is_main_process():
@@ -61,7 +61,8 @@ def intact_checkpoint(folder: Path) -> Path | None:
     for path in paths:
         if is_intact(path):
             return path
-        print(f"note: {path} is damaged" + ("; the one before it is tried." if path != paths[-1] else "."))
+        if is_main_process():
+            print(f"note: {path} is damaged" + ("; the one before it is tried." if path != paths[-1] else "."))
     if paths:
         raise UserError(
             f"{folder}: no checkpoint is intact, so the run cannot go on; start it anew: the same command without "

@@ -22,20 +22,19 @@ RESULT = "result.json"
 FINGERPRINT = Path(".hydra") / "fingerprint"
 _LOCK = Path(".hydra") / "lock"
 _SECONDS_TO_DIE = 10  # loader processes of a killed run hold its lock until they notice
-_OF_AN_EARLIER_RUN = (
-    *(f"checkpoints/{name}" for name in ("last.ckpt", "previous.ckpt", "best.ckpt", "resumed")),
-    "logs/metrics.csv",
-)
+_RESUMED = Path(".hydra") / "resumed"  # how often
+_EARLIER = ("checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/best.ckpt", "logs/metrics.csv", _RESUMED)
 _PACKAGES = ("torch", "pytorch-lightning", "transformers", "datasets", "torchmetrics", "hydra-core")
 
 
 @contextmanager
-def recorded_run(folder: Path, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def recorded_run(folder: Path, config: Mapping[str, Any], resumed: bool = False) -> Iterator[dict[str, Any]]:
     """A run that ends with a result.json, well or not; no other command may run in its folder meanwhile.
 
     Args:
-        folder: of the run; made if it is not there. Unless the run is resumed, checkpoints in it are removed.
+        folder: of the run; made if it is not there.
         config: as `src.config.resolve` returns it; its recipe is written to recipe.yaml, all of it to .hydra/.
+        resumed: a killed run goes on; otherwise the checkpoints of an earlier run in the folder are removed.
 
     Yields:
         The row of the results table, to be filled in. Of a data-parallel run the main process writes it.
@@ -44,9 +43,10 @@ def recorded_run(folder: Path, config: Mapping[str, Any]) -> Iterator[dict[str, 
         yield {}
         return
     with _alone(folder):
-        for path in (RESULT, *(() if config["resume"] else _OF_AN_EARLIER_RUN)):
+        for path in (RESULT, *(() if resumed else _EARLIER)):
             (folder / path).unlink(missing_ok=True)
         row = _new_row(config)
+        row["resumed"] = _count_resumption(folder) if resumed else 0
         write_atomically(folder / "recipe.yaml", yaml.safe_dump(dict(config["recipe"]), sort_keys=False))
         write_atomically(folder / RESOLVED, yaml.safe_dump(dict(config), sort_keys=False))
         write_atomically(folder / FINGERPRINT, row["fingerprint"])
@@ -213,9 +213,16 @@ def _new_row(config: Mapping[str, Any]) -> dict[str, Any]:
         "one_shot": False,
         "distilled": False,
         "quantized": False,
-        "resumed": 0,
         "versions": {name: metadata.version(name) for name in _PACKAGES},
     }
+
+
+def _count_resumption(folder: Path) -> int:
+    """How often the run has gone on, this time included; kept in a file, as it may be killed again."""
+    path = folder / _RESUMED
+    times = 1 + (int(path.read_text()) if path.is_file() else 0)
+    write_atomically(path, str(times))
+    return times
 
 
 def _write_result(folder: Path, row: Mapping[str, Any]) -> None:

@@ -49,7 +49,7 @@ def main(composed: DictConfig) -> None:
         if config["resume"] and ended_well(folder):
             row = read_result(folder)
         else:
-            with recorded_run(folder, config) as row:
+            with recorded_run(folder, config, resumed=checkpoint is not None) as row:
                 splits = load_splits(config["task"]["data"])
                 row |= train(config, folder, splits, checkpoint)
         dense = find_run(Path(config["output_dir"]), fingerprint(dense_config(config)))
@@ -70,9 +70,10 @@ def find_or_train_dense(config: Mapping[str, Any], splits: "DatasetDict") -> Pat
                 )
             unfinished = find_unfinished(output_dir, name) if config["resume"] else None
             found = unfinished or new_run_folder(dense)
+            checkpoint = intact_checkpoint(found)
             print(f"Dense teacher: none found in {output_dir}, so it is trained first, in {found}")
-            with recorded_run(found, dense) as row:
-                row |= train(dense, found, splits, intact_checkpoint(found))
+            with recorded_run(found, dense, resumed=checkpoint is not None) as row:
+                row |= train(dense, found, splits, checkpoint)
         else:
             print(f"Dense teacher: {found}")
     return found
@@ -151,7 +152,6 @@ def train(
         **sparsity_report(saved),
         "train_seconds": round(progress.seconds, 1),
         "samples_per_second": round(config["recipe"]["num_epochs"] * len(data.encoded["train"]) / progress.seconds, 1),
-        "resumed": progress.resumed,
     }
 
 

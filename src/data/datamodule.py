@@ -9,7 +9,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 
 from src.data.batching import LengthGroupedBatches, SortedBatches
-from src.data.training_loader import TrainingLoader
+from src.data.training_loader import TrainingLoader, outlive_sigterm
 
 
 class TaskData(pl.LightningDataModule):
@@ -70,6 +70,7 @@ class TaskData(pl.LightningDataModule):
             collate_fn=self.task.collator(self.tokenizer),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=outlive_sigterm,
             generator=torch.Generator(),  # else each pass would draw a number from torch's own
         )
 

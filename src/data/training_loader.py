@@ -1,6 +1,7 @@
 """The loader of training batches: a resumed run takes it up in mid-epoch and draws the same random numbers."""
 
 import itertools
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,6 +34,7 @@ class TrainingLoader(DataLoader):
             batch_size=None,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
+            worker_init_fn=outlive_sigterm,
             generator=torch.Generator(),
         )
         self._taken = self._start = 0
@@ -52,6 +54,11 @@ class TrainingLoader(DataLoader):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Begin the next epoch after its first ``taken`` batches."""
         self._start = state["taken"]
+
+
+def outlive_sigterm(worker: int) -> None:
+    """A cluster stops all processes at once; the loader's must work on until the training has saved itself."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _SeededBatches(Sampler[tuple[int, list[int]]]):

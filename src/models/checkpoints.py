@@ -14,8 +14,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from src.errors import StoppedError
 from src.reports.csv_log import CSVLog
-from src.resume import CHECKPOINTS, LAST, PREVIOUS, RESUMED, how_to_resume
-from src.run_folder import write_atomically
+from src.resume import CHECKPOINTS, LAST, PREVIOUS, how_to_resume
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -57,12 +56,6 @@ class RunCheckpoint(Checkpoint):
         self._keep_previous = False
 
     @property
-    def resumed(self) -> int:
-        """How often the run has gone on; in a file, as a run may be killed again before its next checkpoint."""
-        path = self.folder / RESUMED
-        return int(path.read_text()) if path.is_file() else 0
-
-    @property
     def seconds(self) -> float:
         """Time spent on the training, without what was lost when it was killed."""
         return self._seconds_before + time.monotonic() - self._began
@@ -88,7 +81,6 @@ class RunCheckpoint(Checkpoint):
             for logger in trainer.loggers:
                 if isinstance(logger, CSVLog):
                     logger.cut(self._step)
-            write_atomically(self.folder / RESUMED, str(self.resumed + 1))
             print(f"Resumed at step {_step_of(trainer)}.", flush=True)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
