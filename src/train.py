@@ -43,9 +43,8 @@ def main(composed: DictConfig) -> None:
         work_offline_without_a_connection(config)
         from src.data.load import load_splits  # heavy imports wait until the configuration is known to be good
 
-        folder, checkpoint = Path(hydra_config.runtime.output_dir), None
-        if config["resume"]:
-            folder, checkpoint = run_to_resume(folder, config)
+        made = Path(hydra_config.runtime.output_dir)
+        folder, checkpoint = run_to_resume(made, config) if config["resume"] else (made, None)
         if config["resume"] and ended_well(folder):
             row = read_result(folder)
         else:
@@ -133,7 +132,7 @@ def train(
     module = FineTuner(student, task=task, optimizer=config["recipe"]["optimizer"], validation=data.validation)
     trainer = build_trainer(config, folder, modifiers, monitor=f"val/{task.metric_names[0]}")
 
-    progress = fit(trainer, module, data, checkpoint)
+    seconds = fit(trainer, module, data, checkpoint)
     if not trainer.is_global_zero:
         sys.exit()  # the main process saves and measures alone
 
@@ -150,8 +149,8 @@ def train(
         "metrics": evaluate(saved, data, data.validation, folder),
         "test_metrics": evaluate(saved, data, [name for name in splits if name == "test"], folder),
         **sparsity_report(saved),
-        "train_seconds": round(progress.seconds, 1),
-        "samples_per_second": round(config["recipe"]["num_epochs"] * len(data.encoded["train"]) / progress.seconds, 1),
+        "train_seconds": round(seconds, 1),
+        "samples_per_second": round(config["recipe"]["num_epochs"] * len(data.encoded["train"]) / seconds, 1),
     }
 
 

@@ -152,6 +152,17 @@ def test_a_dense_teacher_that_was_killed_goes_on_too(place, killed):
     assert differences(last(place / "taught" / "student"), last(place / "left" / "student")) == []
 
 
+def test_what_a_language_model_guesses_goes_on_too(place, tmp_path, killed):
+    text = place / "train.txt"
+    text.write_text("\n".join(f"the plot number {i} was {'not ' * (i % 3)}good" for i in range(48)))
+    task = ["task=masked_lm", "task.data.path=null", f"task.data.files.train={text}", "task.line_by_line=true"]
+    task += ["task.max_length=16", "task.data.validation_fraction=0.2"]
+    train(place, *task, "hydra.run.dir=guesses")
+    killed(*task, "hydra.run.dir=guesses_killed", "trainer.num_workers=2")
+    train(place, *task, "hydra.run.dir=guesses_killed", "trainer.num_workers=1", "resume=true")
+    assert differences(last(place / "guesses_killed"), last(place / "guesses")) == []
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_the_jobs_of_a_sweep_go_on_each_in_its_own_folder(place, killed, named):
     output_dir = f"swept_{named}"
@@ -214,6 +225,7 @@ def test_a_cluster_that_stops_a_run_is_told_to_resume_it(place, alone, tmp_path,
     assert process.returncode == 75, said
     step = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert re.search(rf"stopped by SIGTERM at step {step} of \d+, which is saved; go on with: .*resume=true", said)
+    assert said.count("stopped by SIGTERM") == 1
     row = result_of(tmp_path / "run")
     assert row["status"] == "failed"
     assert f"stopped by SIGTERM at step {step}" in row["error"]

@@ -1,5 +1,6 @@
 """The Lightning Trainer of a run: precision by hardware, checkpoints that count only a model that is finished."""
 
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from src.errors import UserError
+from src.errors import StoppedError, UserError
 from src.models.checkpoints import RunCheckpoint, WholeFiles
 from src.models.random_state import RandomState
 from src.modifiers.base import Modifier
@@ -75,11 +76,11 @@ def build_trainer(config: Mapping[str, Any], folder: Path, modifiers: list[Modif
 
 def fit(
     trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, checkpoint: Path | None = None
-) -> RunCheckpoint:
+) -> float:
     """Train, from a checkpoint on where there is one.
 
     Returns:
-        The callback that knows how long it took and how often it was resumed.
+        Seconds, those before the checkpoint too.
 
     Raises:
         StoppedError: if the user or a cluster stops the training.
@@ -87,6 +88,10 @@ def fit(
     run = next(c for c in trainer.callbacks if isinstance(c, RunCheckpoint))
     try:
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    except StoppedError:
+        if not trainer.is_global_zero:
+            sys.exit()  # with another status Lightning would kill the main process while it records the end
+        raise
     except SystemExit as ended:
         if trainer.interrupted:  # Lightning's answer to Ctrl-C
             raise run.interrupted(trainer) from ended
@@ -94,7 +99,7 @@ def fit(
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-    return run
+    return run.seconds
 
 
 def build_logger(logger: Mapping[str, Any], folder: Path) -> Any:

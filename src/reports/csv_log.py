@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from src.run_folder import write_atomically
 
@@ -19,6 +20,7 @@ class CSVLog(CSVLogger):
         return Path(self.log_dir) / "metrics.csv"
 
     @property
+    @rank_zero_experiment  # the other processes of a data-parallel run leave the file alone
     def experiment(self) -> Any:
         if self._experiment is not None or not self.path.is_file():
             return super().experiment
