@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 import torch
 import transformers
 from datasets import Dataset
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint
 from transformers import DataCollatorWithPadding, TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
@@ -82,7 +82,7 @@ class Bench:
         trainer = build_trainer(config, folder, modifiers, monitor=f"val/{self.task.metric_names[0]}")
         trainer.limit_val_batches = 0
         watch = LightningWatch()  # last, so that it starts when one-shot pruning is done
-        kept = [c for c in trainer.callbacks if not isinstance(c, ModelCheckpoint)]
+        kept = [c for c in trainer.callbacks if not isinstance(c, Checkpoint)]
         trainer.callbacks = [*kept, watch]
         trainer.fit(module, data)
         return watch.seconds

@@ -159,6 +159,22 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The settings in which two configurations with unlike fingerprints differ, as sentences."""
+
+    def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+        trainer = {key: config["trainer"].get(key) for key in _FINGERPRINTED_TRAINER}
+        sections = (*_FINGERPRINTED, *(["dense"] if config["teacher"]["kind"] == "dense" else []))
+        return {path: value for path, _, value in _leaves({**{s: config[s] for s in sections}, "trainer": trainer})}
+
+    old, new = settings(before), settings(now)
+    return [
+        f"{path} is {old.get(path, 'not set')} there and {new.get(path, 'not set')} here"
+        for path in dict.fromkeys((*old, *new))
+        if old.get(path) != new.get(path)
+    ]
+
+
 def _digests(folder: Path) -> list[str]:
     return [_digest(path) for path in sorted(folder.iterdir()) if path.is_file()]
 
@@ -197,7 +213,7 @@ def _check_windows(recipe: Mapping[str, Any]) -> None:
 
 def _check_keys(config: Mapping[str, Any]) -> None:
     """Every setting must stand in the shipped file that documents it; Hydra's '+' would accept any."""
-    check_known("", config, {*_shipped("job"), *_GROUPS, "translation"})
+    check_known("", config, {*_shipped("job"), *_shipped("train"), *_GROUPS, "translation"})
     target = config["task"].get("_target_")
     check_known("task", config["task"], _documented("task", target))
     check_known("task.data", config["task"]["data"], {*_shipped("data/splits"), *_documented("task", target, "data")})

@@ -17,6 +17,18 @@ class UserError(ValueError):
     """What is wrong, the value, and the remedy, in one or two sentences."""
 
 
+class StoppedError(UserError):
+    """A run that was stopped from outside and can go on.
+
+    Args:
+        status: with which the command exits.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """' Did you mean X?' where one of the known names is close to ``name``, else an empty string."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -70,6 +82,9 @@ def short_errors(in_sweep: bool = False) -> Iterator[None]:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit("error: interrupted")
+    except StoppedError as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(stop.status)
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise

@@ -64,7 +64,13 @@ def make_plan(config: Mapping[str, Any]) -> dict[str, Any]:
     task = hydra.utils.instantiate(config["task"], _convert_="all")
     examples, source = training_examples(config, task)
     data = config["task"]["data"]
-    batches = LengthGroupedBatches([0] * examples, data["batch_size"], seed=0, world_size=processes(config["trainer"]))
+    batches = LengthGroupedBatches(
+        [0] * examples,
+        data["batch_size"],
+        seed=0,
+        world_size=processes(config["trainer"]),
+        drop_last=data["drop_last"],
+    )
     clock = recipe_clock(len(batches), config["recipe"]["num_epochs"], config["trainer"])
     model = shape_of(config["model"], task)
     before = parameter_counts(model)

@@ -13,23 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from src.config import RESOLVED, fingerprint, model_label
 from src.errors import UserError, describe
 
 RESULT = "result.json"
+FINGERPRINT = Path(".hydra") / "fingerprint"
+_LOCK = Path(".hydra") / "lock"
+_SECONDS_TO_DIE = 10  # loader processes of a killed run hold its lock until they notice
+_RESUMED = Path(".hydra") / "resumed"  # how often
+_EARLIER = ("checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/best.ckpt", "logs/metrics.csv", _RESUMED)
 _PACKAGES = ("torch", "pytorch-lightning", "transformers", "datasets", "torchmetrics", "hydra-core")
 
 
 @contextmanager
-def recorded_run(folder: Path, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A run that ends with a result.json, well or not.
+def recorded_run(folder: Path, config: Mapping[str, Any], resumed: bool = False) -> Iterator[dict[str, Any]]:
+    """A run that ends with a result.json, well or not; no other command may run in its folder meanwhile.
 
     Args:
         folder: of the run; made if it is not there.
         config: as `src.config.resolve` returns it; its recipe is written to recipe.yaml, all of it to .hydra/, the
             account of a translation to translation.txt.
+        resumed: a killed run goes on; otherwise the checkpoints of an earlier run in the folder are removed.
 
     Yields:
         The row of the results table, to be filled in. Of a data-parallel run the main process writes it.
@@ -37,20 +43,55 @@ def recorded_run(folder: Path, config: Mapping[str, Any]) -> Iterator[dict[str, 
     if not is_main_process():
         yield {}
         return
-    write_atomically(folder / "recipe.yaml", yaml.safe_dump(dict(config["recipe"]), sort_keys=False))
-    write_atomically(folder / RESOLVED, yaml.safe_dump(dict(config), sort_keys=False))
-    if "translation" in config:
-        write_atomically(folder / "translation.txt", config["translation"]["report"])
-    row = _new_row(config)
+    with _alone(folder):
+        for path in (RESULT, *(() if resumed else _EARLIER)):
+            (folder / path).unlink(missing_ok=True)
+        row = _new_row(config)
+        row["resumed"] = _count_resumption(folder) if resumed else 0
+        write_atomically(folder / "recipe.yaml", yaml.safe_dump(dict(config["recipe"]), sort_keys=False))
+        write_atomically(folder / RESOLVED, yaml.safe_dump(dict(config), sort_keys=False))
+        if "translation" in config:
+            write_atomically(folder / "translation.txt", config["translation"]["report"])
+        write_atomically(folder / FINGERPRINT, row["fingerprint"])
+        try:
+            yield row
+        except BaseException as error:
+            row |= {"status": "failed", "error": describe(error)}
+            with suppress(OSError):  # a full disk: the error that is on its way says so
+                _write_result(folder, row)
+            raise
+        row["status"] = "ok"
+        _write_result(folder, row)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    (folder / _LOCK).parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK, timeout=_SECONDS_TO_DIE)
     try:
-        yield row
-    except BaseException as error:
-        row |= {"status": "failed", "error": describe(error)}
-        with suppress(OSError):  # a full disk: the error that is on its way says so
-            _write_result(folder, row)
-        raise
-    row["status"] = "ok"
-    _write_result(folder, row)
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"{folder}: another command runs in this folder; wait for it, or name another one.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_running(folder: Path) -> bool:
+    """True if a command runs in this folder now."""
+    try:
+        with FileLock(folder / _LOCK, timeout=_SECONDS_TO_DIE):
+            return False
+    except Timeout:
+        return True
+
+
+def ended_well(folder: Path) -> bool:
+    try:
+        return json.loads((folder / RESULT).read_text())["status"] == "ok"
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def is_main_process() -> bool:
@@ -177,6 +218,14 @@ def _new_row(config: Mapping[str, Any]) -> dict[str, Any]:
         "quantized": False,
         "versions": {name: metadata.version(name) for name in _PACKAGES},
     }
+
+
+def _count_resumption(folder: Path) -> int:
+    """How often the run has gone on, this time included; kept in a file, as it may be killed again."""
+    path = folder / _RESUMED
+    times = 1 + (int(path.read_text()) if path.is_file() else 0)
+    write_atomically(path, str(times))
+    return times
 
 
 def _write_result(folder: Path, row: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 import copy
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,9 @@ from src.errors import UserError, exit_status, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.memory import limit_kernel_cache
 from src.reports.summary import summary
+from src.resume import find_unfinished, intact_checkpoint, run_to_resume
 from src.run_folder import (
+    ended_well,
     find_run,
     is_main_process,
     new_run_folder,
@@ -47,10 +48,14 @@ def main(composed: DictConfig) -> None:
         work_offline_without_a_connection(config)
         from src.data.load import load_splits  # heavy imports wait until the configuration is known to be good
 
-        folder = Path(hydra_config.runtime.output_dir)
-        with recorded_run(folder, config) as row:
-            splits = load_splits(config["task"]["data"])
-            row |= train(config, folder, splits)
+        made = Path(hydra_config.runtime.output_dir)
+        folder, checkpoint = run_to_resume(made, config) if config["resume"] else (made, None)
+        if config["resume"] and ended_well(folder):
+            row = read_result(folder)
+        else:
+            with recorded_run(folder, config, resumed=checkpoint is not None) as row:
+                splits = load_splits(config["task"]["data"])
+                row |= train(config, folder, splits, checkpoint)
         dense = find_run(Path(config["output_dir"]), fingerprint(dense_config(config)))
         print(summary(row, folder, (dense, read_result(dense)) if dense and dense != folder else None))
 
@@ -67,22 +72,27 @@ def find_or_train_dense(config: Mapping[str, Any], splits: "DatasetDict") -> Pat
                     "teacher=dense: there is no dense run yet, and a data-parallel run cannot train it; "
                     "run the same command with recipe=dense first."
                 )
-            found = new_run_folder(dense)
+            unfinished = find_unfinished(output_dir, name) if config["resume"] else None
+            found = unfinished or new_run_folder(dense)
+            checkpoint = intact_checkpoint(found)
             print(f"Dense teacher: none found in {output_dir}, so it is trained first, in {found}")
-            with recorded_run(found, dense) as row:
-                row |= train(dense, found, splits)
+            with recorded_run(found, dense, resumed=checkpoint is not None) as row:
+                row |= train(dense, found, splits, checkpoint)
         else:
             print(f"Dense teacher: {found}")
     return found
 
 
-def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dict[str, Any]:
+def train(
+    config: Mapping[str, Any], folder: Path, stored: "DatasetDict", checkpoint: Path | None = None
+) -> dict[str, Any]:
     """Data, model, teacher, training; the best model is saved and measured.
 
     Args:
         config: as `src.config.resolve` returns it.
         folder: of the run.
         stored: the splits as `src.data.load.load_splits` returns them.
+        checkpoint: from which a killed run goes on.
 
     Returns:
         What the run adds to its result.json.
@@ -96,7 +106,7 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
     from src.models.load import load_saved, load_student, load_tokenizer
     from src.models.module import FineTuner
     from src.models.teacher import find_teacher
-    from src.models.trainer import best_weights, build_trainer, loader_workers, processes
+    from src.models.trainer import best_weights, build_trainer, fit, loader_workers, processes
     from src.modifiers.base import build_modifiers
     from src.modifiers.clock import recipe_clock
     from src.modifiers.plan import rehearse
@@ -109,7 +119,7 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
     splits = arrange_splits(task.prepare(stored), config["task"]["data"])
     tokenizer = load_tokenizer(config["model"], **task.tokenizer_options)
     student = load_student(config["model"], task, tokenizer)
-    require_disk_space(folder, bytes_needed=24 * student.num_parameters())
+    require_disk_space(folder, bytes_needed=52 * student.num_parameters())
     data = TaskData(
         task=task,
         splits=splits,
@@ -118,6 +128,7 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
         eval_batch_size=config["task"]["data"]["eval_batch_size"],
         num_workers=loader_workers(config["trainer"]["num_workers"]),
         seed=config["seed"],
+        drop_last=config["task"]["data"]["drop_last"],
     )
     batches = -(-len(data.train_dataloader()) // processes(config["trainer"]))
     clock = recipe_clock(batches, config["recipe"]["num_epochs"], config["trainer"])
@@ -129,11 +140,7 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
     module = FineTuner(student, task=task, optimizer=config["recipe"]["optimizer"], validation=data.validation)
     trainer = build_trainer(config, folder, modifiers, monitor=f"val/{task.metric_names[0]}")
 
-    started = time.monotonic()
-    trainer.fit(module, data)
-    seconds = time.monotonic() - started
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    seconds = fit(trainer, module, data, checkpoint)
     if not trainer.is_global_zero:
         sys.exit()  # the main process saves and measures alone
 
@@ -143,6 +150,7 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
         modifier.check()
     save_folder(folder / "model", lambda path: (student.save_pretrained(path), tokenizer.save_pretrained(path)))
     saved = load_saved(folder / "model", task)
+    epochs = (trainer.fit_loop.epoch_loop.total_batch_idx + 1) / trainer.num_training_batches
     facts: dict[str, Any] = {}
     for modifier in modifiers:
         facts |= modifier.facts()
@@ -152,8 +160,8 @@ def train(config: Mapping[str, Any], folder: Path, stored: "DatasetDict") -> dic
         "test_metrics": evaluate(saved, data, [name for name in splits if name == "test"], folder),
         **sparsity_report(saved),
         "train_seconds": round(seconds, 1),
-        "epochs": trainer.current_epoch,  # fewer than the recipe's after an early stop
-        "samples_per_second": round(trainer.current_epoch * len(data.encoded["train"]) / seconds, 1),
+        "epochs": round(epochs, 2),  # fewer than the recipe's after an early stop
+        "samples_per_second": round(epochs * len(data.encoded["train"]) / seconds, 1),
     }
 
 

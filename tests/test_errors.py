@@ -3,7 +3,7 @@ import errno
 import pytest
 
 from src import errors
-from src.errors import UserError, describe, exit_status, is_disk_full, nearest, short_errors
+from src.errors import StoppedError, UserError, describe, exit_status, is_disk_full, nearest, short_errors
 
 
 def test_a_close_name_is_suggested_and_a_far_one_is_not():
@@ -32,6 +32,13 @@ def test_an_interrupt_ends_without_a_trace():
     with pytest.raises(SystemExit) as ended, short_errors():
         raise KeyboardInterrupt
     assert ended.value.code == "error: interrupted"
+
+
+def test_a_run_that_was_stopped_says_how_to_go_on_and_gives_its_status_in_a_sweep_too(capsys):
+    with pytest.raises(SystemExit) as ended, short_errors(in_sweep=True):
+        raise StoppedError("stopped at step 5; go on with: ...", status=75)
+    assert ended.value.code == 75
+    assert capsys.readouterr().err == "stopped at step 5; go on with: ...\n"
 
 
 def test_the_trace_is_shown_where_hydra_is_asked_for_it(monkeypatch):

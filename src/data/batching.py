@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import Sampler
 
+from src.errors import UserError
+
 # Within so many batches texts are sorted by length: little padding, and the order stays random.
 _BATCHES_PER_GROUP = 50
 
@@ -20,13 +22,27 @@ class LengthGroupedBatches(Sampler[list[int]]):
         lengths: number of tokens of each example.
         batch_size: examples in a batch; the last batch of an epoch may be smaller.
         seed: together with the epoch it determines the order.
+        drop_last: leave out a smaller last batch, other examples in each epoch.
     """
 
     def __init__(
-        self, lengths: Sequence[int], batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        *,
+        seed: int,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
+        if drop_last and len(lengths) < batch_size:
+            raise UserError(
+                f"task.data.drop_last=true leaves no batch: there are {len(lengths):,} training examples, fewer than "
+                f"task.data.batch_size={batch_size}; lower the batch size or leave drop_last out."
+            )
         self.lengths = torch.as_tensor(lengths)
         self.batch_size = batch_size
+        self.drop_last = drop_last
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -36,7 +52,8 @@ class LengthGroupedBatches(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        batches = -(-len(self.lengths) // self.batch_size)
+        whole, rest = divmod(len(self.lengths), self.batch_size)
+        batches = whole if self.drop_last or not rest else whole + 1
         return -(-batches // self.world_size)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -46,6 +63,8 @@ class LengthGroupedBatches(Sampler[list[int]]):
         for group in order.split(self.batch_size * _BATCHES_PER_GROUP):
             by_length = group[self.lengths[group].argsort(descending=True, stable=True)]
             batches += [batch.tolist() for batch in by_length.split(self.batch_size)]
+        if self.drop_last:
+            batches = [batch for batch in batches if len(batch) == self.batch_size]
         shuffled = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
         dealt = itertools.islice(itertools.cycle(shuffled), len(self) * self.world_size)
         return itertools.islice(dealt, self.rank, None, self.world_size)

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from datasets import Dataset
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from src.data.batching import LengthGroupedBatches, SortedBatches
+from src.data.training_loader import TrainingLoader, outlive_sigterm
 
 
 class TaskData(pl.LightningDataModule):
@@ -21,6 +23,7 @@ class TaskData(pl.LightningDataModule):
         eval_batch_size: evaluation examples a batch and device.
         num_workers: loader processes.
         seed: of the order of training batches.
+        drop_last: leave out a last training batch that is smaller.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class TaskData(pl.LightningDataModule):
         eval_batch_size: int,
         num_workers: int = 0,
         seed: int = 0,
+        drop_last: bool = False,
     ) -> None:
         super().__init__()
         self.task = task
@@ -41,13 +45,17 @@ class TaskData(pl.LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.drop_last = drop_last
         self.splits = splits
         self.encoded = {name: task.encode(split, tokenizer, training=name == "train") for name, split in splits.items()}
         self.validation = {name: split for name, split in splits.items() if name not in ("train", "test")}
 
-    def train_dataloader(self) -> DataLoader:
-        batches = LengthGroupedBatches(self._lengths("train"), self.batch_size, seed=self.seed, **self._ranks())
-        return self._loader(self.encoded["train"], batches)
+    def train_dataloader(self) -> TrainingLoader:
+        batches = LengthGroupedBatches(
+            self._lengths("train"), self.batch_size, seed=self.seed, drop_last=self.drop_last, **self._ranks()
+        )
+        rows = self.encoded["train"].remove_columns("length")
+        return TrainingLoader(rows, batches, self.task.collator(self.tokenizer), self.num_workers)
 
     def val_dataloader(self) -> list[DataLoader]:
         return [self.eval_dataloader(name, **self._ranks()) for name in self.validation]
@@ -55,7 +63,16 @@ class TaskData(pl.LightningDataModule):
     def eval_dataloader(self, name: str, rank: int = 0, world_size: int = 1) -> DataLoader:
         """Every example of one split once, longest first, dealt out to ``world_size`` processes."""
         batches = SortedBatches(self._lengths(name), self.eval_batch_size, rank=rank, world_size=world_size)
-        return self._loader(self.encoded[name], batches)
+        return DataLoader(
+            self.encoded[name].remove_columns("length"),
+            sampler=batches,
+            batch_size=None,
+            collate_fn=self.task.collator(self.tokenizer),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            worker_init_fn=outlive_sigterm,
+            generator=torch.Generator(),  # else each pass would draw a number from torch's own
+        )
 
     def _lengths(self, name: str) -> Sequence[int]:
         return self.encoded[name].with_format("numpy")["length"][:]  # row by row it would take minutes
@@ -64,13 +81,3 @@ class TaskData(pl.LightningDataModule):
         if self.trainer is None:
             return {}
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
-
-    def _loader(self, dataset: Dataset, batches: Sampler[list[int]]) -> DataLoader:
-        return DataLoader(
-            dataset.remove_columns("length"),
-            sampler=batches,
-            batch_size=None,
-            collate_fn=self.task.collator(self.tokenizer),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-        )

@@ -1,5 +1,7 @@
 """The Lightning Trainer of a run: precision by hardware, checkpoints that count only a model that is finished."""
 
+import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
-from src.errors import UserError
+from src.errors import StoppedError, UserError
+from src.models.checkpoints import RunCheckpoint, WholeFiles
+from src.models.random_state import RandomState
 from src.modifiers.base import Modifier
 from src.reports.progress import ProgressBar, progress_callback
+from src.resume import CHECKPOINTS
 
 
 def best_precision(accelerator: str) -> str:
@@ -66,16 +71,46 @@ def build_trainer(config: Mapping[str, Any], folder: Path, modifiers: list[Modif
         callbacks=[
             *modifiers,
             progress,
-            BestCheckpoint(folder / "checkpoints", monitor),
+            RandomState(),
+            BestCheckpoint(folder / CHECKPOINTS, monitor),
             *([EarlyStop(monitor, patience)] if patience else []),
-            last_checkpoint(folder / "checkpoints"),
+            RunCheckpoint(folder, every=trainer["checkpoint_every"]),
         ],
+        plugins=[WholeFiles()],
         logger=build_logger(config["logger"], folder),
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the batch sampler deals batches out to the ranks itself
         enable_progress_bar=isinstance(progress, ProgressBar),
         enable_model_summary=False,
     )
+
+
+def fit(
+    trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, checkpoint: Path | None = None
+) -> float:
+    """Train, from a checkpoint on where there is one.
+
+    Returns:
+        Seconds, those before the checkpoint too.
+
+    Raises:
+        StoppedError: if the user or a cluster stops the training.
+    """
+    run = next(c for c in trainer.callbacks if isinstance(c, RunCheckpoint))
+    try:
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    except StoppedError:
+        if not trainer.is_global_zero:
+            sys.exit()  # with another status Lightning would kill the main process while it records the end
+        raise
+    except SystemExit as ended:
+        if trainer.interrupted:  # Lightning's answer to Ctrl-C
+            raise run.interrupted(trainer) from ended
+        raise
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return run.seconds
 
 
 def build_logger(logger: Mapping[str, Any], folder: Path) -> Any:
@@ -103,6 +138,19 @@ class BestCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*exists and is not empty")  # that of a resumed run
+            super().setup(*args, **kwargs)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The file is looked for in the folder as it is called now."""
+        best = str(Path(self.dirpath) / "best.ckpt") if state_dict["best_model_path"] else ""
+        moved = {"dirpath": self.dirpath, "best_model_path": best, "kth_best_model_path": best}
+        moved["best_k_models"] = {best: state_dict["best_model_score"]} if best else {}
+        super().load_state_dict(state_dict | moved)
+        self.current_score = state_dict["current_score"]
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         if 0 < trainer.max_steps <= trainer.global_step:
@@ -147,11 +195,6 @@ def _all_settled(trainer: pl.Trainer) -> bool:
 
 def _better(monitor: str) -> str:
     return "min" if monitor.endswith(("error", "perplexity")) else "max"
-
-
-def last_checkpoint(folder: Path) -> ModelCheckpoint:
-    """The whole state of the training after each epoch."""
-    return ModelCheckpoint(dirpath=folder, filename="last", every_n_epochs=1, enable_version_counter=False)
 
 
 def best_weights(trainer: pl.Trainer) -> dict[str, torch.Tensor]:

@@ -63,10 +63,17 @@ class PruningMasks:
     @torch.no_grad()
     def apply_to_gradients(self) -> None:
         if self._keep:
+            self._follow_weights()
             pairs = zip(self.parameters.values(), self._keep, strict=True)
             trained = [(weight.grad, keep) for weight, keep in pairs if weight.grad is not None]
             if trained:  # none where all are frozen
                 torch._foreach_mul_([grad for grad, _ in trained], [keep for _, keep in trained])
+
+    def _follow_weights(self) -> None:
+        """A checkpoint is read before the model is moved to its device."""
+        device = next(iter(self.parameters.values())).device
+        if self._keep[0].device != device:
+            self._keep = [keep.to(device) for keep in self._keep]
 
     def zeros(self) -> dict[str, int]:
         """Number of zeros of each parameter, counted in the weights."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from src.data.batching import LengthGroupedBatches, SortedBatches
 from src.data.tiny_tokenizer import tiny_tokenizer
+from src.errors import UserError
 from tests.toys import table, toy_data, toy_task
 
 LENGTHS = st.lists(st.integers(1, 128), min_size=1, max_size=200)
@@ -142,3 +143,27 @@ def test_texts_longer_than_the_limit_are_cut():
     task = toy_task(max_length=8)
     splits = task.prepare(DatasetDict({"train": table(["the plot was bad " * 9, "good"], ["x", "y"])}))
     assert task.encode(splits["train"], tiny_tokenizer(), training=True)["length"] == [8, 3]
+
+
+@given(st.lists(st.integers(1, 128), min_size=8, max_size=900), st.integers(1, 8), st.integers(1, 3))
+def test_a_smaller_last_batch_can_be_left_out(lengths, batch_size, world_size):
+    parts = [batches_of(lengths, batch_size, drop_last=True, rank=r, world_size=world_size) for r in range(world_size)]
+    assert {len(batch) for part in parts for batch in part} == {batch_size}
+    whole = len(lengths) // batch_size
+    assert {len(part) for part in parts} == {-(-whole // world_size)}
+    assert len({i for part in parts for batch in part for i in batch}) == whole * batch_size
+
+
+def test_other_examples_are_left_out_in_each_epoch():
+    left_out = [
+        set(range(20)) - {i for batch in batches_of([5] * 20, 8, drop_last=True, epoch=e) for i in batch}
+        for e in range(5)
+    ]
+    assert {len(rows) for rows in left_out} == {4}
+    assert len(set(map(frozenset, left_out))) == 5
+
+
+def test_leaving_out_the_only_batch_is_refused():
+    assert len(batches_of([5] * 8, 8, drop_last=True)) == 1
+    with pytest.raises(UserError, match=r"drop_last=true leaves no batch: there are 7 training examples, fewer than"):
+        toy_data(rows=7, batch_size=8, drop_last=True).train_dataloader()

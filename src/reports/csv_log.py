@@ -1,0 +1,56 @@
+"""metrics.csv of a run, also of one that was killed and resumed."""
+
+import csv
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.logger import rank_zero_experiment
+
+from src.run_folder import write_atomically
+
+
+class CSVLog(CSVLogger):
+    """A CSVLogger that keeps the rows it finds; Lightning's own deletes them."""
+
+    @property
+    def path(self) -> Path:
+        return Path(self.log_dir) / "metrics.csv"
+
+    @property
+    @rank_zero_experiment  # the other processes of a data-parallel run leave the file alone
+    def experiment(self) -> Any:
+        if self._experiment is not None or not self.path.is_file():
+            return super().experiment
+        rows = read_rows(self.path)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*exists and is not empty")
+            experiment = super().experiment
+        experiment.metrics = rows
+        experiment.save()
+        return experiment
+
+    def cut(self, step: int) -> None:
+        """Leave out what a run logs again that goes on after so many optimizer steps, a due validation too."""
+        if not self.path.is_file():
+            return
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.experiment.metrics_keys)
+        writer.writeheader()
+        writer.writerows(row for row in read_rows(self.path) if not _comes_again(row, step))
+        write_atomically(self.path, text.getvalue())
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The values of each row that was written to its end."""
+    lines = path.read_text().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    return [{name: value for name, value in row.items() if value} for row in csv.DictReader(whole)]
+
+
+def _comes_again(row: dict[str, str], step: int) -> bool:
+    # Lightning counts the step that it is in, and adds the epoch; modifiers count the steps done.
+    done = int(row["step"]) + ("epoch" in row)
+    return done > step or (done == step and any(name.startswith("val/") for name in row))

@@ -1,0 +1,143 @@
+"""Kill real trainings with ``kill -9`` at random moments, resume them, compare their end with that of one left alone.
+
+``python -m tests.kill_and_resume --seed 1 --kills 20 [--processes 2]`` prints a line for each and exits with status 1
+unless weights, masks, optimizer states and all else in the last checkpoint are equal to the bit.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.config import CONF
+from src.reports.csv_log import read_rows
+from tests.toys import review_tables
+
+# Pruning and distillation with dropout, accumulation and loader processes; a checkpoint every third step.
+SETTINGS = [
+    *("task=text_classification", "task.data.batch_size=8", "model=tiny", "model.config.hidden_size=64"),
+    *("model.config.hidden_dropout_prob=0.1", "model.config.attention_probs_dropout_prob=0.1"),
+    *("trainer.accumulate_grad_batches=2", "trainer.num_workers=2", "trainer.checkpoint_every=3"),
+    *("trainer.log_every_n_steps=1", "dense.num_epochs=1"),
+]
+PRUNED = ["recipe=prune80", "recipe.num_epochs=3", "teacher=dense", "recipe.distillation.hardness=0.5"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--processes", type=int, default=1, help="data-parallel ones")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        sys.exit(0 if kill_and_resume(Path(folder), options.seed, options.kills, options.processes) else 1)
+
+
+def kill_and_resume(folder: Path, seed: int, kills: int, processes: int) -> bool:
+    """True if every training that was killed and resumed ended as the one that was left alone."""
+    review_tables(folder / "data", train=320, held_out=32)
+    parallel = ["trainer=ddp", f"trainer.devices={processes}"] if processes > 1 else []
+    shared = [*parallel, *SETTINGS, "trainer.accelerator=cpu", f"task.data.path={folder}/data"]
+    shared.append(f"output_dir={folder}/outputs")
+    wait(start(*shared, "recipe=dense", "recipe.num_epochs=1"))
+    alone = folder / "alone"
+    wait(start(*shared, *PRUNED, f"hydra.run.dir={alone}"))
+    expected, total = end_of(alone), torch.load(alone / "checkpoints" / "last.ckpt")["global_step"]
+    pause = json.loads((alone / "result.json").read_text())["train_seconds"] / total
+
+    moments, equal = random.Random(seed), 0
+    for number in range(1, kills + 1):
+        run = folder / f"run{number}"
+        command = [*shared, *PRUNED, f"hydra.run.dir={run}"]
+        step = moments.randrange(1, total)
+        killed = kill_at(start(*command), run, step, pause * moments.random())
+        said = wait(start(*command, "resume=true"))
+        went_on = next((line.lower() for line in said.splitlines() if line.startswith("Resumed at")), "from the start")
+        different = differences(end_of(run), expected)
+        equal += not different
+        print(f"{number} of {kills}: {killed}, {went_on} {'equal' if not different else different[:3]}", flush=True)
+    print(f"{equal} of {kills} equal")
+    return equal == kills
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """A training in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "src.train", *arguments],
+        cwd=CONF.parent,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait(process: subprocess.Popen[str]) -> str:
+    """What it printed."""
+    said, _ = process.communicate()
+    if process.returncode:
+        sys.exit(f"the training failed:\n{said}")
+    return said
+
+
+def kill_at(process: subprocess.Popen[str], run: Path, step: int, pause: float) -> str:
+    """Kill all processes of a training some moments after it has logged a step; says where it was."""
+    while process.poll() is None and steps_logged(run) < step:
+        time.sleep(0.002)
+    time.sleep(pause)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    writing = any((run / "checkpoints").glob("*.partial")) or (run / "checkpoints" / "next.ckpt").exists()
+    return f"killed at step {steps_logged(run)}" + (" while writing a checkpoint" if writing else "")
+
+
+def steps_logged(run: Path) -> int:
+    path = run / "logs" / "metrics.csv"
+    rows = read_rows(path) if path.is_file() else []
+    return max((int(row["step"]) + 1 for row in rows if "train/loss" in row), default=0)
+
+
+def end_of(run: Path) -> dict[str, Any]:
+    """All that a run leaves that must not depend on how often it was killed."""
+    last, best = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
+    result = json.loads((run / "result.json").read_text())
+    return {
+        **training_state(last),
+        "best": best["state_dict"],
+        **{name: result[name] for name in ("status", "metrics", "sparsity_by_layer")},
+    }
+
+
+def training_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint without what says where it lies and how long it took."""
+    callbacks = {name: state for name, state in checkpoint["callbacks"].items() if name != "RunCheckpoint"}
+    for name, state in callbacks.items():
+        if name.startswith("BestCheckpoint"):
+            callbacks[name] = {key: state[key] for key in ("best_model_score", "current_score", "kth_value")}
+    return {**checkpoint, "callbacks": callbacks}
+
+
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """The paths at which two nested states differ."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        pairs = [(name, one[name], other[name]) for name in one]
+        return [found for name, a, b in pairs for found in differences(a, b, f"{path}/{name}")]
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return differences(dict(enumerate(one)), dict(enumerate(other)), path)
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return [] if torch.equal(one, other) else [path]
+    return [] if one == other else [path]
+
+
+if __name__ == "__main__":
+    main()
