@@ -86,7 +86,7 @@ RANGES: dict[str, Range] = {
     "learning_rate": _POSITIVE,
     "weight_decay": _NOT_NEGATIVE,
     "schedule": _one_of("constant", "linear", "cosine", "cyclic_linear", "cyclic_cosine", "step"),
-    "initial_learning_rate": _POSITIVE,
+    "initial_learning_rate": _NOT_NEGATIVE,
     "final_learning_rate": _NOT_NEGATIVE,
     "warmup": _FRACTION,
     "cycle_epochs": _POSITIVE_OR_NULL,

@@ -21,7 +21,7 @@ class LearningRate(Modifier):
     Args:
         schedule: constant, linear, cosine, cyclic_linear, cyclic_cosine (restarts every ``cycle_epochs``) or step
             (times ``gamma`` every ``step_epochs``).
-        initial_learning_rate: at the start, above 0 but for a warm-up.
+        initial_learning_rate: at the start, or after the warm-up.
         final_learning_rate: at the end of the window, or of each cycle; constant and step have none.
         warmup: fraction of the window's steps over which the rate rises from 0.
         cycle_epochs: length of a cycle.

@@ -9,18 +9,18 @@ from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).parents[2] / "conf"
 
-# The file in conf/modifier -> the key in a recipe, and what the file builds.
-_KEYS = {
-    "gmp": ("pruning", "src.modifiers.gmp.MagnitudePruning"),
-    "movement": ("pruning", "src.modifiers.movement.MovementPruning"),
-    "acdc": ("pruning", "src.modifiers.acdc.AlternatingPruning"),
-    "constant": ("pruning", "src.modifiers.constant.ConstantPruning"),
-    "layers": ("layers", "src.modifiers.layers.LayerDropping"),
-    "learning_rate": ("learning_rate", "src.modifiers.learning_rate.LearningRate"),
-    "weight_decay": ("weight_decay", "src.modifiers.weight_decay.WeightDecay"),
-    "frozen": ("frozen", "src.modifiers.frozen.FrozenParameters"),
-    "distillation": ("distillation", "src.modifiers.distillation.Distillation"),
-    "hidden_distillation": ("hidden_distillation", "src.modifiers.hidden_distillation.HiddenDistillation"),
+# The file in conf/modifier -> what a recipe calls it.
+WORDS = {
+    "gmp": "pruning",
+    "movement": "pruning",
+    "acdc": "pruning",
+    "constant": "pruning",
+    "layers": "layers",
+    "learning_rate": "learning_rate",
+    "weight_decay": "weight_decay",
+    "frozen": "frozen",
+    "distillation": "distillation",
+    "hidden_distillation": "hidden_distillation",
 }
 
 
@@ -39,7 +39,7 @@ class Native:
     @property
     def word(self) -> str:
         """What a recipe calls it, before it is numbered."""
-        return _KEYS[self.file][0]
+        return WORDS[self.file]
 
     @property
     def needs_teacher(self) -> bool:
@@ -56,10 +56,7 @@ class Native:
 
 
 def _shipped(file: str) -> dict[str, Any]:
-    path = CONF / "modifier" / f"{file}.yaml"
-    if not path.is_file():
-        return {"_target_": _KEYS[file][1]}
-    shipped: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[assignment]
+    shipped: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(CONF / "modifier" / f"{file}.yaml"))  # type: ignore[assignment]
     parents = [name for name in shipped.pop("defaults", []) if name != "_self_"]
     return {key: value for name in parents for key, value in _shipped(name).items()} | shipped
 

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from src.recipes.native import Native
 from src.recipes.parameters import ALL, FROM_PARAM, PRUNABLE, beyond_linear_weights, has_word
 from src.recipes.steps import Step, steps_into
 
@@ -103,12 +104,33 @@ def say_where_it_ends(steps: list[Step], total: int) -> None:
 
 
 def constant(step: Step) -> None:
-    later = {"start_epoch": step.start, "end_epoch": -1} if step.start > 0 else {}
+    later = {"start_epoch": step.start} if step.start > 0 else {}
     step.take("constant", params=step.values["params"], min_sparsity=0.0, **later)
     if step.values.get("end_epoch", -1) != -1:
         step.ignores("end_epoch: the zeros stay to the end")
     step.differs("a model without any zeros is refused")
     _say_candidates(step)
+
+
+def join_alike(steps: list[Step]) -> None:
+    """Modifiers that differ in their params alone become one, as a matrix that two of them match has one pruner."""
+    kept: list[Step] = []
+    for step in steps_into(steps, *GRADUAL):
+        native = step.natives[0]
+        first = next((other for other in kept if _differ_in_params_alone(native, other.natives[0])), None)
+        if first is None:
+            kept.append(step)
+            continue
+        params = first.natives[0].settings["params"]
+        params += [pattern for pattern in native.settings["params"] if pattern not in params]
+        step.leave(f"joined to the pruning of line {first.line}")
+
+
+def _differ_in_params_alone(one: Native, other: Native) -> bool:
+    """True for two modifiers with a threshold for each matrix that have the same settings but for params."""
+    settings = [{name: v for name, v in native.settings.items() if name != "params"} for native in (one, other)]
+    by_number = settings[0]["scope"] == "matrix" and not isinstance(settings[0]["final_sparsity"], dict)
+    return one.file == other.file and settings[0] == settings[1] and by_number
 
 
 def leave_out_constant_after_pruning(steps: list[Step]) -> None:

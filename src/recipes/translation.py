@@ -9,7 +9,7 @@ from src.errors import UserError
 from src.recipes.expressions import RecipeError
 from src.recipes.native import Native
 from src.recipes.optimization import settle_frozen, settle_learning_rates, settle_weight_decays
-from src.recipes.pruning import join_layers, leave_out_constant_after_pruning, say_where_it_ends
+from src.recipes.pruning import join_alike, join_layers, leave_out_constant_after_pruning, say_where_it_ends
 from src.recipes.reading import RecipeFile, Stage, located
 from src.recipes.steps import Step
 from src.recipes.vocabulary import KNOWN, checked
@@ -64,6 +64,7 @@ def translate(recipe: RecipeFile, num_epochs: int | None = None) -> Translation:
         join_layers(steps)
         leave_out_constant_after_pruning(steps)
         say_where_it_ends(steps, total)
+        join_alike(steps)
     except RecipeError as error:
         raise located(recipe.path, error) from error
     for step in steps:

@@ -137,7 +137,7 @@ def test_its_events_are_the_restarts_and_are_reported_as_they_happen():
         ({"schedule": "cyclic_linear"}, "learning_rate: schedule=cyclic_linear needs cycle_epochs"),
         ({"schedule": "step"}, "learning_rate: schedule=step needs step_epochs"),
         ({"schedule": "lineal"}, "schedule must be one of constant, linear, .*, got 'lineal'"),
-        ({"schedule": "linear", "initial_learning_rate": 0}, "initial_learning_rate must be above 0, got 0"),
+        ({"schedule": "linear", "initial_learning_rate": -1}, "initial_learning_rate must be 0 or more, got -1"),
         ({"schedule": "linear", "warmup": 5}, r"warmup must be in \[0, 1\], got 5; write 5 % as 0\.05"),
     ],
 )

@@ -7,38 +7,15 @@ from hydra.core.global_hydra import GlobalHydra
 
 from src.config import CONF, resolve
 from src.errors import UserError
-from src.recipes import native
 from src.recipes.conversion import convert, recipe_files, summary
 from tests.recipes.test_reading import MALFORMED, RANGE, written
 from tests.recipes.test_translation import EXPECTED, FILES
 
-# What the files of modifiers hold, where they are not there yet.
-DEFAULTS = {
-    "movement": {"params": [".*"], "final_sparsity": "???", "structure": "unstructured"},
-    "acdc": {"params": [".*"], "final_sparsity": "???", "structure": "unstructured"},
-    "layers": {"keep": None, "drop": None},
-    "learning_rate": {"schedule": "linear", "warmup": 0.06, "cycle_epochs": None, "step_epochs": None, "gamma": 0.1},
-    "weight_decay": {"weight_decay": 0.01},
-    "frozen": {"params": "???"},
-    "hidden_distillation": {"weight": 1.0, "layers": "auto", "teacher": None},
-}
-
 
 @pytest.fixture
-def conf(tmp_path, monkeypatch):
-    """A copy of conf/ in which every modifier of the translation has its file, and every recipe a learning rate."""
-    folder = tmp_path / "conf"
-    shutil.copytree(CONF, folder)
-    for file, settings in DEFAULTS.items():
-        path = folder / "modifier" / f"{file}.yaml"
-        if not path.is_file():
-            path.write_text(yaml.safe_dump({"_target_": native._KEYS[file][1], **settings}))
-    finetune = yaml.safe_load((folder / "training" / "finetune.yaml").read_text())
-    if {"/modifier@learning_rate": "learning_rate"} not in finetune["defaults"]:
-        finetune["defaults"].insert(0, {"/modifier@learning_rate": "learning_rate"})
-        (folder / "training" / "finetune.yaml").write_text(yaml.safe_dump(finetune))
-    monkeypatch.setattr(native, "CONF", folder)
-    return folder
+def conf(tmp_path):
+    """A copy of conf/ to which recipes can be written."""
+    return shutil.copytree(CONF, tmp_path / "conf")
 
 
 def configuration(conf, *overrides):

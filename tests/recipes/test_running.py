@@ -55,6 +55,7 @@ def test_the_file_takes_the_place_of_the_recipe(configured, old):
             "update_frequency": 0.25,
             "shape": "cubic",
             "scope": "matrix",
+            "structure": "unstructured",
         },
         "distillation": {
             "_target_": "src.modifiers.distillation.Distillation",
