@@ -63,7 +63,8 @@ class PruningMasks:
     @torch.no_grad()
     def apply_to_gradients(self) -> None:
         if self._keep:
-            pairs = zip(self.parameters.values(), self._keep, strict=True)
+            pairs = [(p, keep.to(p.device)) for p, keep in zip(self.parameters.values(), self._keep, strict=True)]
+            self._keep = [keep for _, keep in pairs]  # Lightning restores masks before it moves the model
             trained = [(weight.grad, keep) for weight, keep in pairs if weight.grad is not None]
             torch._foreach_mul_([grad for grad, _ in trained], [keep for _, keep in trained])
 
