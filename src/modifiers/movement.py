@@ -50,6 +50,8 @@ class MovementPruning(MagnitudePruning):
         weights = list(self.masks.parameters.values())
         if not self._scores:
             self._scores = [torch.zeros_like(weight, requires_grad=False) for weight in weights]
+        # Lightning restores them before it moves the model.
+        self._scores = [score.to(weight.device) for score, weight in zip(self._scores, weights, strict=True)]
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
         if torch.nn.utils.get_total_norm(gradients).isfinite():  # in fp16 the step is left out otherwise
             torch._foreach_addcmul_(self._scores, weights, gradients, -1.0)
@@ -69,6 +71,5 @@ class MovementPruning(MagnitudePruning):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        weights = self.masks.parameters
-        found = {name: state_dict.get(f"score of {name}") for name in weights}
-        self._scores = [score.to(weights[name].device) for name, score in found.items() if score is not None]
+        scores = [state_dict.get(f"score of {name}") for name in self.masks.parameters]
+        self._scores = [score for score in scores if score is not None]
