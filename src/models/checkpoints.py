@@ -30,6 +30,10 @@ class WholeFiles(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
+        except RuntimeError as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # torch complains of the file that Ctrl-C left
+                raise error.__context__ from None
+            raise
         finally:
             partial.unlink(missing_ok=True)
 

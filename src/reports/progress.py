@@ -36,6 +36,10 @@ class ProgressBar(TQDMProgressBar):
     def train_description(self) -> str:
         return self.title
 
+    def on_train_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        super().on_train_start(trainer, *args)
+        self.on_train_epoch_start(trainer, *args)  # Lightning leaves it out where a run goes on in mid-epoch
+
     def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         super().on_train_epoch_start(trainer, *args)
         self.train_progress_bar.set_description(f"{self.title} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")

@@ -1,3 +1,4 @@
+import io
 import os
 import signal
 from pathlib import Path
@@ -206,6 +207,16 @@ def test_a_checkpoint_that_could_not_be_written_leaves_the_one_before_it(tmp_pat
         WholeFiles().save_checkpoint({"step": 2}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.ckpt"]
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_is_told_from_a_full_disk(tmp_path, monkeypatch):
+    class InterruptedFile(io.FileIO):
+        def write(self, content):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "open", lambda self, mode: InterruptedFile(self, mode))
+    with pytest.raises(KeyboardInterrupt):
+        WholeFiles().save_checkpoint({"step": 1, "weights": torch.rand(10_000)}, tmp_path / "x.ckpt")
 
 
 def test_the_best_model_is_still_known_in_a_folder_that_was_moved(configured, uninterrupted, tmp_path):
