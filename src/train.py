@@ -107,7 +107,7 @@ def train(
     from src.models.module import FineTuner
     from src.models.teacher import find_teacher
     from src.models.trainer import best_weights, build_trainer, fit, loader_workers, processes
-    from src.modifiers.base import build_modifiers
+    from src.modifiers.base import build_modifiers, trainer_clock
     from src.modifiers.clock import recipe_clock
     from src.modifiers.plan import rehearse
     from src.quiet import quiet_libraries
@@ -144,6 +144,7 @@ def train(
     if not trainer.is_global_zero:
         sys.exit()  # the main process saves and measures alone
 
+    assert trainer_clock(trainer) == clock, "the training took other steps than its plan has"
     write_atomically(folder / "events.json", an_entry_a_line(module.events))
     module.load_state_dict(best_weights(trainer))
     for modifier in modifiers:

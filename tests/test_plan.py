@@ -46,6 +46,17 @@ def test_a_run_does_event_by_event_what_its_plan_says(tmp_path, recipe):
         assert row["learning_rate"] == pytest.approx(event["learning_rate"], rel=1e-9)
 
 
+@pytest.mark.parametrize("steps", [1, 3, 7, 11])
+def test_a_recipe_that_is_scaled_to_fewer_steps_still_reaches_its_sparsity(tmp_path, steps):
+    scaled = [f"trainer.max_steps={steps}", "trainer.scale_recipe=true", "recipe=prune80", "teacher=none"]
+    run("train", *own_data(review_tables(tmp_path / "data")), *scaled, "hydra.run.dir=run", folder=tmp_path)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["status"] == "ok"
+    assert result["epochs"] == round(steps / 6, 2)  # six batches an epoch
+    for name, sparsity in result["sparsity_by_layer"].items():
+        assert sparsity in (pytest.approx(205 / 256), pytest.approx(307 / 384)), name  # round(.8 * size)
+
+
 def test_the_plan_of_bert_base_has_the_events_of_a_run_of_a_tiny_model_on_the_same_data(tmp_path):
     """Their matrices differ, and with them the rounding of the sparsity."""
     data = ["task=demo_questions", "task.data.max_train_samples=64", "task.data.max_eval_samples=8"]

@@ -87,7 +87,7 @@ class FineTuner(pl.LightningModule):
         # Lightning refuses to clip for a fused optimizer in mixed precision, though bf16 has no scaler to mind.
         limit = self.optimizer_settings["max_grad_norm"]
         if limit:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+            torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
 
 
 def metric_suffixes(validation_names: Sequence[str]) -> list[str]:

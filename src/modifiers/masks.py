@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from src.errors import UserError
 from src.functional.mask import count_zeros, pack_mask, unpack_mask
+from src.modifiers.patterns import matching
 
 # Encoder layers are numbered modules of a list called layer or layers in all BERT-like models.
 ENCODER = r".*\.layers?\.\d+\..*"
@@ -114,7 +115,7 @@ def encoder_weights(model: nn.Module) -> dict[str, nn.Parameter]:
 def match_linear_weights(model: nn.Module, patterns: Iterable[str]) -> dict[str, nn.Parameter]:
     """The linear weights whose full names match a pattern whole; a pattern that matches none is an error."""
     candidates = linear_weights(model)
-    matched = {name for pattern in patterns for name in _hits("params", pattern, candidates)}
+    matched = matching(patterns, candidates, setting="params", kind="linear weights")
     return {name: weight for name, weight in candidates.items() if name in matched}
 
 
@@ -125,7 +126,8 @@ def match_targets(names: Collection[str], targets: Mapping[str, float]) -> dict[
     """
     found: dict[str, float] = {}
     for pattern, target in targets.items():
-        left = [name for name in _hits("final_sparsity", pattern, names) if name not in found]
+        hits = matching([pattern], names, setting="final_sparsity", kind="linear weights")
+        left = [name for name in names if name in hits and name not in found]
         if not left:
             raise UserError(
                 f"final_sparsity: all that '{pattern}' matches is matched by the patterns before it; "
@@ -133,16 +135,3 @@ def match_targets(names: Collection[str], targets: Mapping[str, float]) -> dict[
             )
         found |= dict.fromkeys(left, target)
     return found
-
-
-def _hits(setting: str, pattern: str, names: Collection[str]) -> list[str]:
-    try:
-        hits = [name for name in names if re.fullmatch(pattern, name)]
-    except re.error as error:
-        raise UserError(f"{setting}: '{pattern}' is not a regular expression ({error}).") from error
-    if not hits:
-        examples = ", ".join(list(names)[:2])
-        raise UserError(
-            f"{setting}: '{pattern}' matches none of the {len(names)} linear weights; they look like {examples}."
-        )
-    return hits

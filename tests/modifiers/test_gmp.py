@@ -74,6 +74,13 @@ def test_gmp_reaches_its_final_sparsity_under_accumulation(accumulate):
     assert watch.revived == 0
 
 
+@pytest.mark.parametrize(("drop_last", "steps"), [(False, 18), (True, 15)])
+def test_gmp_reaches_its_final_sparsity_with_and_without_a_smaller_last_batch(drop_last, steps):
+    fitted = fit(gmp(end_epoch=3), data=toy_data(rows=43, batch_size=8, drop_last=drop_last), epochs=3)
+    assert fitted.trainer.global_step == steps
+    assert_exact_zeros(fitted, 0.75)
+
+
 def test_gmp_reaches_its_final_sparsity_with_one_step_an_epoch():
     assert_exact_zeros(fit(gmp(end_epoch=3), data=toy_data(rows=8, batch_size=8), epochs=3), 0.75)
 
