@@ -88,7 +88,7 @@ def is_intact(path: Path) -> bool:
 def find_unfinished(output_dir: Path, wanted: str) -> Path | None:
     """The newest run with this fingerprint that has an intact checkpoint, no good end, and does not run now."""
     folders = [path.parent.parent for path in output_dir.rglob(str(FINGERPRINT)) if path.read_text() == wanted]
-    for folder in sorted((f for f in folders if _checkpoints(f)), key=_age):
+    for folder in sorted(filter(_checkpoints, folders), key=_saved_at, reverse=True):
         if not ended_well(folder) and any(map(is_intact, _checkpoints(folder))) and not is_running(folder):
             return folder
     return None
@@ -105,8 +105,8 @@ def _checkpoints(folder: Path) -> list[Path]:
     return [path for name in (LAST, PREVIOUS) if (path := folder / CHECKPOINTS / name).is_file()]
 
 
-def _age(folder: Path) -> float:
-    return -_checkpoints(folder)[0].stat().st_mtime
+def _saved_at(folder: Path) -> float:
+    return _checkpoints(folder)[0].stat().st_mtime
 
 
 def _is_named(*settings: str) -> bool:
