@@ -91,6 +91,8 @@ class RunCheckpoint(Checkpoint):
         if trainer.global_step == self._step:
             return  # gradients are being accumulated
         self._step = trainer.global_step
+        if 0 < trainer.max_steps <= self._step:
+            return  # resumed at its very end, a training that trainer.max_steps ends would not be validated
         stop = trainer.strategy.reduce_boolean_decision(self._terminated, all=False)  # all processes at one step
         if stop or trainer.is_last_batch or self._step % self.every == 0:
             self._save(trainer)

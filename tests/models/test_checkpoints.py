@@ -106,6 +106,20 @@ def test_a_killed_training_ends_as_if_it_had_not_been(configured, uninterrupted,
     assert_same_end(tmp_path, uninterrupted)
 
 
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_start", "on_validation_end"])
+@pytest.mark.parametrize("steps", [8, 10])
+def test_a_training_of_so_many_steps_that_is_killed_at_its_end_is_resumed_and_validated(
+    configured, tmp_path, steps, hook
+):
+    scaled = ["trainer.scale_recipe=true", f"trainer.max_steps={steps}"]
+    train(configured, tmp_path / "whole", *scaled)
+    killed = tmp_path / "killed"
+    with pytest.raises(KilledError):
+        train(configured, killed, *scaled, kill=Kill(hook, steps))
+    train(configured, killed, *scaled)
+    assert_same_end(killed, tmp_path / "whole")
+
+
 def test_so_does_one_that_is_killed_often(configured, uninterrupted, tmp_path):
     kills = [Kill("on_train_batch_end", step) for step in (3, 4, 5, 8, 8, 9, 11, 12)]
     killed_and_resumed(configured, tmp_path, *kills)
