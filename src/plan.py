@@ -78,6 +78,7 @@ def make_plan(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{word: config[word]["name"] for word in ("task", "model", "recipe")},
         "teacher": config["teacher"].get("name", config["teacher"]["kind"]),
+        "dense_epochs": config["dense"]["num_epochs"] if config["teacher"]["kind"] == "dense" else 0,
         "examples": examples,
         "examples_source": source,
         "batch_size": data["batch_size"],

@@ -24,6 +24,8 @@ def plan_text(plan: Mapping[str, Any], every_event: bool = False) -> str:
     steps = f"{plan['steps_per_epoch']:,.6g} optimizer steps an epoch, {plan['total_steps']:,} in {plan['num_epochs']}"
     lines = [title, "-" * len(title)]
     lines += [f"{plan['examples']:,} examples ({plan['examples_source']}) in batches of {plan['batch_size']}: {steps}"]
+    if plan["dense_epochs"]:
+        lines.append(f"The dense teacher is trained before, for {plan['dense_epochs']} epochs, unless there is one.")
     lines += ["", *_event_lines(plan["events"], every_event)]
     for modifier, matches in plan["matches"].items():
         total = sum(match["size"] for match in matches)
