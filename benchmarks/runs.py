@@ -19,7 +19,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from transformers import DataCollatorWithPadding, TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from src.config import check, register_resolvers, resolve
+from src.checks import check
+from src.config import register_resolvers, resolve
 from src.data.batching import LengthGroupedBatches
 from src.data.datamodule import TaskData
 from src.data.load import load_splits

@@ -8,7 +8,8 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from src.config import check, check_known, register_resolvers, resolve
+from src.checks import check, check_known
+from src.config import register_resolvers, resolve
 from src.errors import UserError, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.local_files import local_files

@@ -11,7 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.config import check, dense_config, fingerprint, register_resolvers, resolve
+from src.checks import check
+from src.config import dense_config, fingerprint, register_resolvers, resolve
 from src.errors import UserError, exit_status, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.memory import limit_kernel_cache

@@ -7,7 +7,8 @@ import hydra
 import pytest
 from hydra.errors import HydraException
 
-from src.config import CONF, check
+from src.checks import check
+from src.config import CONF
 from src.functional.schedule import SHAPES
 from src.hub import work_offline_without_a_connection
 from src.models.teacher import Teacher

@@ -5,7 +5,8 @@ import pytest
 import yaml
 from hydra.errors import HydraException
 
-from src.config import check, dense_config, fingerprint
+from src.checks import check
+from src.config import dense_config, fingerprint
 from src.errors import UserError
 from tests.recipes.test_reading import written
 from tests.toys import failure, own_data, review_tables, run

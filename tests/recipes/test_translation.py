@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config import check
+from src.checks import check
 from src.errors import UserError
 from src.modifiers.masks import match_linear_weights
 from src.recipes.native import WORDS

@@ -12,7 +12,7 @@ from torchmetrics import MetricCollection
 from transformers import AutoConfig, AutoModelForMaskedLM
 from transformers.modeling_outputs import MaskedLMOutput
 
-from src.config import check
+from src.checks import check
 from src.data.datamodule import TaskData
 from src.data.demo import reviews
 from src.data.load import load_splits

@@ -1,0 +1,133 @@
+"""The check of a composed configuration: names, ranges, windows, missing files. Imports nothing heavy."""
+
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from src.config import CONF, RESOLVED, leaves
+from src.errors import UserError, nearest
+from src.local_files import local_files, looks_local, resolve_model_folder
+from src.ranges import check_range
+from src.recipes.zoo import refuse_stub
+
+_GROUPS = ("model", "task", "teacher", "recipe", "dense", "trainer", "logger")
+
+
+def check(config: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
+    """Refuse what cannot run: unknown settings, values out of range, windows that do not fit, missing files.
+
+    Args:
+        config: as `resolve` returns it.
+        typed: overrides of the command line; a setting that would have no effect is refused.
+    """
+    refuse_stub("model.name", config["model"]["name"])
+    refuse_stub("teacher.name", config["teacher"].get("name"))
+    for override in typed:
+        words = override.lstrip("+").split("=")[0].split(".")
+        if words[0] == "recipe" and words[1:2] and words[1] in config.get("translation", {}).get("modifiers", ()):
+            raise UserError(
+                f"{override} has no effect: the file sets {words[1]}. Change its variables with "
+                "recipe.variables.NAME=VALUE, or convert it with python -m src.convert."
+            )
+        if words[0] == "recipe" and _taught() & {*words[1:2]} and config["teacher"]["kind"] == "none":
+            raise UserError(f"{override} has no effect with teacher=none; leave it out or name a teacher.")
+    _check_keys(config)
+    for path, name, value in leaves(config):
+        check_range(name, value, path)
+    _check_windows(config["recipe"])
+    local_files(config["task"]["data"])
+    if config["model"]["config"] is None and looks_local(config["model"]["name"]):
+        resolve_model_folder(config["model"]["name"])
+    if config["teacher"]["kind"] == "checkpoint" and looks_local(config["teacher"]["name"]):
+        folder = resolve_model_folder(config["teacher"]["name"], "teacher.name")
+        _check_teacher_windows(config["teacher"]["name"], folder.parent / RESOLVED, config["task"])
+
+
+def _check_teacher_windows(name: str, path: Path, task: Mapping[str, Any]) -> None:
+    """A teacher that is a run of ours must have read texts in windows like the student's."""
+    theirs = yaml.safe_load(path.read_text())["task"] if path.is_file() else {}
+    for setting in ("max_seq_length", "doc_stride"):
+        if setting in task and theirs.get(setting, task[setting]) != task[setting]:
+            raise UserError(
+                f"teacher.name={name} was trained with task.{setting}={theirs[setting]}, the student has "
+                f"{task[setting]}; give both the same windows with task.{setting}={theirs[setting]}, or name another "
+                "teacher."
+            )
+
+
+def _taught() -> set[str]:
+    """The modifiers that need a teacher, by the names that recipes give them."""
+    return {path.stem for path in (CONF / "modifier").glob("*.yaml") if "teacher" in _shipped(f"modifier/{path.stem}")}
+
+
+def _check_windows(recipe: Mapping[str, Any]) -> None:
+    for name, modifier in recipe.items():
+        if not isinstance(modifier, Mapping) or "start_epoch" not in modifier:
+            continue
+        start, end, last = modifier["start_epoch"], modifier.get("end_epoch", -1), recipe["num_epochs"]
+        if end != -1 and start > end:
+            raise UserError(f"recipe.{name}: start_epoch {start:g} is after end_epoch {end:g}; it must not be.")
+        for key, epoch in {"start_epoch": start, "end_epoch": end}.items():
+            if epoch > last:
+                raise UserError(
+                    f"recipe.{name}.{key} is {epoch:g}, after the end of training at {last:g}; "
+                    f"raise recipe.num_epochs or lower {key}."
+                )
+
+
+def _check_keys(config: Mapping[str, Any]) -> None:
+    """Every setting must stand in the shipped file that documents it; Hydra's '+' would accept any."""
+    check_known("", config, {*_shipped("job"), *_shipped("train"), *_GROUPS, "translation"})
+    target = config["task"].get("_target_")
+    check_known("task", config["task"], _documented("task", target))
+    check_known("task.data", config["task"]["data"], {*_shipped("data/splits"), *_documented("task", target, "data")})
+    check_known("task.data.files", config["task"]["data"]["files"], _shipped("data/splits")["files"])
+    check_known("model", config["model"], _shipped("model/tiny"))
+    check_known("trainer", config["trainer"], _shipped("trainer/default"))
+    check_known("teacher", config["teacher"], _shipped(f"teacher/{config['teacher']['kind']}"))
+    _check_recipe("recipe", config["recipe"])
+    _check_recipe("dense", config["dense"])
+
+
+def _check_recipe(path: str, recipe: Mapping[str, Any]) -> None:
+    for name in ("learning_rate", "distillation"):
+        if not isinstance(recipe.get(name, {}), Mapping):
+            alike = [f"{path}.{leaf}" for leaf, last, _ in leaves(recipe) if last == name and leaf != name]
+            hint = f" Did you mean '{alike[0]}'?" if alike else ""
+            raise UserError(f"{path}.{name}={recipe[name]}: {name} is a group of settings, not one of them.{hint}")
+    modifiers = {name for name, node in recipe.items() if isinstance(node, Mapping) and "_target_" in node}
+    check_known(path, recipe, {*_shipped("training/finetune"), "optimizer", *modifiers})
+    check_known(f"{path}.optimizer", recipe["optimizer"], _shipped("optimizer/adamw"))
+    for name in modifiers:
+        check_known(f"{path}.{name}", recipe[name], _documented("modifier", recipe[name]["_target_"]))
+
+
+def check_known(path: str, node: Mapping[str, Any], known: Any) -> None:
+    """Refuse a setting of a section that is not one of the known."""
+    for name in node:
+        if name not in known:
+            full = f"{path}.{name}" if path else name
+            raise UserError(
+                f"{full} is not a setting; {path or 'the configuration'} has "
+                f"{', '.join(sorted(set(known) - {'_target_', 'defaults', 'hydra'}))}.{nearest(name, known)}"
+            )
+
+
+@functools.cache
+def _shipped(name: str) -> dict[str, Any]:
+    return yaml.safe_load((CONF / f"{name}.yaml").read_text())
+
+
+def _documented(group: str, target: str | None, section: str | None = None) -> set[str]:
+    """The settings of what ``target`` builds: all keys, of a section or at the top, of the files that name it."""
+    keys = {"_target_"}
+    for path in (CONF / group).glob("*.yaml"):
+        shipped = _shipped(f"{group}/{path.stem}")
+        if shipped.get("_target_") == target:
+            keys |= (shipped[section] if section else shipped).keys()
+    if keys == {"_target_"}:
+        raise UserError(f"_target_: {target} is none of what the files in conf/{group} build.")
+    return keys - {"defaults"}
