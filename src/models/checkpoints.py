@@ -103,6 +103,10 @@ class RunCheckpoint(Checkpoint):
         if self._terminated and trainer.world_size == 1:  # of several processes one may have more batches than another
             self._stop(trainer)
 
+    def on_train_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.is_global_zero and self.saved_step is not None:
+            (self.folder / PREVIOUS).unlink(missing_ok=True)  # as large as the last, and of no more use
+
     def _save(self, trainer: pl.Trainer) -> None:
         new, last = self.folder / "next.ckpt", self.folder / LAST
         trainer.save_checkpoint(new)

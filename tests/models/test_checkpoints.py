@@ -196,10 +196,14 @@ def test_where_the_last_checkpoint_is_damaged_the_one_before_it_is_used(
 def test_where_both_are_damaged_the_run_is_refused(uninterrupted, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     for name in ("last.ckpt", "previous.ckpt"):
-        (tmp_path / "checkpoints" / name).write_bytes((uninterrupted / "checkpoints" / name).read_bytes())
+        (tmp_path / "checkpoints" / name).write_bytes((uninterrupted / "checkpoints" / "last.ckpt").read_bytes())
         damage(tmp_path / "checkpoints" / name)
     with pytest.raises(UserError, match=r"no checkpoint is intact.*the same command without resume=true"):
         intact_checkpoint(tmp_path)
+
+
+def test_a_training_that_has_ended_leaves_its_last_and_its_best_checkpoint_alone(uninterrupted):
+    assert sorted(path.name for path in (uninterrupted / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
 def test_a_flipped_byte_anywhere_is_found_or_does_no_harm(tmp_path):
