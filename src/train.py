@@ -76,7 +76,8 @@ def find_or_train_dense(config: Mapping[str, Any], splits: "DatasetDict") -> Pat
             unfinished = find_unfinished(output_dir, name) if config["resume"] else None
             found = unfinished or new_run_folder(dense)
             checkpoint = intact_checkpoint(found)
-            print(f"Dense teacher: none found in {output_dir}, so it is trained first, in {found}")
+            how = "an unfinished one goes on" if checkpoint else f"none found in {output_dir}, so it is trained first"
+            print(f"Dense teacher: {how}, in {found}")
             with recorded_run(found, dense, resumed=checkpoint is not None) as row:
                 row |= train(dense, found, splits, checkpoint)
         else:
