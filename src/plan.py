@@ -34,13 +34,14 @@ def main(composed: DictConfig) -> None:
             print(config["translation"]["report"] + "\n")
         plan = make_plan(config)
         curves = plan.pop("curves")
-        print(plan_text(plan, every_event=options["all"]))
         if options["picture"]:
             draw_plan(curves, plan, Path(options["picture"]))
-            print(f"picture  {options['picture']}")
         if options["json"]:
             write_atomically(Path(options["json"]), json.dumps(plan, indent=2) + "\n")
-            print(f"plan     {options['json']}")
+        print(plan_text(plan, every_event=options["all"]))
+        for kind in ("picture", "json"):
+            if options[kind]:
+                print(f"{kind:8} {options[kind]}")
 
 
 def make_plan(config: Mapping[str, Any]) -> dict[str, Any]:
