@@ -183,7 +183,7 @@ def test_an_error_or_a_perplexity_is_better_when_it_is_smaller(tmp_path):
 def test_the_checkpoints_open_with_weights_only(run, tmp_path):
     run("recipe.num_epochs=2", modifiers=[gmp(start_epoch=0, end_epoch=1)])
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    assert names == {"best.ckpt", "last.ckpt", "previous.ckpt"}
+    assert names == {"best.ckpt", "last.ckpt"}
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 10
     assert len(last["callbacks"]["MagnitudePruning.pruning"]) == 12
