@@ -57,11 +57,6 @@ class PruningMasks:
         return dict.fromkeys(self.parameters, 0)
 
     @torch.no_grad()
-    def apply_to_weights(self) -> None:
-        if self._keep:
-            torch._foreach_mul_(list(self.parameters.values()), self._keep)
-
-    @torch.no_grad()
     def apply_to_gradients(self) -> None:
         if self._keep:
             self._follow_weights()
