@@ -32,11 +32,17 @@ def check(config: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
                 f"{override} has no effect: the file sets {words[1]}. Change its variables with "
                 "recipe.variables.NAME=VALUE, or convert it with python -m src.convert."
             )
+        if words[0] == "teacher" and config["recipe"]["num_epochs"] == 0 and override != "teacher=none":
+            raise UserError(
+                f"{override} has no effect: recipe={config['recipe']['name']} does not train; leave it out."
+            )
         if words[0] == "recipe" and _taught() & {*words[1:2]} and config["teacher"]["kind"] == "none":
             raise UserError(f"{override} has no effect with teacher=none; leave it out or name a teacher.")
     _check_keys(config)
     for path, name, value in leaves(config):
         check_range(name, value, path)
+    _check_length("dense", config["dense"])
+    _check_length("recipe", config["recipe"])
     _check_windows(config["recipe"])
     local_files(config["task"]["data"])
     if config["model"]["config"] is None and looks_local(config["model"]["name"]):
@@ -61,6 +67,16 @@ def _check_teacher_windows(name: str, path: Path, task: Mapping[str, Any]) -> No
 def _taught() -> set[str]:
     """The modifiers that need a teacher, by the names that recipes give them."""
     return {path.stem for path in (CONF / "modifier").glob("*.yaml") if "teacher" in _shipped(f"modifier/{path.stem}")}
+
+
+def _check_length(path: str, recipe: Mapping[str, Any]) -> None:
+    """Only what is calibrated needs no epochs."""
+    calibrates = any(isinstance(node, Mapping) and "calibration_samples" in node for node in recipe.values())
+    if calibrates != (recipe["num_epochs"] == 0):
+        raise UserError(
+            f"{path}.num_epochs={recipe['num_epochs']}: "
+            + ("a recipe that calibrates does not train; leave it at 0." if calibrates else "it must be 1 or more.")
+        )
 
 
 def _check_windows(recipe: Mapping[str, Any]) -> None:

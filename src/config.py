@@ -72,6 +72,8 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         node = plain.get("task", {}).get(section, {}) if section else plain.get("task", {})
         if isinstance(node.get(setting), str):
             node[setting] = [node[setting]]
+    if plain.get("recipe", {}).get("num_epochs") == 0:
+        plain["teacher"] = {"kind": "none"}  # nobody learns
     if plain.get("teacher", {}).get("kind") == "none":
         plain["recipe"] = _without_teacher(plain["recipe"])
     return plain | translation

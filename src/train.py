@@ -105,10 +105,11 @@ def train(
     from src.data.datamodule import TaskData
     from src.data.load import arrange_splits
     from src.evaluation import an_entry_a_line, evaluate, sparsity_report
-    from src.models.load import load_saved, load_student, load_tokenizer
+    from src.models.load import load_saved, load_student, load_tokenizer, save_model
     from src.models.module import FineTuner
     from src.models.teacher import find_teacher
-    from src.models.trainer import best_weights, build_trainer, fit, loader_workers, processes
+    from src.models.trainer import best_weights, build_trainer, epochs_taken, fit, loader_workers, processes
+    from src.models.untrained import apply_without_training
     from src.modifiers.base import build_modifiers, trainer_clock
     from src.modifiers.clock import recipe_clock
     from src.modifiers.plan import rehearse
@@ -139,21 +140,24 @@ def train(
         dense = find_or_train_dense(config, stored) if config["teacher"]["kind"] == "dense" else None
     teacher = find_teacher(config["teacher"], student, task, tokenizer, splits["train"], dense)
     modifiers = build_modifiers(config["recipe"], teacher=teacher)
-    module = FineTuner(student, task=task, optimizer=config["recipe"]["optimizer"], validation=data.validation)
-    trainer = build_trainer(config, folder, modifiers, monitor=f"val/{task.metric_names[0]}")
+    if clock.total_steps:
+        module = FineTuner(student, task=task, optimizer=config["recipe"]["optimizer"], validation=data.validation)
+        trainer = build_trainer(config, folder, modifiers, monitor=f"val/{task.metric_names[0]}")
+        seconds = fit(trainer, module, data, checkpoint)
+        if not trainer.is_global_zero:
+            sys.exit()  # the main process saves and measures alone
+        assert trainer_clock(trainer) == clock, "the training took other steps than its plan has"
+        module.load_state_dict(best_weights(trainer))
+        events, epochs = module.events, epochs_taken(trainer)
+    else:
+        seconds, events = apply_without_training(modifiers, student, data, clock)
+        epochs = 0.0
 
-    seconds = fit(trainer, module, data, checkpoint)
-    if not trainer.is_global_zero:
-        sys.exit()  # the main process saves and measures alone
-
-    assert trainer_clock(trainer) == clock, "the training took other steps than its plan has"
-    write_atomically(folder / "events.json", an_entry_a_line(module.events))
-    module.load_state_dict(best_weights(trainer))
+    write_atomically(folder / "events.json", an_entry_a_line(events))
     for modifier in modifiers:
         modifier.check()
-    save_folder(folder / "model", lambda path: (student.save_pretrained(path), tokenizer.save_pretrained(path)))
+    save_folder(folder / "model", lambda path: (save_model(student, path), tokenizer.save_pretrained(path)))
     saved = load_saved(folder / "model", task)
-    epochs = (trainer.fit_loop.epoch_loop.total_batch_idx + 1) / trainer.num_training_batches
     facts: dict[str, Any] = {}
     for modifier in modifiers:
         facts |= modifier.facts()
@@ -164,7 +168,7 @@ def train(
         **sparsity_report(saved),
         "train_seconds": round(seconds, 1),
         "epochs": round(epochs, 2),  # fewer than the recipe's after an early stop
-        "samples_per_second": round(epochs * len(data.encoded["train"]) / seconds, 1),
+        "samples_per_second": round(epochs * len(data.encoded["train"]) / seconds, 1) if seconds else 0.0,
     }
 
 

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 from src.data.tiny_tokenizer import tiny_tokenizer
 from src.errors import UserError
 from src.local_files import looks_local, resolve_model_folder
+from src.models.quantization import QUANTIZERS, quantizers, restore_quantizers, rounded_state, save_quantizers
 
 
 def load_tokenizer(model: Mapping[str, Any], **options: Any) -> PreTrainedTokenizerBase:
@@ -69,9 +70,21 @@ def _renew_head(model: PreTrainedModel) -> None:
                     module.reset_parameters()
 
 
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    """Write a model as a plain Hugging Face folder; that of a quantised one has its grids in a file beside."""
+    if not quantizers(model):
+        model.save_pretrained(folder)
+        return
+    model.save_pretrained(folder, state_dict=rounded_state(model))
+    save_quantizers(model, folder)
+
+
 def load_saved(folder: Path, task: Any) -> PreTrainedModel:
-    """A model that a run saved, in float32, ready to be scored."""
-    return task.auto_model.from_pretrained(folder, dtype=torch.float32).eval()
+    """A model that a run saved, in float32, ready to be scored as it will be deployed."""
+    model = task.auto_model.from_pretrained(folder, dtype=torch.float32).eval()
+    if (folder / QUANTIZERS).is_file():
+        restore_quantizers(model, folder)
+    return model
 
 
 def _from_hub_or_folder(auto_class: Any, name: str, **options: Any) -> Any:

@@ -205,5 +205,10 @@ def best_weights(trainer: pl.Trainer) -> dict[str, torch.Tensor]:
     return torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
 
 
+def epochs_taken(trainer: pl.Trainer) -> float:
+    """Epochs that the training had; fewer than the recipe's after an early stop."""
+    return (trainer.fit_loop.epoch_loop.total_batch_idx + 1) / trainer.num_training_batches
+
+
 def _is_mps(accelerator: str) -> bool:
     return accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available()

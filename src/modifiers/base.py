@@ -1,6 +1,6 @@
 """What every modifier is: a Lightning callback with an epoch window on the recipe clock."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +108,9 @@ class Modifier(pl.Callback):
 
     def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Act at the moment after ``step`` optimizer steps; ``step`` runs from 0 to the last step of the run."""
+
+    def without_training(self, model: nn.Module, task: Any, batches: Iterable[Mapping[str, Tensor]]) -> None:
+        """Act on a model in evaluation mode, in a recipe of 0 epochs, by batches of training examples."""
 
     def adjust_loss(self, loss: Tensor, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
         """The loss to train on, given the loss so far and the student's outputs; called in ``training_step``."""

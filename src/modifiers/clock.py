@@ -112,4 +112,4 @@ def recipe_clock(batches: int, num_epochs: int, trainer: Mapping[str, Any]) -> C
                 "trainer.scale_recipe=true."
             )
         total = most
-    return Clock(steps_per_epoch=total / num_epochs, total_steps=total)
+    return Clock(steps_per_epoch=total / num_epochs if num_epochs else steps, total_steps=total)
