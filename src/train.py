@@ -156,7 +156,7 @@ def train(
     write_atomically(folder / "events.json", an_entry_a_line(events))
     for modifier in modifiers:
         modifier.check()
-    save_folder(folder / "model", lambda path: (save_model(student, path), tokenizer.save_pretrained(path)))
+    save_folder(folder / "model", lambda path: save_model(student, tokenizer, path))
     saved = load_saved(folder / "model", task)
     facts: dict[str, Any] = {}
     for modifier in modifiers:

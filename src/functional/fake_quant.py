@@ -1,4 +1,4 @@
-"""Fake quantisation: real numbers rounded to a grid of integers, with a gradient (Jacob et al. 2018, arXiv:1712.05877)."""
+"""Fake quantisation: numbers rounded to a grid of integers, with a gradient (Jacob et al. 2018, arXiv:1712.05877)."""
 
 from typing import Any
 

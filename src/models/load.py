@@ -70,13 +70,14 @@ def _renew_head(model: PreTrainedModel) -> None:
                     module.reset_parameters()
 
 
-def save_model(model: PreTrainedModel, folder: Path) -> None:
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a model as a plain Hugging Face folder; that of a quantised one has its grids in a file beside."""
-    if not quantizers(model):
+    tokenizer.save_pretrained(folder)
+    if quantizers(model):
+        model.save_pretrained(folder, state_dict=rounded_state(model))
+        save_quantizers(model, folder)
+    else:
         model.save_pretrained(folder)
-        return
-    model.save_pretrained(folder, state_dict=rounded_state(model))
-    save_quantizers(model, folder)
 
 
 def load_saved(folder: Path, task: Any) -> PreTrainedModel:

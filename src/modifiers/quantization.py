@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from src.errors import UserError
-from src.models.quantization import insert_fake_quant, quantizable, quantizers, switch
+from src.models.quantization import insert_fake_quant, quantizable, switch
 from src.modifiers.base import Event, Modifier
 from src.modifiers.clock import Clock
 from src.modifiers.patterns import matching
@@ -50,7 +50,11 @@ class Quantization(Modifier):
         self.submodules = submodules
         self.exclude = exclude
         self.kinds = {"linear", *(["embedding"] if embeddings else []), *(["attention"] if attention else [])}
-        self.settings = {"weight_bits": weight_bits, "per_channel": per_channel, "reduce_range": reduce_range}
+        self.settings: dict[str, Any] = {
+            "weight_bits": weight_bits,
+            "per_channel": per_channel,
+            "reduce_range": reduce_range,
+        }
 
     def match(self, model: nn.Module) -> None:
         names = [name for name, kind in quantizable(model).items() if kind in self.kinds]
