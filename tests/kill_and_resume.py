@@ -22,14 +22,18 @@ from src.config import CONF
 from src.reports.csv_log import read_rows
 from tests.toys import review_tables
 
-# Pruning and distillation with dropout, accumulation and loader processes; a checkpoint every third step.
+# Pruning, distillation and quantisation with dropout, accumulation and loader processes; a checkpoint every third step.
 SETTINGS = [
     *("task=text_classification", "task.data.batch_size=8", "model=tiny", "model.config.hidden_size=64"),
     *("model.config.hidden_dropout_prob=0.1", "model.config.attention_probs_dropout_prob=0.1"),
     *("trainer.accumulate_grad_batches=2", "trainer.num_workers=2", "trainer.checkpoint_every=3"),
     *("trainer.log_every_n_steps=1", "dense.num_epochs=1"),
 ]
-PRUNED = ["recipe=prune80", "recipe.num_epochs=3", "teacher=dense", "recipe.distillation.hardness=0.5"]
+PRUNED = [
+    *("recipe=prune80", "recipe.num_epochs=3", "teacher=dense", "recipe.distillation.hardness=0.5"),
+    *("+modifier@recipe.quantization=quantization", "recipe.quantization.start_epoch=1"),
+    "recipe.quantization.disable_observer_epoch=2",
+]
 
 
 def main() -> None:

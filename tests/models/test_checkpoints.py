@@ -14,10 +14,17 @@ from src.models.teacher import Teacher
 from src.models.trainer import build_trainer, fit
 from src.modifiers.distillation import Distillation
 from src.modifiers.gmp import MagnitudePruning
+from src.modifiers.quantization import QuantizationAwareTraining
 from src.reports.csv_log import read_rows
 from src.resume import intact_checkpoint, is_intact
 from tests.kill_and_resume import differences, training_state
 from tests.toys import ENCODER_PATTERN, OPTIMIZER, toy_data, toy_model
+
+# From step 4 on, the end of the first epoch, with grids that are frozen at step 10, in mid-epoch.
+QUANTIZED = {
+    **{"submodules": [".*"], "exclude": [], "weight_bits": 8, "per_channel": True, "embeddings": True},
+    **{"attention": True, "reduce_range": False, "start_epoch": 1.0, "disable_observer_epoch": 2.5},
+}
 
 
 class KilledError(Exception):
@@ -35,7 +42,7 @@ class Kill(pl.Callback):
             raise KilledError
 
 
-def train(configured, folder, *overrides, kill=None, rows=52, workers=0, prune=True, **model):
+def train(configured, folder, *overrides, kill=None, rows=52, workers=0, prune=True, quantize=False, **model):
     """Prune, distil, with dropout: 3 epochs of 7 batches, 4 steps an epoch, in folder; from its checkpoint, if any."""
     config = configured(
         *("recipe=dense", "recipe.num_epochs=3", "trainer.accelerator=cpu", "trainer.precision=32-true"),
@@ -48,6 +55,7 @@ def train(configured, folder, *overrides, kill=None, rows=52, workers=0, prune=T
     modifiers = [
         *([MagnitudePruning(name="pruning", params=[ENCODER_PATTERN], final_sparsity=0.75, **window)] if prune else []),
         Distillation(name="distillation", teacher=teacher, hardness=0.5, temperature=2.0),
+        *([QuantizationAwareTraining(name="quantization", **QUANTIZED)] if quantize else []),
     ]
     student = toy_model(data.task, **model)
     module = FineTuner(student, task=data.task, optimizer=OPTIMIZER, validation=data.validation)
@@ -104,6 +112,36 @@ def assert_same_end(folder, other):
 def test_a_killed_training_ends_as_if_it_had_not_been(configured, uninterrupted, tmp_path, hook, step):
     killed_and_resumed(configured, tmp_path, Kill(hook, step))
     assert_same_end(tmp_path, uninterrupted)
+
+
+@pytest.fixture(scope="module")
+def quantized(configured, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quantized")
+    train(configured, folder, quantize=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("hook", "step"),
+    [
+        ("on_validation_start", 4),  # quantisation is due, and has not begun
+        ("on_train_batch_end", 4),
+        ("on_train_batch_start", 5),
+        ("on_train_batch_end", 6),
+        ("on_validation_batch_end", 8),
+        ("on_train_batch_end", 9),
+        ("on_train_batch_end", 10),
+        ("on_train_batch_start", 11),
+        ("on_train_batch_end", 12),
+    ],
+)
+def test_so_does_one_that_is_quantised_before_and_after_its_grids_are_frozen(
+    configured, quantized, tmp_path, hook, step
+):
+    killed_and_resumed(configured, tmp_path, Kill(hook, step), quantize=True)
+    assert_same_end(tmp_path, quantized)
+    grids = [name for name in checkpoint(quantized)["state_dict"] if name.endswith("quantizer.scale")]
+    assert "model.classifier.input_quantizer.scale" in grids
 
 
 @pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_start", "on_validation_end"])

@@ -1,0 +1,166 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from src.models.fake_quant import (
+    ActivationFakeQuant,
+    QuantizedEmbedding,
+    QuantizedLinear,
+    QuantizedProducts,
+    WeightFakeQuant,
+    fake_quant_attention,
+)
+from src.models.quantization import insert_fake_quant, quantizable, switch
+from tests.toys import toy_data, toy_model
+
+
+def on(*quantizers):
+    for quantizer in quantizers:
+        quantizer.observes = quantizer.quantizes = True
+
+
+def linear(weight, bias, **settings):
+    layer = nn.Linear(len(weight[0]), len(weight))
+    layer.weight.data, layer.bias.data = torch.tensor(weight), torch.tensor(bias)
+    layer.__class__ = QuantizedLinear
+    layer.weight_quantizer = WeightFakeQuant(**settings)
+    layer.input_quantizer = ActivationFakeQuant()
+    return layer
+
+
+def test_a_quantiser_that_is_off_hands_on_what_it_gets():
+    x = torch.randn(3)
+    quantizer = ActivationFakeQuant()
+    assert quantizer(x) is x
+    assert quantizer.observations == 0
+
+
+def test_the_range_of_activations_is_that_of_the_first_batch_then_an_average():
+    quantizer = ActivationFakeQuant()
+    quantizer.observes = True
+    quantizer(torch.tensor([-1.0, 3.0]))
+    assert (quantizer.minimum.item(), quantizer.maximum.item()) == (-1, 3)
+    quantizer(torch.tensor([-2.0, 5.0]))
+    assert (quantizer.minimum.item(), quantizer.maximum.item()) == (-1.5, 4)
+    torch.testing.assert_close(quantizer.scale, torch.tensor([5.5 / 255]))
+    assert quantizer.zero_point.item() == 70  # 69.55
+
+
+def test_after_a_hundred_batches_each_weighs_a_hundredth():
+    quantizer = ActivationFakeQuant()
+    quantizer.observes = True
+    quantizer.observations.fill_(500)
+    quantizer.maximum.fill_(2.0)
+    quantizer(torch.tensor([0.0, 3.0]))
+    torch.testing.assert_close(quantizer.maximum, torch.tensor([2.01]))
+
+
+def test_the_grid_of_weights_is_that_of_the_weights_as_they_are_now():
+    quantizer = WeightFakeQuant(channels=2)
+    on(quantizer)
+    quantizer(torch.tensor([[1.275, -0.5], [0.0, -2.55]]))
+    torch.testing.assert_close(quantizer.scale, torch.tensor([0.01, 0.02]))
+    quantizer(torch.tensor([[-2.55, 0.0], [1.275, 0.0]]))
+    torch.testing.assert_close(quantizer.scale, torch.tensor([0.02, 0.01]))
+
+
+def test_a_frozen_grid_stays_as_it_is():
+    quantizer = WeightFakeQuant()
+    on(quantizer)
+    quantizer(torch.tensor([1.275]))
+    quantizer.observes = False
+    assert quantizer(torch.tensor([5.0])).item() == pytest.approx(1.27)
+
+
+def test_a_linear_layer_rounds_input_weights_and_bias_as_its_graph_will():
+    layer = linear([[1.275, 0.253]], [0.00013])
+    on(layer.weight_quantizer, layer.input_quantizer)
+    # weights 127 (127.5 is clipped) and 25 hundredths, input 255 and 100 hundredths, bias 1 of 1.3 ten-thousandths
+    product = layer(torch.tensor([[2.55, 1.0]]))
+    assert layer.weight_quantizer.codes(layer.weight).tolist() == [[127, 25]]
+    assert layer.bias_codes().tolist() == [1]
+    torch.testing.assert_close(product, torch.tensor([[(127 * 255 + 25 * 100 + 1) * 1e-4]]))
+
+
+def test_a_table_rounds_the_rows_that_are_looked_up_to_the_grid_of_the_whole():
+    table = nn.Embedding(2, 2)
+    table.weight.data = torch.tensor([[0.014, 0.0], [1.275, 0.0]])
+    table.__class__ = QuantizedEmbedding
+    table.weight_quantizer = WeightFakeQuant()
+    on(table.weight_quantizer)
+    torch.testing.assert_close(table(torch.tensor([0])), torch.tensor([[0.01, 0.0]]))
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_weights_take_so_many_values(bits):
+    quantizer = WeightFakeQuant(bits=bits)
+    on(quantizer)
+    values = quantizer(torch.linspace(-1, 1, 5001)).unique()
+    assert len(values) in (2**bits - 1, 2**bits)  # the lowest is where rounding errors decide
+
+
+def attention(products, seed=0):
+    module = nn.Module()
+    if products is not None:
+        module.products = products
+    generator = torch.Generator().manual_seed(seed)
+    query, key, value = (torch.randn(2, 3, 5, 4, generator=generator) for _ in range(3))
+    mask = torch.zeros(2, 1, 5, 5)
+    mask[1, :, :, 3:] = torch.finfo(torch.float32).min
+    return fake_quant_attention(module, query, key, value, mask, scaling=0.5)[0], (query, key, value, mask)
+
+
+def test_attention_that_is_off_is_that_of_torch():
+    output, (query, key, value, mask) = attention(QuantizedProducts())
+    theirs = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=0.5)
+    torch.testing.assert_close(output, theirs.transpose(1, 2))
+
+
+def test_attention_multiplies_what_is_on_its_grids():
+    products = QuantizedProducts()
+    on(products.query, products.key, products.probabilities, products.value)
+    output, (query, key, value, mask) = attention(products)
+    scores = products.query.rounded(query) @ products.key.rounded(key).transpose(2, 3) * 0.5 + mask
+    probabilities = products.probabilities.rounded(scores.softmax(-1))
+    torch.testing.assert_close(output, (probabilities @ products.value.rounded(value)).transpose(1, 2))
+    assert len(probabilities.unique()) <= 256
+    assert products.query.codes(query).max() == 255
+
+
+def test_a_reduced_range_has_half_the_integers():
+    products = QuantizedProducts(reduce_range=True)
+    assert {q.high for q in (products.query, products.key, products.probabilities, products.value)} == {127}
+
+
+@pytest.fixture
+def quantized():
+    model = toy_model(toy_data().task).eval()
+    insert_fake_quant(model, quantizable(model), weight_bits=8, per_channel=True, reduce_range=False)
+    return model
+
+
+IDS = torch.tensor([[2, 5, 9, 7, 3], [2, 8, 4, 3, 0]])
+BATCH = {"input_ids": IDS, "attention_mask": (IDS != 0).long()}
+
+
+@pytest.mark.parametrize(("observes", "quantizes"), [(False, False), (True, True), (False, True)])
+def test_a_model_compiles_whole_in_every_phase(quantized, observes, quantizes):
+    switch(quantized, observes=True, quantizes=False)
+    quantized(**BATCH)
+    switch(quantized, observes=observes, quantizes=quantizes)
+    twin = copy.deepcopy(quantized)  # observing changes both
+    compiled = torch.compile(quantized, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(**BATCH).logits, twin(**BATCH).logits)
+
+
+def test_a_model_trains_in_bfloat16(quantized):
+    quantized.train()
+    switch(quantized, observes=True, quantizes=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        quantized(**BATCH, labels=torch.tensor([0, 1])).loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in quantized.parameters())
+    switch(quantized, observes=False, quantizes=True)
+    assert (quantized.eval()(**BATCH).logits.dtype, quantized.classifier.weight.dtype) == (torch.float32,) * 2
