@@ -10,7 +10,7 @@ import yaml
 from src.config import CONF, RESOLVED, leaves
 from src.errors import UserError, nearest
 from src.local_files import local_files, looks_local, resolve_model_folder
-from src.ranges import check_range
+from src.ranges import RANGES, check_range
 from src.recipes.zoo import refuse_stub
 
 _GROUPS = ("model", "task", "teacher", "recipe", "dense", "trainer", "logger")
@@ -70,13 +70,11 @@ def _taught() -> set[str]:
 
 
 def _check_length(path: str, recipe: Mapping[str, Any]) -> None:
-    """Only what is calibrated needs no epochs."""
     calibrates = any(isinstance(node, Mapping) and "calibration_samples" in node for node in recipe.values())
-    if calibrates != (recipe["num_epochs"] == 0):
-        raise UserError(
-            f"{path}.num_epochs={recipe['num_epochs']}: "
-            + ("a recipe that calibrates does not train; leave it at 0." if calibrates else "it must be 1 or more.")
-        )
+    if recipe["num_epochs"] == 0 and not calibrates:
+        raise UserError(f"{path}.num_epochs must be {RANGES['num_epochs'].says}, got 0.")
+    if recipe["num_epochs"] > 0 and calibrates:
+        raise UserError(f"{path}.num_epochs={recipe['num_epochs']}: a recipe that calibrates does not train; say 0.")
 
 
 def _check_windows(recipe: Mapping[str, Any]) -> None:

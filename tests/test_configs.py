@@ -75,10 +75,11 @@ def test_every_recipe_composes_with_every_teacher_task_and_model_and_builds_its_
         config = configured(*words(task, recipe, teacher_kind, model))
         check(config)
         modifiers = {m.name: m for m in build_modifiers(config["recipe"], teacher=teacher)}
-        assert ("distillation" in modifiers) == (teacher_kind != "none")
+        assert ("distillation" in modifiers) == (teacher_kind != "none" and recipe != "ptq")
         assert ("hidden_distillation" in modifiers) == (teacher_kind != "none" and recipe.endswith("hidden"))
         assert ("pruning" in modifiers) == bool(re.search(r"\d\d|transfer", recipe))
         assert ("layers" in modifiers) == recipe.startswith("layers")
+        assert ("quantization" in modifiers) == recipe.endswith(("quant", "ptq"))
 
 
 @pytest.mark.parametrize("task", TASKS)

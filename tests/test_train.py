@@ -382,3 +382,69 @@ def test_the_demo_is_learnt_to_95_percent_and_pruned_within_3_points(tmp_path):
     assert dense["metrics"]["accuracy"] >= 0.95
     assert pruned["metrics"]["accuracy"] >= dense["metrics"]["accuracy"] - 0.03
     assert pruned["sparsity"] == pytest.approx(0.8, abs=1e-4)
+
+
+QUANTIZED = ["+modifier@recipe.quantization=quantization", "recipe.quantization.start_epoch=1"]
+
+
+@pytest.fixture(scope="module")
+def quantized(place):
+    """Pruned, distilled and quantised in one run."""
+    run("train", *own_data(place / "data"), *FAST, *QUANTIZED, "hydra.run.dir=quantized", folder=place)
+    return place / "quantized"
+
+
+def test_pruning_distillation_and_quantisation_are_one_run(quantized):
+    row = result_of(quantized)
+    assert (row["status"], row["pruned"], row["distilled"], row["quantized"]) == ("ok", True, True, True)
+    for zeros, size in encoder_zeros(quantized).values():
+        assert zeros >= zeros_count(size, 0.8)
+    changes = [event["change"] for event in json.loads((quantized / "events.json").read_text())]
+    assert "quantises 19 modules" in changes
+    assert "freezes the grids" in changes
+
+
+def test_the_saved_model_of_a_quantised_run_is_a_plain_one(quantized):
+    model, report = AutoModelForSequenceClassification.from_pretrained(quantized / "model", output_loading_info=True)
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    query = model.bert.encoder.layer[0].attention.self.query.weight.detach()
+    grid = load_file(quantized / "model" / "quantization.safetensors")
+    codes = query / grid["bert.encoder.layer.0.attention.self.query.weight_quantizer.scale"][:, None]
+    torch.testing.assert_close(codes, codes.round(), atol=1e-4, rtol=0)
+
+
+def test_a_quantised_run_is_scored_again_as_it_was(place, quantized):
+    lines = run("evaluate", f"run={quantized}", folder=place).splitlines()[1:]
+    assert lines
+    assert all(line.split()[-1] == line.split()[-2] for line in lines)
+
+
+def test_a_finished_run_is_quantised_by_calibration(place, pruned):
+    words = [*own_data(place / "data"), "recipe=ptq", "model.config=null", f"model.name={pruned[0]}"]
+    output = run("train", *words, "recipe.quantization.calibration_samples=16", "hydra.run.dir=ptq", folder=place)
+    row = result_of(place / "ptq")
+    assert (row["status"], row["quantized"], row["epochs"], row["teacher"]) == ("ok", True, 0.0, "none")
+    assert "ptq of" in output
+    before = encoder_zeros(pruned[0])
+    assert all(zeros >= before[name][0] for name, (zeros, _) in encoder_zeros(place / "ptq").items())
+    events = json.loads((place / "ptq" / "events.json").read_text())
+    assert [event["change"] for event in events] == ["quantises 19 modules by 16 examples"]
+    assert (place / "ptq" / "model" / "quantization.safetensors").is_file()
+
+
+def test_calibration_of_a_model_that_was_never_trained_for_the_task_is_refused(place):
+    message = failure("train", *own_data(place / "data"), "recipe=ptq", folder=place)
+    assert "the model has no head that was trained for this task" in message
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["teacher=dense"], "teacher=dense has no effect: recipe=ptq does not train"),
+        (["recipe.num_epochs=2"], "a recipe that calibrates does not train; say 0"),
+        (["recipe.quantization.weight_bits=3"], "recipe.quantization.weight_bits must be 8 or 4, got 3"),
+        (["recipe.quantization.calibration_samples=0"], "must be a whole number, 1 or more, got 0"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_refused(place, words, message):
+    assert message in failure("train", *own_data(place / "data"), "recipe=ptq", *words, folder=place)

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from src.data.datamodule import TaskData
+from src.errors import UserError
 from src.modifiers.base import Modifier, event_row
 from src.modifiers.clock import Clock
 
@@ -18,7 +19,15 @@ def apply_without_training(
 
     Returns:
         Seconds, and the events as a training records them.
+
+    Raises:
+        UserError: if the model is not trained for the task.
     """
+    if model.new_head:
+        raise UserError(
+            "the model has no head that was trained for this task, and a recipe of 0 epochs does not train one; "
+            "name a finished run with model.name=FOLDER, and its task."
+        )
     began = time.monotonic()
     model.eval()
     events = []
