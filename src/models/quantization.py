@@ -104,7 +104,7 @@ def insert_fake_quant(
 
     Args:
         names: of modules, out of `quantizable`.
-        weight_bits: 8 or 4.
+        weight_bits: of linear layers, 8 or 4; tables have 8.
         per_channel: a scale for each output of a linear weight; tables have one scale.
         reduce_range: activations take 7 bits.
     """
@@ -120,7 +120,7 @@ def insert_fake_quant(
         elif isinstance(module, nn.Embedding):
             device = module.weight.device
             module.__class__ = QuantizedEmbedding
-            module.weight_quantizer = WeightFakeQuant(weight_bits, 0, device)
+            module.weight_quantizer = WeightFakeQuant(device=device)
         else:
             module.products = QuantizedProducts(reduce_range, model.device)
     model.quantization = {  # what it takes to do it again

@@ -24,9 +24,9 @@ class Quantization(Modifier):
     Args:
         submodules: regular expressions that match full names of linear, embedding and attention modules whole.
         exclude: the same, for those that stay in floating point.
-        weight_bits: 8 or 4.
+        weight_bits: of linear layers, 8 or 4.
         per_channel: a scale for each output of a linear weight; false: one for the whole weight.
-        embeddings: tables too, with one scale each.
+        embeddings: tables too, with 8 bits and one scale each.
         attention: the products of attention too.
         reduce_range: activations take 7 bits, for x86 CPUs without VNNI, whose sums of products may overflow.
     """

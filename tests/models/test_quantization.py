@@ -163,14 +163,15 @@ def test_zeros_are_saved_as_zeros():
     assert not any("quantizer" in name or "products" in name for name in state)
 
 
-@pytest.mark.parametrize(("changes", "scales"), [({"per_channel": False}, 1), ({"weight_bits": 4}, 16)])
-def test_settings_reach_every_weight(changes, scales):
+@pytest.mark.parametrize(
+    ("changes", "scales", "high"), [({"per_channel": False}, 1, 127), ({"weight_bits": 4}, 16, 7), ({}, 16, 127)]
+)
+def test_settings_reach_linear_weights_and_tables_keep_eight_bits(changes, scales, high):
     model = quantized(built("bert"), **changes)
-    query = model.bert.encoder.layer[0].attention.self.query
+    query, table = model.bert.encoder.layer[0].attention.self.query, model.bert.embeddings.word_embeddings
     assert query.weight_quantizer.scale.shape == (scales,)
-    assert {q.high for name, q in quantizers(model).items() if name.endswith("weight_quantizer")} == {
-        7 if "weight_bits" in changes else 127
-    }
+    assert query.weight_quantizer.high == high
+    assert (table.weight_quantizer.high, table.weight_quantizer.scale.shape) == (127, (1,))
 
 
 def test_a_language_model_is_found_with_its_decoder():
