@@ -107,9 +107,8 @@ class QuantizationAwareTraining(Quantization):
 
     def begin(self, clock: Clock) -> None:
         super().begin(clock)
-        self.freeze = clock.window(self.disable_observer_epoch, -1).start
-        if self.disable_observer_epoch == -1:
-            self.freeze = clock.total_steps
+        frozen = self.disable_observer_epoch
+        self.freeze = clock.total_steps if frozen == -1 else clock.step(frozen)
         # a grid that no step was trained on would be that of nothing
         if self.window.start >= clock.total_steps or self.freeze <= self.window.start:
             raise UserError(
