@@ -1,0 +1,114 @@
+"""The engines that run a deployed graph: ONNX Runtime, or OpenVINO where it is asked for and installed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from src.errors import UserError, nearest
+
+ENGINES = ("onnxruntime", "openvino")  # each is the name of its package too
+_PRECISIONS = ("float32", "auto")
+_FATAL = 4  # the level from which ONNX Runtime logs; what it refuses it also raises
+
+
+class Engine(Protocol):
+    """A graph that is ready to run."""
+
+    inputs: list[str]
+    outputs: list[str]
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All outputs by name, float32.
+
+        Args:
+            inputs: for each input of the graph an int64 array, ``(batch, seq)``.
+        """
+        ...
+
+
+def open_engine(name: str, model: Path, threads: int | None = None, precision: str = "float32") -> Engine:
+    """Load a graph.
+
+    Args:
+        name: onnxruntime or openvino.
+        model: an ONNX file.
+        threads: of one run; None leaves the choice to the engine.
+        precision: in which what is not int8 is computed: float32, or auto for the engine's own choice, which in
+            OpenVINO is bfloat16 on CPUs that have it.
+
+    Raises:
+        UserError: for another engine, one that is not installed, and a file that it cannot read.
+    """
+    check_engine(name, precision)
+    if not model.is_file():
+        raise UserError(f"{model}: there is no such file.")
+    try:
+        engine = OnnxRuntime(model, threads) if name == "onnxruntime" else OpenVino(model, threads, precision)
+        if not engine.outputs:
+            raise ValueError("it has no outputs")  # OpenVINO takes an empty file
+    except ImportError as error:
+        other = next(engine for engine in ENGINES if engine != name)
+        raise UserError(
+            f"engine={name}: the package {name} is not installed; pip install {name}, or choose engine={other}."
+        ) from error
+    except Exception as error:  # of many classes, each engine has its own
+        raise UserError(
+            f"{model} could not be read by {name} and may be damaged; export it again ({_first_line(error)})."
+        ) from error
+    return engine
+
+
+def check_engine(name: str, precision: str = "float32") -> None:
+    """Refuse a name that is none, before anything is loaded."""
+    if name not in ENGINES:
+        raise UserError(f"engine={name}: there are {' and '.join(ENGINES)}.{nearest(name, ENGINES)}")
+    if precision not in _PRECISIONS:
+        known = " and ".join(_PRECISIONS)
+        raise UserError(f"precision={precision}: there are {known}.{nearest(precision, _PRECISIONS)}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+class OnnxRuntime:
+    """A session of ONNX Runtime on the CPU."""
+
+    def __init__(self, model: Path, threads: int | None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _FATAL
+        options.intra_op_num_threads = threads or 0
+        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.inputs = [node.name for node in self.session.get_inputs()]
+        self.outputs = [node.name for node in self.session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = self.session.run(self.outputs, dict(inputs))
+        return {name: values.astype(np.float32, copy=False) for name, values in zip(self.outputs, found, strict=True)}
+
+
+class OpenVino:
+    """A model compiled by OpenVINO for the CPU."""
+
+    def __init__(self, model: Path, threads: int | None, precision: str) -> None:
+        import openvino
+        from openvino.frontend import FrontEndManager
+
+        reader = FrontEndManager().load_by_framework("onnx")  # Core would try, and log, every other format too
+        settings: dict[str, Any] = {}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        if precision == "float32":
+            settings["INFERENCE_PRECISION_HINT"] = "f32"
+        graph = reader.convert(reader.load(str(model)))
+        self.model = openvino.Core().compile_model(graph, "CPU", settings)
+        self.inputs = [port.any_name for port in self.model.inputs]
+        self.outputs = [port.any_name for port in self.model.outputs]
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = self.model(dict(inputs))
+        return {name: np.array(found[name], dtype=np.float32) for name in self.outputs}

@@ -1,0 +1,78 @@
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from src.deployment.engines import ENGINES, open_engine
+from src.errors import UserError
+
+
+def graph(path, element=TensorProto.FLOAT):
+    """logits = the ids, as numbers, divided by 2."""
+    shape = ["batch", "sequence"]
+    nodes = [
+        helper.make_node("Cast", ["input_ids"], ["number"], to=element),
+        helper.make_node("Div", ["number", "two"], ["logits"]),
+    ]
+    two = helper.make_tensor("two", element, [], [2.0])
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, shape)
+    logits = helper.make_tensor_value_info("logits", element, shape)
+    made = helper.make_graph(nodes, "half", [ids], [logits], [two])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("element", [TensorProto.FLOAT, TensorProto.FLOAT16])
+def test_an_engine_returns_every_output_by_name_in_float32(tmp_path, name, element):
+    pytest.importorskip(name)
+    engine = open_engine(name, graph(tmp_path / "model.onnx", element), threads=1)
+    found = engine.run({"input_ids": np.array([[1, 2, 3], [4, 5, 6]])})
+    assert (engine.inputs, engine.outputs) == (["input_ids"], ["logits"])
+    assert list(found) == ["logits"]
+    assert found["logits"].dtype == np.float32
+    assert found["logits"].tolist() == [[0.5, 1.0, 1.5], [2.0, 2.5, 3.0]]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_what_an_engine_returned_does_not_change_with_its_next_run(tmp_path, name):
+    pytest.importorskip(name)
+    engine = open_engine(name, graph(tmp_path / "model.onnx"))
+    first = engine.run({"input_ids": np.array([[2]])})
+    engine.run({"input_ids": np.array([[8]])})
+    assert first["logits"].tolist() == [[1.0]]
+
+
+def test_an_unknown_engine_is_refused_with_the_nearest(tmp_path):
+    with pytest.raises(UserError, match=r"engine=onnxruntim: there are .* Did you mean 'onnxruntime'"):
+        open_engine("onnxruntim", tmp_path / "model.onnx")
+
+
+def test_an_unknown_precision_is_refused(tmp_path):
+    with pytest.raises(UserError, match="precision=int8: there are float32 and auto"):
+        open_engine("openvino", tmp_path / "model.onnx", precision="int8")
+
+
+def test_an_engine_that_is_not_installed_is_named_with_the_other(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UserError, match=r"openvino is not installed; .* choose engine=onnxruntime"):
+        open_engine("openvino", graph(tmp_path / "model.onnx"))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("content", [b"", b"no graph", None])
+def test_a_damaged_file_is_refused_in_one_line(tmp_path, name, content, capfd):
+    pytest.importorskip(name)
+    path = graph(tmp_path / "model.onnx")
+    path.write_bytes(path.read_bytes()[:60] if content is None else content)
+    with pytest.raises(UserError, match=f"model.onnx could not be read by {name} and may be damaged") as refused:
+        open_engine(name, path)
+    assert "\n" not in str(refused.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UserError, match="there is no such file"):
+        open_engine("onnxruntime", tmp_path / "model.onnx")
