@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
-from benchmarks.machine import describe_machine, machine_lines, shown, summarise
 from src.functional.structure import zeros_count
+from src.machine import describe_machine, machine_lines, shown, summarise
 from src.models.trainer import best_precision
 from src.modifiers.clock import Clock, Window
 from src.modifiers.gmp import MagnitudePruning

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import describe_machine, machine_lines, shown, summarise
 from benchmarks.runs import Bench, prepare
+from src.machine import describe_machine, machine_lines, shown, summarise
 from src.models.trainer import best_precision
 
 VARIANTS = {

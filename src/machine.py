@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 
+# Those that decide how fast matrix products are in float32, bfloat16 and int8.
+_SETS = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "avx_vnni", "avx512_vnni", "amx_int8")
+
 
 def describe_machine(packages: Sequence[str]) -> dict[str, Any]:
     """Name, instruction sets and threads of the CPU, versions of Python and of the packages.
@@ -17,7 +20,7 @@ def describe_machine(packages: Sequence[str]) -> dict[str, Any]:
     ``load`` is the number of processes that wanted to run in the last minute: on an idle machine well below 1 at
     the start of a benchmark.
     """
-    sets = [name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if torch.cpu.get_capabilities().get(name)]
+    sets = [name for name in _SETS if torch.cpu.get_capabilities().get(name)]
     return {
         "cpu": _cpu_name(),
         "instruction_sets": sets,
