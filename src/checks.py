@@ -81,10 +81,14 @@ def _check_windows(recipe: Mapping[str, Any]) -> None:
     for name, modifier in recipe.items():
         if not isinstance(modifier, Mapping) or "start_epoch" not in modifier:
             continue
-        start, end, last = modifier["start_epoch"], modifier.get("end_epoch", -1), recipe["num_epochs"]
-        if end != -1 and start > end:
-            raise UserError(f"recipe.{name}: start_epoch {start:g} is after end_epoch {end:g}; it must not be.")
-        for key, epoch in {"start_epoch": start, "end_epoch": end}.items():
+        start, last = modifier["start_epoch"], recipe["num_epochs"]
+        for key in ("end_epoch", "disable_observer_epoch"):
+            if -1 < modifier.get(key, -1) < start:
+                raise UserError(
+                    f"recipe.{name}: start_epoch {start:g} is after {key} {modifier[key]:g}; it must not be."
+                )
+        for key in ("start_epoch", "end_epoch", "disable_observer_epoch"):
+            epoch = modifier.get(key, -1)
             if epoch > last:
                 raise UserError(
                     f"recipe.{name}.{key} is {epoch:g}, after the end of training at {last:g}; "

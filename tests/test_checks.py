@@ -124,6 +124,14 @@ def test_a_target_that_is_not_shipped_is_refused(configured):
             r"recipe\.pruning\.start_epoch is 8, after the end",
         ),
         (["recipe.distillation.end_epoch=9"], r"recipe\.distillation\.end_epoch is 9, after the end of training at 6"),
+        (
+            ["recipe=prune80_quant", "recipe.quantization.disable_observer_epoch=5"],
+            r"recipe\.quantization: start_epoch 6 is after disable_observer_epoch 5; it must not be",
+        ),
+        (
+            ["recipe=prune80_quant", "recipe.quantization.disable_observer_epoch=9"],
+            r"recipe\.quantization\.disable_observer_epoch is 9, after the end of training at 8; raise recipe\.num",
+        ),
     ],
 )
 def test_a_window_that_does_not_fit_the_training_is_refused(configured, overrides, message):

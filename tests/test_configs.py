@@ -47,6 +47,9 @@ def test_the_shipped_files_are_those_that_the_design_names():
     assert {"layers9", "layers6", "layers3", "layers1"} <= set(RECIPES)
     assert {"layers6_prune80", "layers6_prune90", "layers6_prune97"} <= set(RECIPES)
     assert {"movement80", "acdc80"} <= set(RECIPES)
+    assert {"quant", "ptq", *(f"{kind}{s}_quant" for kind in ("prune", "transfer") for s in ("80", "90"))} <= set(
+        RECIPES
+    )
     assert {"none", "dense", "self", "checkpoint"} <= set(TEACHERS)
     assert {"tiny", "bert_base", "bert_large", "distilbert", "roberta_base", "minilm"} <= set(MODELS)
 
@@ -133,6 +136,35 @@ def test_the_number_in_the_name_of_a_transfer_is_what_its_start_must_have(config
     assert named["pruning"]["min_sparsity"] == int(recipe.removeprefix("transfer")) / 100
     assert plain["pruning"]["min_sparsity"] == 0
     assert named == {**plain, "name": recipe, "pruning": named["pruning"]}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "epochs", "start", "frozen"),
+    [("prune80_quant", 8, 6, 7), ("transfer80_quant", 13, 8, 12), ("quant", 3, 1, 2)],
+)
+@pytest.mark.parametrize("times", [1, 3])
+def test_quantisation_begins_and_freezes_where_the_recipe_says_however_long_it_is(
+    configured, recipe, epochs, start, frozen, times
+):
+    quantization = configured(f"recipe={recipe}", f"recipe.num_epochs={times * epochs}")["recipe"]["quantization"]
+    assert quantization["start_epoch"] == pytest.approx(times * start)
+    assert quantization["disable_observer_epoch"] == pytest.approx(times * frozen)
+
+
+def test_a_quantised_recipe_is_the_plain_one_with_more_epochs_behind_its_pruning(configured):
+    plain, longer = configured("recipe=prune80")["recipe"], configured("recipe=prune80_quant")["recipe"]
+    changed = {"name": "prune80_quant", "num_epochs": 8, "quantization": longer["quantization"]}
+    pruning = {**plain["pruning"], "start_epoch": pytest.approx(0.3), "end_epoch": pytest.approx(3.3)}
+    assert longer == {**plain, **changed, "pruning": pruning}
+
+
+@pytest.mark.parametrize("level", ["80", "90"])
+def test_a_quantised_transfer_is_the_schedule_of_the_seeds(configured, level):
+    recipe = configured(f"recipe=transfer{level}_quant", "model=bert_base")["recipe"]
+    rate = recipe["learning_rate"]
+    assert (rate["schedule"], rate["initial_learning_rate"], rate["final_learning_rate"]) == ("linear", 1.5e-4, 0)
+    assert (rate["warmup"], recipe["pruning"]["min_sparsity"]) == (0, int(level) / 100)
+    assert (recipe["distillation"]["hardness"], recipe["distillation"]["temperature"]) == (1, 2)
 
 
 @pytest.mark.parametrize("trainer", names("trainer"))

@@ -21,6 +21,7 @@ WORDS = {
     "frozen": "frozen",
     "distillation": "distillation",
     "hidden_distillation": "hidden_distillation",
+    "quantization": "quantization",
 }
 
 

@@ -1,4 +1,4 @@
-"""SparseML's distillation and quantisation, and the length of training."""
+"""SparseML's distillation, and the length of training."""
 
 import re
 
@@ -46,16 +46,3 @@ def _layer_number(step: Step, name: str) -> int:
     if match is None:
         raise step.error(f"{name} is in no numbered layer, such as bert.encoder.layer.3.")
     return int(match[1])
-
-
-def quantization(step: Step) -> None:
-    """Accepted and checked; a native modifier takes its place here once there is one: ``step.take("...", ...)``."""
-    if step.values.get("end_epoch", -1) != -1:
-        raise step.error("end_epoch of a quantization must be -1: it does not end.")
-    own_start = step.values.get("start_epoch", -1)
-    for name in ("disable_quantization_observer_epoch", "freeze_bn_stats_epoch"):
-        if step.values.get(name, -1) not in (None, -1) and step.values[name] < own_start:
-            raise step.error(f"{name} is {step.values[name]:g}, before start_epoch {own_start:g}; raise it.")
-    step.leave(
-        "not done: this version has no quantisation-aware training yet; the rest of the recipe runs in floating point"
-    )

@@ -71,10 +71,8 @@ def _settings(settings: Mapping[str, Any]) -> Iterator[str]:
             value = f"{value:g}"
         elif isinstance(value, str):
             value = value.removeprefix("${..").removesuffix("}")
-        elif name in ("params", "drop") and len(value) > 1:
-            value = f"{len(value)} patterns"
-        elif name in ("params", "drop"):
-            value = value[0]
+        elif isinstance(value, list):
+            value = f"{len(value)} patterns" if len(value) > 1 else value[0]
         elif isinstance(value, dict):
             value = ", ".join(f"{key}: {item}" for key, item in value.items())
         yield f"{name} {value}"

@@ -10,11 +10,10 @@ from src.recipes.expressions import RecipeError
 from src.recipes.native import Native
 from src.recipes.optimization import settle_frozen, settle_learning_rates, settle_weight_decays
 from src.recipes.pruning import join_alike, join_layers, leave_out_constant_after_pruning, say_where_it_ends
+from src.recipes.quantization import settle_quantization
 from src.recipes.reading import RecipeFile, Stage, located
 from src.recipes.steps import Step
 from src.recipes.vocabulary import KNOWN, checked
-
-_NOT_COUNTED = "QuantizationModifier"  # what is not done does not make the training longer
 
 
 @dataclass
@@ -61,15 +60,13 @@ def translate(recipe: RecipeFile, num_epochs: int | None = None) -> Translation:
         settle_learning_rates(steps, total)
         settle_weight_decays(steps)
         settle_frozen(steps)
+        settle_quantization(steps, total)
         join_layers(steps)
         leave_out_constant_after_pruning(steps)
         say_where_it_ends(steps, total)
         join_alike(steps)
     except RecipeError as error:
         raise located(recipe.path, error) from error
-    for step in steps:
-        if step.start > total:
-            step.note(f"it begins at epoch {step.start:g}, after the end of training at {total}")
     notes.append("epochs are counted in whole optimizer steps, also under accumulation and data parallelism.")
     return Translation(recipe.path, total, _named(steps), steps, notes)
 
@@ -108,7 +105,7 @@ def _steps_of_all_stages(stages: Sequence[Stage]) -> tuple[list[Step], list[str]
 
 def _epochs(steps: Sequence[Step]) -> list[float]:
     """All epochs at which something begins or ends."""
-    return [epoch for step in steps if step.name != _NOT_COUNTED for epoch in (step.start, step.end) if epoch != -1]
+    return [epoch for step in steps for epoch in (step.start, step.end) if epoch != -1]
 
 
 def _length(recipe: RecipeFile, steps: Sequence[Step], asked: int | None, notes: list[str]) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from src.errors import nearest
-from src.recipes import objectives, optimization, pruning
+from src.recipes import objectives, optimization, pruning, quantization
 from src.recipes.expressions import RecipeError
 from src.recipes.parameters import (
     Kind,
@@ -153,7 +153,7 @@ KNOWN: dict[str, Known] = {
         unused=("normalize", "project_features", "epsilon", "update_frequency"),
     ),
     "QuantizationModifier": Known(
-        objectives.quantization,
+        quantization.quantization,
         {
             **_WINDOW,
             "disable_quantization_observer_epoch": optional(epoch),

@@ -290,7 +290,7 @@ MALFORMED = {
         "modifiers:\n  - !EpochRangeModifier {start_epoch: 0, end_epoch: 10}\n  - !QuantizationModifier\n"
         "      start_epoch: 8\n      disable_quantization_observer_epoch: 4\n",
         3,
-        "disable_quantization_observer_epoch is 4, before start_epoch 8; raise it.",
+        "disable_quantization_observer_epoch is 4, not after start_epoch 8; raise it.",
     ),
     "all layers dropped": (
         "modifiers:\n  - !LayerPruningModifier\n    layers: __ALL__\n",
