@@ -13,7 +13,7 @@ from src.local_files import local_files, looks_local, resolve_model_folder
 from src.ranges import RANGES, check_range
 from src.recipes.zoo import refuse_stub
 
-_GROUPS = ("model", "task", "teacher", "recipe", "dense", "trainer", "logger")
+_GROUPS = ("model", "task", "teacher", "recipe", "dense", "trainer", "logger", "export")
 
 
 def check(config: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
@@ -69,12 +69,15 @@ def _taught() -> set[str]:
     return {path.stem for path in (CONF / "modifier").glob("*.yaml") if "teacher" in _shipped(f"modifier/{path.stem}")}
 
 
-def _check_length(path: str, recipe: Mapping[str, Any]) -> None:
-    calibrates = any(isinstance(node, Mapping) and "calibration_samples" in node for node in recipe.values())
-    if recipe["num_epochs"] == 0 and not calibrates:
-        raise UserError(f"{path}.num_epochs must be {RANGES['num_epochs'].says}, got 0.")
-    if recipe["num_epochs"] > 0 and calibrates:
-        raise UserError(f"{path}.num_epochs={recipe['num_epochs']}: a recipe that calibrates does not train; say 0.")
+def check_export(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of an export that are unknown or out of range.
+
+    Args:
+        settings: the ``export`` section.
+    """
+    check_known("export", settings, _shipped("export/onnx"))
+    for name, value in settings.items():
+        check_range(name, value, f"export.{name}")
 
 
 def _check_windows(recipe: Mapping[str, Any]) -> None:
@@ -105,6 +108,7 @@ def _check_keys(config: Mapping[str, Any]) -> None:
     check_known("task.data.files", config["task"]["data"]["files"], _shipped("data/splits")["files"])
     check_known("model", config["model"], _shipped("model/tiny"))
     check_known("trainer", config["trainer"], _shipped("trainer/default"))
+    check_known("export", config["export"], _shipped(f"export/{config['export']['kind']}"))
     check_known("teacher", config["teacher"], _shipped(f"teacher/{config['teacher']['kind']}"))
     _check_recipe("recipe", config["recipe"])
     _check_recipe("dense", config["dense"])

@@ -34,7 +34,7 @@ def evaluate(model: nn.Module, data: TaskData, splits: Iterable[str], folder: Pa
         for batch in data.eval_dataloader(name):
             batch = {key: value.to(device) for key, value in batch.items()}
             data.task.update_metrics(metrics, data.task.outputs(model, batch), batch)
-        result |= {metric + suffix: _digits(value) for metric, value in metrics.compute().items()}
+        result |= {metric + suffix: digits(value) for metric, value in metrics.compute().items()}
         if folder is not None:
             for file, content in data.task.predictions(metrics).items():
                 write_atomically(folder / f"{'test_' if name == 'test' else ''}{file}", an_entry_a_line(content))
@@ -53,7 +53,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _digits(value: Tensor) -> float:
+def digits(value: Tensor) -> float:
     """A metric as JSON should show it: float32 has seven digits and no more."""
     return round(float(value), 7) if value.dtype == torch.float32 else float(value)
 

@@ -136,6 +136,11 @@ RANGES: dict[str, Range] = {
     ),
     "patience": _COUNT_OR_NULL,
     "precision": _one_of("auto", "bf16-mixed", "16-mixed", "32-true"),
+    "export.precision": _one_of("auto", "float32", "float16", "int8"),
+    "sequence_length": _COUNT_OR_NULL,
+    "export.batch_size": _COUNT_OR_NULL,
+    "samples": _COUNT,
+    "external_data_above": Range("bytes, 0 to 2,000,000,000", lambda v: _whole(v) and 0 <= v <= 2_000_000_000),
 }
 
 
@@ -147,10 +152,10 @@ def check_range(name: str, value: Any, path: str | None = None) -> None:
     """Refuse a value outside the range of its name.
 
     Args:
-        name: the parameter; one that has no rule passes.
+        name: the parameter; one that has no rule passes. A rule of the whole path comes before that of the name.
         value: what was given.
         path: how the user spells it, where that is longer, e.g. ``recipe.pruning.final_sparsity``.
     """
-    rule = RANGES.get(name)
+    rule = RANGES.get(path or name, RANGES.get(name))
     if rule is not None and not rule.allows(value):
         raise UserError(f"{path or name} must be {rule.says}, got {value!r}{rule.remedy(value)}.")

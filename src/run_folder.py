@@ -16,7 +16,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from src.config import RESOLVED, fingerprint, model_label
-from src.errors import UserError, describe
+from src.errors import UserError, describe, nearest
 
 RESULT = "result.json"
 FINGERPRINT = Path(".hydra") / "fingerprint"
@@ -43,7 +43,7 @@ def recorded_run(folder: Path, config: Mapping[str, Any], resumed: bool = False)
     if not is_main_process():
         yield {}
         return
-    with _alone(folder):
+    with alone(folder):
         for path in (RESULT, *(() if resumed else _EARLIER)):
             (folder / path).unlink(missing_ok=True)
         row = _new_row(config)
@@ -58,14 +58,15 @@ def recorded_run(folder: Path, config: Mapping[str, Any], resumed: bool = False)
         except BaseException as error:
             row |= {"status": "failed", "error": describe(error)}
             with suppress(OSError):  # a full disk: the error that is on its way says so
-                _write_result(folder, row)
+                write_result(folder, row)
             raise
         row["status"] = "ok"
-        _write_result(folder, row)
+        write_result(folder, row)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
+    """No other command may run in a folder within it."""
     (folder / _LOCK).parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / _LOCK, timeout=_SECONDS_TO_DIE)
     try:
@@ -107,7 +108,8 @@ def read_result(folder: Path) -> dict[str, Any]:
     """
     path = folder / RESULT
     if not folder.is_dir():
-        raise UserError(f"run={folder}: there is no such folder.")
+        siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+        raise UserError(f"run={folder}: there is no such folder.{nearest(folder.name, siblings)}")
     if not path.is_file():
         raise UserError(f"run={folder}: there is no {RESULT}, so no run has ended here.")
     try:
@@ -228,5 +230,6 @@ def _count_resumption(folder: Path) -> int:
     return times
 
 
-def _write_result(folder: Path, row: Mapping[str, Any]) -> None:
+def write_result(folder: Path, row: Mapping[str, Any]) -> None:
+    """Write result.json, whole or not at all."""
     write_atomically(folder / RESULT, json.dumps(row, indent=2) + "\n")

@@ -1,6 +1,7 @@
 """Train, prune and distil one model: ``python -m src.train task=sst2 recipe=prune80 teacher=dense``."""
 
 import copy
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from src.config import dense_config, fingerprint, register_resolvers, resolve
 from src.errors import UserError, exit_status, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.memory import limit_kernel_cache
+from src.reports.export import export_summary
 from src.reports.summary import summary
 from src.resume import find_unfinished, intact_checkpoint, run_to_resume
 from src.run_folder import (
@@ -59,6 +61,17 @@ def main(composed: DictConfig) -> None:
                 row |= train(config, folder, splits, checkpoint)
         dense = find_run(Path(config["output_dir"]), fingerprint(dense_config(config)))
         print(summary(row, folder, (dense, read_result(dense)) if dense and dense != folder else None))
+        if config["export"]["kind"] != "none" and is_main_process():
+            deploy(folder, config["export"])
+
+
+def deploy(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Export a run and say what came of it; settings that cannot work are refused before the training."""
+    from src.deployment.export import export_run
+
+    deployment = export_run(folder, settings)
+    report = json.loads((deployment / "verification.json").read_text())
+    print(f"\n{export_summary(read_result(folder), report, deployment)}")
 
 
 def find_or_train_dense(config: Mapping[str, Any], splits: "DatasetDict") -> Path:

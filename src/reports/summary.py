@@ -21,15 +21,15 @@ def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping
     header = ["", "dense", row["recipe"], "difference"] if dense else ["", row["recipe"]]
     table = [header, *_metric_rows(row, dense), *_size_rows(row, dense)]
     lines += aligned(table)
-    folder = _shortened(folder)
+    folder = shortened(folder)
     lines += ["", f"model    {folder / 'model'}", f"result   {folder / 'result.json'}"]
     if reference:
-        lines.append(f"dense    {_shortened(reference[0])}")
+        lines.append(f"dense    {shortened(reference[0])}")
     lines.append(f"again    python -m src.evaluate run={folder}")
     return "\n".join(lines)
 
 
-def _shortened(folder: Path) -> Path:
+def shortened(folder: Path) -> Path:
     """Relative to the working directory where it lies below it, so that it can be typed."""
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 

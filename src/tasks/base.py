@@ -25,6 +25,8 @@ class Task:
     """
 
     auto_model: Any  # the class of transformers that has the head
+    output_names: Sequence[str] = ("logits",)  # what a deployed model says; nothing: it is not deployed
+    outputs_per_token = False  # else one for each text
     max_length: int  # tokens of the longest input
     padding: Mapping[str, int] = {}  # column -> what fills the short rows of a batch, beside the inputs of the model
     tokenizer_options: Mapping[str, Any] = {}  # what a tokenizer is told when it is loaded
@@ -53,13 +55,16 @@ class Task:
 
     def collator(self, tokenizer: Any) -> Callable[[Mapping[str, Sequence]], dict[str, Tensor]]:
         """Pads a batch to its longest text; for a GPU, whose matrix units work in eights, to a multiple of 8."""
-        fill = {
+        return partial(pad_batch, fill=self.fill(tokenizer), multiple=8 if torch.cuda.is_available() else 1)
+
+    def fill(self, tokenizer: Any) -> dict[str, int]:
+        """What fills up the short rows of a batch, a value for each column of tokens."""
+        return {
             "input_ids": tokenizer.pad_token_id,
             "token_type_ids": tokenizer.pad_token_type_id,
             "attention_mask": 0,
             **self.padding,
         }
-        return partial(pad_batch, fill=fill, multiple=8 if torch.cuda.is_available() else 1)
 
     def outputs(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Any:
         """What a model, student or teacher, says of a batch."""

@@ -59,6 +59,7 @@ class MaskedLM(Task):
     """
 
     auto_model = AutoModelForMaskedLM
+    output_names: Sequence[str] = ()
     padding: Mapping[str, int] = {"labels": IGNORED}
 
     def __init__(

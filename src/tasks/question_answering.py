@@ -43,6 +43,8 @@ class QuestionAnswering(Task):
     """
 
     auto_model = AutoModelForQuestionAnswering
+    output_names: Sequence[str] = ("start_logits", "end_logits")
+    outputs_per_token = True
     padding: Mapping[str, int] = {"first_char": -1, "last_char": -1}
 
     def __init__(

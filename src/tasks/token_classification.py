@@ -37,6 +37,7 @@ class TokenClassification(Task):
     """
 
     auto_model = AutoModelForTokenClassification
+    outputs_per_token = True
     padding: Mapping[str, int] = {"labels": _IGNORED, "word": _IGNORED}
     tokenizer_options: Mapping[str, Any] = {"add_prefix_space": True}  # as if a blank came before each word (RoBERTa)
 

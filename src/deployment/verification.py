@@ -1,0 +1,143 @@
+"""The proof that an exported graph is the model it was made from, on real inputs of the task."""
+
+import copy
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from src.deployment.divergence import first_divergence
+from src.deployment.engines import Engine, open_engine
+from src.deployment.matmuls import executed_products
+from src.deployment.parity import Said, noise
+from src.deployment.samples import Samples
+from src.deployment.weights import compare_weights
+
+_RATIO = 1.5  # mean logit difference to that of the noise control
+_ONE_IN = 872  # examples, of which one may be decided otherwise
+_FIXED = {"batch": 8, "sequence": 128}  # the shape in which a graph of any shape is looked at again
+_ROUNDING = 1e-6  # of the typical logit: below it two ways to compute in float32 are equal
+
+
+@torch.inference_mode()
+def verify(model: PreTrainedModel, graph: Path, samples: Samples, *, half: bool = False) -> dict[str, Any]:
+    """Compare a graph in ONNX Runtime with the PyTorch model that it was written from.
+
+    Args:
+        model: in float32, quantised or not; in eval mode, on the CPU.
+        graph: that `src.deployment.graph.write_graph` wrote of it.
+        samples: in the shape that the graph has.
+        half: the graph computes in float16; then the noise control is the model in float16.
+
+    Returns:
+        The report: what was compared, and ``failures``, a sentence for each claim that does not hold.
+    """
+    found, control, expected = _compare(model, graph, samples, half)
+    limit = max(_RATIO * control.mean, _ROUNDING * found.typical)
+    report: dict[str, Any] = {
+        "samples": samples.shapes(),
+        "logits": {
+            "mean_difference": found.mean,
+            "largest_difference": found.largest,
+            "control": "the model in float16" if half else "the model with 1e-6 relative noise on its embeddings",
+            "control_mean_difference": control.mean,
+            "control_largest_difference": control.largest,
+            "ratio": found.mean / control.mean if control.mean else None,
+            "allowed_mean_difference": limit,
+            "typical_logit": found.typical,
+        },
+        "predictions": {
+            "agreement": found.agreement,
+            "control_agreement": control.agreement,
+            "unlike_inputs": found.unlike_inputs,
+            "pytorch": dict(sorted(expected.counts.items())),
+            "onnxruntime": dict(sorted(found.counts.items())),
+        },
+        "metrics": {"pytorch": expected.measured(), "onnxruntime": found.measured(), "control": control.measured()},
+        "matmuls": _products(graph),
+        "weights": compare_weights(model, graph),
+        "first_divergence": None,
+    }
+    report["failures"] = _failures(report, found, limit, samples)
+    if report["failures"]:
+        batch = max(samples.batches[:12], key=lambda batch: len(batch["input_ids"]))
+        inputs = {name: batch[name] for name in samples.inputs}
+        report["first_divergence"] = first_divergence(model, graph, inputs, rounding=1e-2 if half else 1e-5)
+    return report
+
+
+def _compare(model: PreTrainedModel, graph: Path, samples: Samples, half: bool) -> tuple[Said, Said, Said]:
+    """The graph, the noise control and the model itself, each beside the model."""
+    task, engine = samples.task, open_engine("onnxruntime", graph, torch.get_num_threads())
+    found, control, expected = (Said(task, task.metrics(samples.split)) for _ in range(3))
+    halved = copy.deepcopy(model).half() if half else None
+    for i, batch in enumerate([*samples.batches, *samples.further]):
+        outputs, scored = task.outputs(model, batch), i < len(samples.batches)
+        if halved is not None:
+            disturbed = task.outputs(halved, batch)
+        else:
+            with noise(model, seed=i):
+                disturbed = task.outputs(model, batch)
+        for said, values in (
+            (expected, outputs),
+            (control, disturbed),
+            (found, _run(engine, batch, samples.batch_size)),
+        ):
+            said.update(values, outputs, batch, scored)
+    return found, control, expected
+
+
+def _run(engine: Engine, batch: Mapping[str, Tensor], batch_size: int | None) -> SimpleNamespace:
+    """What a graph says of a batch; one of a fixed batch size gets its missing rows as copies of the last."""
+    rows = len(batch["input_ids"])
+    missing = (batch_size or rows) - rows
+    inputs = {name: batch[name].numpy() for name in engine.inputs}
+    filled = {name: np.concatenate([v, np.repeat(v[-1:], missing, axis=0)]) for name, v in inputs.items()}
+    return SimpleNamespace(**{name: torch.from_numpy(v[:rows]) for name, v in engine.run(filled).items()})
+
+
+def _products(graph: Path) -> dict[str, Any]:
+    """Products in int8 and in floating point, in any shape and in a fixed one, which are fused in different ways."""
+    shapes: dict[str, Mapping[str, int]] = {"as_exported": {}, "fixed_shape": _FIXED}
+    return {"expected_int8": 0, **{name: vars(executed_products(graph, shape)) for name, shape in shapes.items()}}
+
+
+def _failures(report: Mapping[str, Any], found: Said, limit: float, samples: Samples) -> list[str]:
+    """A sentence for each claim that does not hold."""
+    failures = []
+    if not found.mean <= limit:
+        failures.append(f"the logits differ by {found.mean:.3g} on average, more than {limit:.3g}")
+    failures += _metric_failures(report, samples)
+    for kind, says in (("as_exported", "as exported"), ("fixed_shape", "in a fixed shape")):
+        products = report["matmuls"][kind]
+        if products["integer"] < report["matmuls"]["expected_int8"]:
+            failures.append(
+                f"{products['floating']} matmuls run in floating point {says}: {', '.join(products['modules'][:5])}"
+            )
+    if report["weights"]["differ"]:
+        failures.append(f"weights are not those of the model: {', '.join(report['weights']['differ'][:5])}")
+    if report["weights"]["zeros_lost"]:
+        failures.append(f"{report['weights']['zeros_lost']:,} zeros of the model are none in the graph")
+    return failures
+
+
+def _metric_failures(report: Mapping[str, Any], samples: Samples) -> list[str]:
+    """Metrics may differ by one example in 872, unless no more inputs than that are decided otherwise."""
+    examples = len(samples.split)
+    allowed = math.ceil(examples / _ONE_IN)
+    if report["predictions"]["unlike_inputs"] <= allowed:
+        return []
+    whole = 100 if len(samples.task.output_names) > 1 else 1  # SQuAD's metrics are percentages
+    metrics = report["metrics"]
+    return [
+        f"{name} is {metrics['onnxruntime'][name]:.4f} in ONNX Runtime and {value:.4f} in PyTorch, further apart than "
+        f"{allowed} of {examples} examples"
+        for name, value in metrics["pytorch"].items()
+        if not abs(metrics["onnxruntime"][name] - value) <= whole * allowed / examples
+    ]

@@ -1,0 +1,37 @@
+"""Deploy a finished run: ``python -m src.export run=outputs/runs/...`` writes its deployment/, verified."""
+
+import json
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from src.checks import check_export
+from src.config import register_resolvers, resolve
+from src.deployment.export import export_run
+from src.errors import nearest_names, short_errors
+from src.hub import work_offline_without_a_connection
+from src.memory import limit_kernel_cache
+from src.reports.export import export_summary
+from src.run_folder import read_config, read_result
+
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="export")
+def main(composed: DictConfig) -> None:
+    with short_errors():
+        settings = resolve(composed)
+        check_export(settings["export"])
+        run = Path(settings["run"])
+        read_result(run)
+        work_offline_without_a_connection({**read_config(run), "model": {"name": str(run), "config": None}})
+        limit_kernel_cache()
+        folder = export_run(run, settings["export"])
+        report = json.loads((folder / "verification.json").read_text())
+        print(export_summary(read_result(run), report, folder))
+
+
+if __name__ == "__main__":
+    with nearest_names():
+        main()

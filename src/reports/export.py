@@ -1,0 +1,66 @@
+"""What an export says at its end: sizes, matmuls, how near the graph is to the model, and how to use it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from src.config import model_label
+from src.reports.summary import aligned, shortened
+
+
+def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Path) -> str:
+    """A short table.
+
+    Args:
+        row: result.json of the run.
+        report: verification.json.
+        folder: the deployment.
+    """
+    facts, logits = row["deployment"], report["logits"]
+    title = f"{row['recipe']} of {model_label(row['model'])} on {row['task']}, {report['precision']}"
+    table = [
+        ["", "PyTorch", "ONNX Runtime"],
+        *_metric_rows(report["metrics"]),
+        ["same predictions", "", f"{100 * report['predictions']['agreement']:.2f} %"],
+        ["mean logit difference", "", f"{logits['mean_difference']:.2g}"],
+        [f"  of {logits['control']}", f"{logits['control_mean_difference']:.2g}", ""],
+        *_product_rows(report["matmuls"]),
+        ["size", "", _megabytes(facts["bytes"])],
+        ["  packed by zstd", "", _megabytes(facts["compressed_bytes"])],
+    ]
+    lines = [title, "-" * len(title), *aligned(table), ""]
+    lines += _cautions(report)
+    folder = shortened(folder)
+    lines += [
+        f"verified     on {report['samples']['inputs']:,} inputs: {folder / 'verification.json'}",
+        f"deployment   {folder}",
+        f'use          python -m src.predict deployment={folder} text="..."',
+    ]
+    return "\n".join(lines)
+
+
+def _metric_rows(metrics: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    return [[name, f"{value:.4f}", f"{metrics['onnxruntime'][name]:.4f}"] for name, value in metrics["pytorch"].items()]
+
+
+def _product_rows(matmuls: Mapping[str, Any]) -> list[list[str]]:
+    rows = []
+    for name, label in (("as_exported", "matmuls in int8"), ("fixed_shape", "  in a fixed shape")):
+        count = matmuls[name]
+        rows.append([label, "", f"{count['integer']} of {count['integer'] + count['floating']}"])
+    return rows
+
+
+def _cautions(report: Mapping[str, Any]) -> list[str]:
+    """What makes the proof weaker than it looks."""
+    samples, cautions = report["samples"], []
+    if len(report["predictions"]["pytorch"]) == 1:
+        only = next(iter(report["predictions"]["pytorch"]))
+        cautions.append(f"caution      the model says '{only}' of every input, so equal predictions prove little")
+    if samples["inputs"] < 200:
+        cautions.append(f"caution      the run has {samples['inputs']} inputs in all; 200 make a verification firm")
+    return cautions
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
