@@ -233,5 +233,5 @@ def _facts(report: Mapping[str, Any], size: Any, precision: str) -> dict[str, An
         "compressed_bytes": size.compressed,
         "agreement": report["predictions"]["agreement"],
         "metrics": report["metrics"]["onnxruntime"],
-        "matmuls": {"int8": products["integer"], "float": products["floating"]},
+        "matmuls": {name: products[name] for name in ("int8", "float")},
     }

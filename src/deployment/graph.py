@@ -98,6 +98,8 @@ def _name_after_modules(graph: onnx_ir.Model, modules: set[str]) -> None:
     """``bert.pooler.dense/MatMul`` is a node of ``bert.pooler.dense``, ``bert.pooler.dense/MatMul:0`` its result."""
     kept = {value.name for value in graph.graph.outputs}
     taken: dict[str, int] = {}
+    for value in (*graph.graph.inputs, *graph.graph.outputs):
+        value.metadata_props.clear()
     for node in graph.graph:
         name = f"{_module(node, modules)}/{node.op_type}"
         taken[name] = taken.get(name, 0) + 1

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
+from src.deployment.integer_modules import IntegerEmbedding, IntegerLinear, IntegerProducts
+from src.models.fake_quant import QuantizedEmbedding, QuantizedLinear, QuantizedProducts
+
 _ATTENTION = "winnow_graph"
 
 
@@ -29,9 +32,20 @@ def for_graph(model: PreTrainedModel) -> PreTrainedModel:
     replaced = copy.deepcopy(model).cpu().eval()
     replaced.set_attn_implementation(_ATTENTION)
     for name, module in list(replaced.named_modules()):
-        if isinstance(module, nn.Linear):
-            replaced.set_submodule(name, PlainLinear(module))
+        stand_in = _stand_in(module)
+        if stand_in is not None:
+            replaced.set_submodule(name, stand_in)
     return replaced
+
+
+def _stand_in(module: nn.Module) -> nn.Module | None:
+    if isinstance(module, QuantizedLinear):
+        return IntegerLinear(module)
+    if isinstance(module, QuantizedEmbedding):
+        return IntegerEmbedding(module)
+    if isinstance(module, QuantizedProducts):
+        return IntegerProducts(module)
+    return PlainLinear(module) if isinstance(module, nn.Linear) else None
 
 
 def attention(
@@ -48,10 +62,17 @@ def attention(
     Returns:
         ``(batch, tokens, heads, width)`` and the probabilities, as transformers wants them.
     """
-    scores = torch.matmul(query, key.transpose(2, 3)) * (scaling or query.size(-1) ** -0.5)
+    products = getattr(module, "products", None)
+    if products is not None:
+        query, value, transposed = products.query(query), products.value(value), products.transposed_key(key)
+    else:
+        transposed = key.transpose(2, 3)
+    scores = torch.matmul(query, transposed) * (scaling or query.size(-1) ** -0.5)
     if attention_mask is not None:
         scores = scores + attention_mask
     probabilities = scores.softmax(dim=-1)
+    if products is not None:
+        probabilities = products.probabilities(probabilities)
     return torch.matmul(probabilities, value).transpose(1, 2).contiguous(), probabilities
 
 

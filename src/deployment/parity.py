@@ -99,7 +99,7 @@ class Said:
 def decided(task: Any, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
     """Decisions of each input as whole numbers, ``(batch, decisions)``; -1 is none, as on padding.
 
-    The class of a text, the tag of each token, the first and last token of an answer, yes or no for each of many labels.
+    The class of a text, the tag of each token, first and last token of an answer, yes or no for each of many labels.
     """
     kind = task.head_settings().get("problem_type")
     values = [getattr(outputs, name) for name in task.output_names]

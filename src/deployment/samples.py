@@ -97,6 +97,14 @@ def real_inputs(
     return Samples(task, splits[name], name, measured, further, batch_size)
 
 
+def filled(batch: Batch | Mapping[str, Tensor], names: Sequence[str], batch_size: int | None) -> Batch:
+    """Inputs of a batch; one that is smaller than a graph wants gets copies of its last row."""
+    missing = (batch_size or 0) - len(batch["input_ids"])
+    if missing <= 0:
+        return {name: batch[name] for name in names}
+    return {name: torch.cat([batch[name], batch[name][-1:].expand(missing, -1)]) for name in names}
+
+
 def _cut(rows: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
     """Parts whose sizes take turns."""
     start = 0
@@ -117,8 +125,8 @@ def check_labels(task: Any, names: Mapping[int, str]) -> None:
     theirs = [str(names[i]) for i in range(len(names))]
     if task.labels and task.labels != theirs:
         raise UserError(
-            f"export.data: the data have the labels {_few(task.labels)} and the model has {_few(theirs)}; name the data "
-            "that the run was trained on."
+            f"export.data: the data have the labels {_few(task.labels)} and the model has {_few(theirs)}; name the "
+            "data that the run was trained on."
         )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -16,13 +15,16 @@ from src.deployment.divergence import first_divergence
 from src.deployment.engines import Engine, open_engine
 from src.deployment.matmuls import executed_products
 from src.deployment.parity import Said, noise
-from src.deployment.samples import Samples
+from src.deployment.samples import Samples, filled
 from src.deployment.weights import compare_weights
+from src.models.fake_quant import QuantizedLinear, QuantizedProducts
 
 _RATIO = 1.5  # mean logit difference to that of the noise control
 _ONE_IN = 872  # examples, of which one may be decided otherwise
 _FIXED = {"batch": 8, "sequence": 128}  # the shape in which a graph of any shape is looked at again
-_ROUNDING = 1e-6  # of the typical logit: below it two ways to compute in float32 are equal
+_ROWS = 8  # that a divergence is looked for in
+_NAMED = 3  # modules that a sentence lists
+_ROUNDING = 3e-7  # of the typical logit: below it two ways to compute in float32 are equal
 
 
 @torch.inference_mode()
@@ -60,15 +62,13 @@ def verify(model: PreTrainedModel, graph: Path, samples: Samples, *, half: bool 
             "onnxruntime": dict(sorted(found.counts.items())),
         },
         "metrics": {"pytorch": expected.measured(), "onnxruntime": found.measured(), "control": control.measured()},
-        "matmuls": _products(graph),
+        "matmuls": _products(model, graph),
         "weights": compare_weights(model, graph),
         "first_divergence": None,
     }
     report["failures"] = _failures(report, found, limit, samples)
     if report["failures"]:
-        batch = max(samples.batches[:12], key=lambda batch: len(batch["input_ids"]))
-        inputs = {name: batch[name] for name in samples.inputs}
-        report["first_divergence"] = first_divergence(model, graph, inputs, rounding=1e-2 if half else 1e-5)
+        report["first_divergence"] = first_divergence(model, graph, _some_inputs(samples), 1e-2 if half else 1e-5)
     return report
 
 
@@ -94,18 +94,27 @@ def _compare(model: PreTrainedModel, graph: Path, samples: Samples, half: bool) 
 
 
 def _run(engine: Engine, batch: Mapping[str, Tensor], batch_size: int | None) -> SimpleNamespace:
-    """What a graph says of a batch; one of a fixed batch size gets its missing rows as copies of the last."""
+    inputs = {name: value.numpy() for name, value in filled(batch, engine.inputs, batch_size).items()}
     rows = len(batch["input_ids"])
-    missing = (batch_size or rows) - rows
-    inputs = {name: batch[name].numpy() for name in engine.inputs}
-    filled = {name: np.concatenate([v, np.repeat(v[-1:], missing, axis=0)]) for name, v in inputs.items()}
-    return SimpleNamespace(**{name: torch.from_numpy(v[:rows]) for name, v in engine.run(filled).items()})
+    return SimpleNamespace(**{name: torch.from_numpy(v[:rows]) for name, v in engine.run(inputs).items()})
 
 
-def _products(graph: Path) -> dict[str, Any]:
-    """Products in int8 and in floating point, in any shape and in a fixed one, which are fused in different ways."""
+def _products(model: PreTrainedModel, graph: Path) -> dict[str, Any]:
+    """Products in int8 and in floating point, in any shape and in a fixed one, which are fused in different ways.
+
+    ``in_float`` names those modules whose products should be in int8 and are not.
+    """
+    linear = [name for name, module in model.named_modules() if isinstance(module, QuantizedLinear)]
+    attention = [
+        name.rpartition(".")[0] for name, module in model.named_modules() if isinstance(module, QuantizedProducts)
+    ]
+    counts: dict[str, Any] = {"expected_int8": len(linear) + 2 * len(attention)}
     shapes: dict[str, Mapping[str, int]] = {"as_exported": {}, "fixed_shape": _FIXED}
-    return {"expected_int8": 0, **{name: vars(executed_products(graph, shape)) for name, shape in shapes.items()}}
+    for name, shape in shapes.items():
+        products = executed_products(graph, shape)
+        in_float = [module for module in products.modules if module in {*linear, *attention}]
+        counts[name] = {"int8": products.integer, "float": products.floating, "in_float": in_float}
+    return counts
 
 
 def _failures(report: Mapping[str, Any], found: Said, limit: float, samples: Samples) -> list[str]:
@@ -116,12 +125,13 @@ def _failures(report: Mapping[str, Any], found: Said, limit: float, samples: Sam
     failures += _metric_failures(report, samples)
     for kind, says in (("as_exported", "as exported"), ("fixed_shape", "in a fixed shape")):
         products = report["matmuls"][kind]
-        if products["integer"] < report["matmuls"]["expected_int8"]:
+        if products["in_float"] or products["int8"] != report["matmuls"]["expected_int8"]:
             failures.append(
-                f"{products['floating']} matmuls run in floating point {says}: {', '.join(products['modules'][:5])}"
+                f"{products['int8']} matmuls run in int8 {says}, not {report['matmuls']['expected_int8']}; in floating "
+                f"point are {_some(products['in_float'])}"
             )
     if report["weights"]["differ"]:
-        failures.append(f"weights are not those of the model: {', '.join(report['weights']['differ'][:5])}")
+        failures.append(f"weights are not those of the model: {_some(report['weights']['differ'])}")
     if report["weights"]["zeros_lost"]:
         failures.append(f"{report['weights']['zeros_lost']:,} zeros of the model are none in the graph")
     return failures
@@ -141,3 +151,14 @@ def _metric_failures(report: Mapping[str, Any], samples: Samples) -> list[str]:
         for name, value in metrics["pytorch"].items()
         if not abs(metrics["onnxruntime"][name] - value) <= whole * allowed / examples
     ]
+
+
+def _some_inputs(samples: Samples) -> Mapping[str, Tensor]:
+    """A batch of medium length, and of few rows, as the outputs of all modules are kept."""
+    later = samples.batches[len(samples.batches) // 2 :]
+    batch = min(later, key=lambda batch: abs(len(batch["input_ids"]) - _ROWS))
+    return filled(batch, samples.inputs, samples.batch_size)
+
+
+def _some(modules: list[str]) -> str:
+    return ", ".join(modules[:_NAMED]) + (f" and {len(modules) - _NAMED} more" if len(modules) > _NAMED else "")

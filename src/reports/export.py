@@ -44,11 +44,11 @@ def _metric_rows(metrics: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
 
 
 def _product_rows(matmuls: Mapping[str, Any]) -> list[list[str]]:
-    rows = []
-    for name, label in (("as_exported", "matmuls in int8"), ("fixed_shape", "  in a fixed shape")):
-        count = matmuls[name]
-        rows.append([label, "", f"{count['integer']} of {count['integer'] + count['floating']}"])
-    return rows
+    counts = [matmuls[name] for name in ("as_exported", "fixed_shape")]
+    if not matmuls["expected_int8"]:
+        return [["matmuls in float", "", f"{counts[0]['float']}"]]
+    said = [f"{count['int8']} of {count['int8'] + count['float']}" for count in counts]
+    return [["matmuls in int8", "", said[0]], ["  in a fixed shape", "", said[1]]]
 
 
 def _cautions(report: Mapping[str, Any]) -> list[str]:
