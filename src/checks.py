@@ -102,16 +102,21 @@ def _check_windows(recipe: Mapping[str, Any]) -> None:
 def _check_keys(config: Mapping[str, Any]) -> None:
     """Every setting must stand in the shipped file that documents it; Hydra's '+' would accept any."""
     check_known("", config, {*_shipped("job"), *_shipped("train"), *_GROUPS, "translation"})
-    target = config["task"].get("_target_")
-    check_known("task", config["task"], _documented("task", target))
-    check_known("task.data", config["task"]["data"], {*_shipped("data/splits"), *_documented("task", target, "data")})
-    check_known("task.data.files", config["task"]["data"]["files"], _shipped("data/splits")["files"])
+    check_task(config["task"])
     check_known("model", config["model"], _shipped("model/tiny"))
     check_known("trainer", config["trainer"], _shipped("trainer/default"))
     check_known("export", config["export"], _shipped(f"export/{config['export']['kind']}"))
     check_known("teacher", config["teacher"], _shipped(f"teacher/{config['teacher']['kind']}"))
     _check_recipe("recipe", config["recipe"])
     _check_recipe("dense", config["dense"])
+
+
+def check_task(task: Mapping[str, Any]) -> None:
+    """Refuse a task section with another ``_target_`` than the shipped files have, or with other settings."""
+    target = task.get("_target_")
+    check_known("task", task, _documented("task", target))
+    check_known("task.data", task["data"], {*_shipped("data/splits"), *_documented("task", target, "data")})
+    check_known("task.data.files", task["data"]["files"], _shipped("data/splits")["files"])
 
 
 def _check_recipe(path: str, recipe: Mapping[str, Any]) -> None:

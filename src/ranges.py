@@ -110,6 +110,8 @@ RANGES: dict[str, Range] = {
     "max_question_length": _COUNT,
     "max_answer_length": _COUNT,
     "n_best": _COUNT,
+    "top_k": _COUNT,
+    "threads": _COUNT,
     "unanswerable": _YES_NO,
     "null_score_diff_threshold": Range("a number", _number),
     "plain_text": Range("text, conll or null", lambda v: v in (None, "text", "conll")),

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 from filelock import FileLock, Timeout
@@ -186,11 +186,18 @@ def save_folder(folder: Path, save: Callable[[Path], Any]) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file that is there whole or not at all."""
+    with open_atomically(path) as file:
+        file.write(text)
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[TextIO]:
+    """A file to write to that is there once all has been written, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

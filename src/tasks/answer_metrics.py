@@ -1,7 +1,6 @@
 """Answers put together from the windows of their questions, and scored when all windows have been seen."""
 
 import math
-import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from src.functional.answers import best_score, exact_match, f1, normalized
+from src.functional.candidates import best_candidates, given_answer, null_odds, probabilities
 
 _STATES = ("example", "first_char", "last_char", "start_logit", "end_logit", "null_start", "null_end")
 
@@ -85,19 +85,21 @@ class AnswerMetrics(Metric):
 
     def predictions(self) -> dict[str, Any]:
         """The files that the official scripts read, by name: answers, n best answers, and for v2 the odds of none."""
-        answers, n_best, null_odds = {}, {}, {}
+        answers, n_best, odds = {}, {}, {}
         for row, candidates in self._candidates():
             answers[row["id"]] = self._prediction(candidates)
-            n_best[row["id"]] = _with_probabilities(candidates)
+            n_best[row["id"]] = [
+                {**candidate, "probability": probability}
+                for candidate, probability in zip(candidates, probabilities(candidates), strict=True)
+            ]
             if self.unanswerable:
-                null_odds[row["id"]] = _null_odds(candidates)
+                odds[row["id"]] = null_odds(candidates)
         files = {"predictions.json": answers, "nbest_predictions.json": n_best}
-        return files | ({"null_odds.json": null_odds} if self.unanswerable else {})
+        return files | ({"null_odds.json": odds} if self.unanswerable else {})
 
     def _prediction(self, candidates: list[dict[str, Any]]) -> str:
-        if self.unanswerable and _null_odds(candidates) > self.threshold:
-            return ""
-        return next((c["text"] for c in candidates if c["text"]), "")
+        given = given_answer(candidates, self.threshold if self.unanswerable else None)
+        return given["text"] if given else ""
 
     def _candidates(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
         """Each question that was seen, in the order of the split, with its candidates, the best first."""
@@ -108,57 +110,9 @@ class AnswerMetrics(Metric):
         ends = np.append(begins[1:], len(order))
         rows = self.split.select(examples)
         for row, begin, end in zip(rows, begins, ends, strict=True):
-            yield row, self._best(row["context"], {name: values[begin:end] for name, values in states.items()})
-
-    def _best(self, context: str, windows: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-        total = (windows["start_logit"] + windows["end_logit"]).ravel()
-        flat = {name: windows[name].ravel() for name in ("first_char", "last_char", "start_logit", "end_logit")}
-        found: dict[tuple[int, int], dict[str, Any]] = {}  # windows overlap: the same words are one answer
-        for i in np.argsort(-total, kind="stable"):
-            span = (int(flat["first_char"][i]), whole_character(context, int(flat["last_char"][i])))
-            if len(found) == self.n_best or total[i] == -math.inf:
-                break
-            found.setdefault(span, _candidate(context, span, flat["start_logit"][i], flat["end_logit"][i]))
-        candidates = list(found.values())
-        if self.unanswerable:
-            weakest = np.argmin(windows["null_start"] + windows["null_end"])
-            none = _candidate("", (0, 0), windows["null_start"][weakest], windows["null_end"][weakest])
-            candidates = sorted([*candidates, none], key=_score, reverse=True)
-        return candidates
-
-
-def whole_character(text: str, end: int) -> int:
-    """The end of a part of a text, moved behind accents that belong to its last letter; tokens may lack them."""
-    while end < len(text) and unicodedata.category(text[end]).startswith("M"):
-        end += 1
-    return end
-
-
-def _candidate(context: str, span: tuple[int, int], start_logit: Any, end_logit: Any) -> dict[str, Any]:
-    first, last = span
-    return {
-        "text": context[first:last],
-        "start": first,
-        "end": last,
-        "start_logit": float(start_logit),
-        "end_logit": float(end_logit),
-    }
-
-
-def _score(candidate: dict[str, Any]) -> float:
-    return candidate["start_logit"] + candidate["end_logit"]
-
-
-def _null_odds(candidates: list[dict[str, Any]]) -> float:
-    """By how much the score of no answer exceeds that of the best answer."""
-    none = next(_score(c) for c in candidates if not c["text"])
-    return none - max((_score(c) for c in candidates if c["text"]), default=-math.inf)
-
-
-def _with_probabilities(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    scores = np.array([_score(c) for c in candidates], dtype=np.float64)
-    weights = np.exp(scores - scores.max()) if len(scores) else scores
-    return [{**c, "probability": float(w)} for c, w in zip(candidates, weights / weights.sum(), strict=True)]
+            windows = {name: values[begin:end] for name, values in states.items()}
+            candidates = best_candidates(row["context"], windows, n_best=self.n_best, unanswerable=self.unanswerable)
+            yield row, candidates
 
 
 def _percent(values: Sequence[float]) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torchmetrics import Metric
 from src.data.padding import pad_batch
 from src.errors import UserError, nearest
 
+DIGITS = 6  # behind the point of a score that a user is told
 _MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -30,6 +32,9 @@ class Task:
     max_length: int  # tokens of the longest input
     padding: Mapping[str, int] = {}  # column -> what fills the short rows of a batch, beside the inputs of the model
     tokenizer_options: Mapping[str, Any] = {}  # what a tokenizer is told when it is loaded
+    asked: Sequence[str] = ("text",)  # what the texts of a row are called where the model is used
+    word_lists = False  # a text may be a list of words
+    ranks = True  # a row has a best answer, and others after it
 
     def __init__(self, *, name: str, metrics: Sequence[str], data: Mapping[str, Any]) -> None:
         self.name = name
@@ -88,6 +93,35 @@ class Task:
     def predictions(self, metrics: Mapping[str, Metric]) -> dict[str, Any]:
         """File name -> what it should say of a split whose metrics have seen every batch; JSON values."""
         return {}
+
+    def questions(self, rows: Sequence[Mapping[str, Any]], tokenizer: Any) -> Mapping[str, Sequence]:
+        """What the model sees of rows without labels, cut and split as `encode` does it for an evaluation.
+
+        Args:
+            rows: with a text for each name in ``asked``.
+            tokenizer: of the model.
+
+        Returns:
+            Columns with a value for each window: the inputs, ``length`` in tokens, ``example``, the place of its row,
+            and what `readings` needs.
+        """
+        raise NotImplementedError
+
+    def readings(self, outputs: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The small part of a model's outputs that answers are made of, ``(windows, ...)`` each."""
+        raise NotImplementedError
+
+    def answer(
+        self, row: Mapping[str, Any], windows: Sequence[Mapping[str, np.ndarray]], top_k: int | None
+    ) -> dict[str, Any]:
+        """What is said of a row; JSON values.
+
+        Args:
+            row: one of those that `questions` saw.
+            windows: the readings of each of its windows.
+            top_k: so many of the best are listed too; None for no list.
+        """
+        raise NotImplementedError
 
     def texts(self, split: Dataset) -> list[str]:
         """Some texts of a split, on which two tokenizers can be compared."""

@@ -1,5 +1,6 @@
 """What the label of a text can be: one of several classes, any number of them, or a number."""
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef, SpearmanC
 
 from src.errors import UserError, nearest
 from src.functional.distillation import distillation_loss, regression_distillation_loss
+from src.tasks.base import DIGITS
 
 # (index of a cell, its label as it should be shown, what is wrong with it) -> the error, which adds split and row.
 Refusal = Callable[[int, str, str], UserError]
@@ -85,6 +87,14 @@ class LabelKind:
         """What the metrics compare with the targets."""
         raise NotImplementedError
 
+    def scores(self, logits: Tensor) -> Tensor:
+        """What a user is told of the outputs, ``(batch, outputs)``: probabilities, or the number itself."""
+        raise NotImplementedError
+
+    def answer(self, scores: Sequence[float], names: Sequence[str], top_k: int | None) -> dict[str, Any]:
+        """What is said of one text, given the scores of all labels; with ``top_k`` so many of them in a list too."""
+        raise NotImplementedError
+
 
 class SingleLabel(LabelKind):
     """One of several classes, which exclude one another."""
@@ -132,6 +142,14 @@ class SingleLabel(LabelKind):
 
     def predictions(self, logits: Tensor) -> Tensor:
         return logits.argmax(dim=-1)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return logits.softmax(dim=-1)
+
+    def answer(self, scores: Sequence[float], names: Sequence[str], top_k: int | None) -> dict[str, Any]:
+        ranked = _ranked(scores, names)
+        label, score = next(iter(ranked.items()))
+        return {"label": label, "score": round(score, DIGITS), **_best_of(ranked, top_k)}
 
 
 class MultiLabel(LabelKind):
@@ -210,6 +228,14 @@ class MultiLabel(LabelKind):
     def predictions(self, logits: Tensor) -> Tensor:
         return (logits > 0).int()  # a probability above 0.5
 
+    def scores(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid()
+
+    def answer(self, scores: Sequence[float], names: Sequence[str], top_k: int | None) -> dict[str, Any]:
+        ranked = _ranked(scores, names)
+        labels = [{"label": name, "score": round(score, DIGITS)} for name, score in ranked.items() if score > 0.5]
+        return {"labels": labels, **_best_of(ranked, top_k)}
+
     def _labels_of(self, cell: Any) -> list[Any]:
         if self.separator is None:
             return cell
@@ -261,6 +287,23 @@ class Number(LabelKind):
 
     def predictions(self, logits: Tensor) -> Tensor:
         return logits.squeeze(-1)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return logits
+
+    def answer(self, scores: Sequence[float], names: Sequence[str], top_k: int | None) -> dict[str, Any]:
+        (number,) = scores
+        return {"value": round(float(number), DIGITS)}
+
+
+def _ranked(scores: Sequence[float], names: Sequence[str]) -> dict[str, float]:
+    """Label -> score, the largest first, and of equal ones the first label."""
+    return dict(sorted(zip(names, map(float, scores), strict=True), key=lambda pair: -pair[1]))
+
+
+def _best_of(ranked: Mapping[str, float], top_k: int | None) -> dict[str, dict[str, float]]:
+    best = itertools.islice(ranked.items(), top_k)
+    return {"scores": {name: round(score, DIGITS) for name, score in best}} if top_k else {}
 
 
 def _is_list(feature: Any) -> bool:

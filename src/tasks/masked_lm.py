@@ -61,6 +61,7 @@ class MaskedLM(Task):
     auto_model = AutoModelForMaskedLM
     output_names: Sequence[str] = ()
     padding: Mapping[str, int] = {"labels": IGNORED}
+    asked = ()  # it is made to be fine-tuned
 
     def __init__(
         self,

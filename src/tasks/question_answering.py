@@ -15,10 +15,11 @@ from transformers import AutoModelForQuestionAnswering
 from src.data.cached_map import cached_map
 from src.data.empty_rows import without_empty_rows
 from src.errors import UserError
+from src.functional.candidates import best_candidates, given_answer, probabilities
 from src.functional.distillation import distillation_loss
 from src.functional.spans import best_spans
 from src.tasks.answer_metrics import AnswerMetrics
-from src.tasks.base import Task, check_metric_names
+from src.tasks.base import DIGITS, Task, check_metric_names
 
 _V1_METRICS = ("exact_match", "f1")
 _V2_METRICS = ("exact_match_has_answer", "f1_has_answer", "exact_match_no_answer", "f1_no_answer")
@@ -46,6 +47,7 @@ class QuestionAnswering(Task):
     output_names: Sequence[str] = ("start_logits", "end_logits")
     outputs_per_token = True
     padding: Mapping[str, int] = {"first_char": -1, "last_char": -1}
+    asked = ("question", "context")
 
     def __init__(
         self,
@@ -82,15 +84,6 @@ class QuestionAnswering(Task):
         return {"num_labels": 2}  # a start and an end
 
     def encode(self, split: Dataset, tokenizer: Any, *, training: bool) -> Dataset:
-        window = min(self.max_length, tokenizer.model_max_length)
-        room = window - self.max_question_length - tokenizer.num_special_tokens_to_add(pair=True)
-        if self.doc_stride >= room:
-            raise UserError(
-                f"task.doc_stride={self.doc_stride} is too much: a window of {window} tokens has {max(room, 0)} for "
-                f"the context beside a question of {self.max_question_length}; lower task.doc_stride or "
-                "task.max_question_length, or raise task.max_seq_length."
-            )
-        limits = {"window": window, "doc_stride": self.doc_stride, "max_question_length": self.max_question_length}
         return cached_map(
             split,
             windows,
@@ -99,8 +92,20 @@ class QuestionAnswering(Task):
             with_indices=True,
             remove_columns=split.column_names,
             num_proc=_processes(len(split)),
-            fn_kwargs={"tokenizer": tokenizer, "training": training, **limits},
+            fn_kwargs={"tokenizer": tokenizer, "training": training, **self._limits(tokenizer)},
         )
+
+    def _limits(self, tokenizer: Any) -> dict[str, int]:
+        """Of the windows, in tokens."""
+        window = min(self.max_length, tokenizer.model_max_length)
+        room = window - self.max_question_length - tokenizer.num_special_tokens_to_add(pair=True)
+        if self.doc_stride >= room:
+            raise UserError(
+                f"task.doc_stride={self.doc_stride} is too much: a window of {window} tokens has {max(room, 0)} for "
+                f"the context beside a question of {self.max_question_length}; lower task.doc_stride or "
+                "task.max_question_length, or raise task.max_seq_length."
+            )
+        return {"window": window, "doc_stride": self.doc_stride, "max_question_length": self.max_question_length}
 
     def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
         start = F.cross_entropy(_over_tokens(outputs.start_logits, batch), batch["start_positions"])
@@ -127,19 +132,39 @@ class QuestionAnswering(Task):
         return {"answers": metrics}
 
     def update_metrics(self, metrics: Any, outputs: Any, batch: Mapping[str, Tensor]) -> None:
+        metrics.update(**self.readings(outputs, batch))
+
+    def readings(self, outputs: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The best spans of each window, and its scores of no answer, as `AnswerMetrics.update` takes them."""
         start, end = outputs.start_logits.float(), outputs.end_logits.float()  # (windows, seq)
         in_context = batch["first_char"] >= 0
         first, last, scores = best_spans(start, end, in_context, max_length=self.max_answer_length, n_best=self.n_best)
         missing = scores == -torch.inf
-        metrics.update(
-            example=batch["example"],
-            first_char=batch["first_char"].gather(1, first),
-            last_char=batch["last_char"].gather(1, last),
-            start_logit=start.gather(1, first).masked_fill(missing, -torch.inf),
-            end_logit=end.gather(1, last).masked_fill(missing, -torch.inf),
-            null_start=start[:, 0],
-            null_end=end[:, 0],
-        )
+        return {
+            "example": batch["example"],
+            "first_char": batch["first_char"].gather(1, first),
+            "last_char": batch["last_char"].gather(1, last),
+            "start_logit": start.gather(1, first).masked_fill(missing, -torch.inf),
+            "end_logit": end.gather(1, last).masked_fill(missing, -torch.inf),
+            "null_start": start[:, 0],
+            "null_end": end[:, 0],
+        }
+
+    def questions(self, rows: Sequence[Mapping[str, Any]], tokenizer: Any) -> Mapping[str, Sequence]:
+        texts = {name: [row[name] for row in rows] for name in self.asked}
+        limits = self._limits(tokenizer)
+        return windows(texts, range(len(rows)), tokenizer=tokenizer, training=False, **limits)
+
+    def answer(
+        self, row: Mapping[str, Any], windows: Sequence[Mapping[str, np.ndarray]], top_k: int | None
+    ) -> dict[str, Any]:
+        joined = {name: np.concatenate([np.atleast_1d(window[name]) for window in windows]) for name in windows[0]}
+        candidates = best_candidates(row["context"], joined, n_best=self.n_best, unanswerable=self.unanswerable)
+        given = given_answer(candidates, self.null_score_diff_threshold if self.unanswerable else None)
+        said = [_said(c, p) for c, p in zip(candidates, probabilities(candidates), strict=True)]
+        best = next((each for each, c in zip(said, candidates, strict=True) if c is given), _said(None, 0.0))
+        told = {name: value for name, value in row.items() if name != "context"}
+        return {**told, **best, **({"answers": said[:top_k]} if top_k else {})}
 
     def predictions(self, metrics: Mapping[str, Metric]) -> dict[str, Any]:
         return metrics["answers"].predictions()
@@ -205,7 +230,7 @@ def _answer_list(text: str | None, start: Any) -> dict[str, list]:
 
 def windows(
     rows: Mapping[str, list],
-    indices: list[int],
+    indices: Sequence[int],
     *,
     tokenizer: Any,
     training: bool,
@@ -269,6 +294,13 @@ def cut_questions(questions: list[str], tokenizer: Any, limit: int) -> list[str]
         text[: pairs[limit - 1][1]] if len(pairs) > limit else text
         for text, pairs in zip(questions, offsets, strict=True)
     ]
+
+
+def _said(candidate: Mapping[str, Any] | None, probability: float) -> dict[str, Any]:
+    """An answer as a user reads it; one without words stands nowhere."""
+    text = candidate["text"] if candidate else ""
+    start, end = (candidate["start"], candidate["end"]) if candidate and text else (None, None)
+    return {"answer": text, "score": round(probability, DIGITS), "start": start, "end": end}
 
 
 def _processes(rows: int) -> int | None:

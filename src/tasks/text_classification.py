@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
 from torch import Tensor
 from torchmetrics import Metric
@@ -45,6 +46,8 @@ class TextClassification(Task):
         self.max_length = max_length
         if len(self.text_columns) not in (1, 2):
             raise UserError(f"task.data.text_columns must be one column or two, got {self.text_columns}.")
+        self.asked = ("text", "text_pair")[: len(self.text_columns)]
+        self.ranks = not regression
         self.drop_empty: bool = data["drop_empty"]
 
     def prepare(self, splits: DatasetDict) -> DatasetDict:
@@ -71,7 +74,7 @@ class TextClassification(Task):
 
         # The cache knows a function by all that it refers to: these few values, and not the rest of the task.
         def features(rows: Mapping[str, list]) -> dict[str, Any]:
-            encoded = tokenizer(*(rows[column] for column in columns), truncation=True, max_length=max_length)
+            encoded = tokenized([rows[column] for column in columns], tokenizer, max_length)
             return {**encoded, "labels": rows["labels"], "length": [len(ids) for ids in encoded["input_ids"]]}
 
         return cached_map(split, features, batched=True, remove_columns=split.column_names)
@@ -89,6 +92,26 @@ class TextClassification(Task):
 
     def update_metrics(self, metrics: Any, outputs: Any, batch: Mapping[str, Tensor]) -> None:
         metrics.update(self.kind.predictions(outputs.logits.float()), batch["labels"])
+
+    def questions(self, rows: Sequence[Mapping[str, Any]], tokenizer: Any) -> Mapping[str, Sequence]:
+        max_length = min(self.max_length, tokenizer.model_max_length)
+        encoded = tokenized([[row[name] for row in rows] for name in self.asked], tokenizer, max_length)
+        return {
+            **encoded,
+            "length": [len(ids) for ids in encoded["input_ids"]],
+            "example": range(len(rows)),
+            "truncated": were_cut(encoded),
+        }
+
+    def readings(self, outputs: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"score": self.kind.scores(outputs.logits.float()), "truncated": batch["truncated"]}
+
+    def answer(
+        self, row: Mapping[str, Any], windows: Sequence[Mapping[str, np.ndarray]], top_k: int | None
+    ) -> dict[str, Any]:
+        (window,) = windows
+        said = self.kind.answer(window["score"].tolist(), self.labels, top_k)
+        return {**row, **said, **({"truncated": True} if window["truncated"] else {})}
 
     def _is_unlabelled(self, split: Dataset) -> bool:
         """True for the test splits of benchmarks, whose labels are all -1, and for tables without a label column."""
@@ -124,6 +147,16 @@ class TextClassification(Task):
             features=Features({"labels": kind.target_feature(names)}),
         )
         return concatenate_datasets([split.select_columns(self.text_columns), labels], axis=1)
+
+
+def tokenized(texts: Sequence[Sequence[str]], tokenizer: Any, max_length: int) -> Any:
+    """Tokens of texts, or of pairs where ``texts`` has two columns, of which the longest lose their ends."""
+    return tokenizer(*texts, truncation=True, max_length=max_length)
+
+
+def were_cut(encoded: Any) -> list[bool]:
+    """For each text whether it had more tokens; known of the tokenizers library's own alone."""
+    return [bool(encoding.overflowing) for encoding in encoded.encodings or ()] or [False] * len(encoded["input_ids"])
 
 
 def _label_kind(column: str, regression: bool, multi_label: bool, separator: str | None) -> LabelKind:

@@ -15,9 +15,10 @@ from src.data.cached_map import cached_map
 from src.data.flat_lists import flat_lists
 from src.errors import UserError, nearest
 from src.functional.distillation import distillation_loss
-from src.functional.entities import OUTSIDE, is_entity_tag, split_tag
-from src.tasks.base import Task, check_metric_names
+from src.functional.entities import OUTSIDE, entities, is_entity_tag, split_tag
+from src.tasks.base import DIGITS, Task, check_metric_names
 from src.tasks.tag_scores import TagScores
+from src.tasks.words import first_and_rest, windows_of_words, words_of
 
 _METRICS = ("f1", "precision", "recall", "accuracy")  # of entities but for the accuracy, which is of words
 
@@ -39,6 +40,8 @@ class TokenClassification(Task):
     auto_model = AutoModelForTokenClassification
     outputs_per_token = True
     padding: Mapping[str, int] = {"labels": _IGNORED, "word": _IGNORED}
+    word_lists = True
+    ranks = False
     tokenizer_options: Mapping[str, Any] = {"add_prefix_space": True}  # as if a blank came before each word (RoBERTa)
 
     def __init__(
@@ -80,22 +83,14 @@ class TokenClassification(Task):
         column, continued = self.word_column, self._continued_tags()
 
         def features(rows: Mapping[str, list], indices: list[int]) -> dict[str, Any]:
-            encoded = tokenizer(
-                rows[column],
-                is_split_into_words=True,
-                truncation=True,
-                max_length=max_length,
-                return_overflowing_tokens=True,
-            )
-            sentence = np.array(indices)[encoded.pop("overflow_to_sample_mapping")]  # of each window
-            earlier = words_before[indices[0]]  # than those of these rows
-            places = _word_places(encoded.encodings, words_before[sentence] - earlier)
-            first, rest = _first_and_rest(places)
+            encoded, _, places = windows_of_words(rows[column], tokenizer, max_length)
+            first, rest = first_and_rest(places)
             tags = np.concatenate(rows["labels"])[places]
             labels = np.select([first, rest], [tags, continued[tags]], _IGNORED)
             lengths = [len(ids) for ids in encoded["input_ids"]]
             columns = {**encoded, "labels": _cut(labels, lengths), "length": lengths}
             if not training:
+                earlier = words_before[indices[0]]  # than those of these rows
                 columns["word"] = _cut(np.where(first, places + earlier, _IGNORED), lengths)
             kept = [i for i, window in enumerate(columns["labels"]) if (window != _IGNORED).any()]
             return {name: [values[i] for i in kept] for name, values in columns.items()}
@@ -121,6 +116,47 @@ class TokenClassification(Task):
 
     def predictions(self, metrics: Mapping[str, Metric]) -> dict[str, Any]:
         return {"predictions.json": metrics["tags"].predicted()}
+
+    def questions(self, rows: Sequence[Mapping[str, Any]], tokenizer: Any) -> Mapping[str, Sequence]:
+        sentences = [words_of(row["text"])[0] for row in rows]
+        encoded, sentence, places = windows_of_words(sentences, tokenizer, self._window_length(tokenizer))
+        first, _ = first_and_rest(places)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        words_before = np.cumsum([0, *map(len, sentences)])[sentence]
+        word = np.where(first, places - np.repeat(words_before, lengths), _IGNORED)  # its place in the sentence
+        return {**encoded, "word": _cut(word, lengths), "example": sentence, "length": lengths}
+
+    def readings(self, outputs: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        logits = outputs.logits.double()  # (batch, tokens, tags)
+        tag = logits.argmax(dim=-1)
+        probability = logits.softmax(dim=-1).gather(-1, tag.unsqueeze(-1)).squeeze(-1)
+        return {"word": batch["word"], "tag": tag, "probability": probability}
+
+    def answer(
+        self, row: Mapping[str, Any], windows: Sequence[Mapping[str, np.ndarray]], top_k: int | None
+    ) -> dict[str, Any]:
+        words, places = words_of(row["text"])
+        tags, scores = [OUTSIDE if OUTSIDE in self.labels else self.labels[0]] * len(words), [0.0] * len(words)
+        for window in windows:
+            for i in np.flatnonzero(window["word"] != _IGNORED):
+                tags[window["word"][i]] = self.labels[window["tag"][i]]
+                scores[window["word"][i]] = float(window["probability"][i])
+
+        def said(kind: str, first: int, last: int) -> dict[str, Any]:
+            start, end = places[first][0], places[last][1]
+            text = row["text"][start:end]
+            score = sum(scores[first : last + 1]) / (last + 1 - first)
+            return {
+                "type": kind,
+                "text": text if isinstance(text, str) else " ".join(text),
+                "start": start,
+                "end": end,
+                "score": round(score, DIGITS),
+            }
+
+        if all(map(is_entity_tag, self.labels)):
+            return {**row, "entities": [said(*entity) for entity in entities(tags)]}
+        return {**row, "tags": [said(tag, i, i) for i, tag in enumerate(tags)]}
 
     def texts(self, split: Dataset) -> list[str]:
         return [" ".join(words) for words in split[:100][self.word_column]]
@@ -254,25 +290,6 @@ def _tag_reader(feature: Any) -> Callable[[Sequence[Any] | None], list[str]]:
         return ["" if tag in _NO_TAG else names.get(tag, str(tag).strip()) for tag in tags or ()]
 
     return read
-
-
-def _word_places(encodings: Sequence[Any], words_before: np.ndarray) -> np.ndarray:
-    """For each token of some windows the place of its word in the split; -1 for special tokens.
-
-    Args:
-        encodings: of the windows, by the tokenizers library.
-        words_before: for each window the words of the split before its sentence.
-    """
-    in_sentence = np.concatenate([np.array(encoding.word_ids, dtype=float) for encoding in encodings])
-    in_split = np.repeat(words_before, [len(encoding) for encoding in encodings]) + in_sentence
-    return np.nan_to_num(in_split, nan=-1).astype(np.int64)
-
-
-def _first_and_rest(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the first token of a word stands, and where another does, also if a window cuts the word in two."""
-    first = np.zeros(len(places), dtype=bool)
-    first[np.unique(places, return_index=True)[1]] = True
-    return first & (places >= 0), ~first & (places >= 0)
 
 
 def _cut(values: np.ndarray, lengths: Sequence[int]) -> list[np.ndarray]:

@@ -5,7 +5,7 @@ import torch
 from datasets import Dataset
 from torchmetrics import MetricCollection
 
-from src.tasks.answer_metrics import AnswerMetrics, whole_character
+from src.tasks.answer_metrics import AnswerMetrics
 
 CONTEXT = "the old mill stood by the river"
 OLD, MILL, RIVER = (4, 7), (8, 12), (26, 31)
@@ -122,9 +122,3 @@ def test_after_a_reset_nothing_is_left():
         start_logit=torch.ones(1, 1), end_logit=torch.ones(1, 1), null_start=torch.ones(1), null_end=torch.ones(1),
     )  # fmt: skip
     assert {name: float(value) for name, value in metrics.compute().items()} == {"exact_match": 100.0, "f1": 100.0}
-
-
-def test_an_answer_ends_behind_the_accents_of_its_last_letter():
-    assert whole_character("cafe\u0301\u0302s", 4) == 6
-    assert whole_character("cafes", 4) == 4
-    assert whole_character("cafe\u0301", 4) == 5
