@@ -64,6 +64,9 @@ def _check(settings: Mapping[str, Any]) -> None:
     check_format(settings["format"])
     find_deployment(Path(settings["deployment"]))
     given = [name for name in _TEXTS if settings[name] is not None]
+    for name in given:
+        if not settings[name].strip():
+            raise UserError(f"{name}= is empty; give it some words.")
     if given and settings["file"] is not None:
         raise UserError(f"file={settings['file']} and {given[0]}=... exclude one another; leave one of them out.")
     if not given and settings["file"] is None and sys.stdin.isatty():

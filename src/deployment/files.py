@@ -95,8 +95,8 @@ def _json_rows(lines: Iterator[str], name: str) -> Located:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{where} is no JSON ({error}).") from error
+        except json.JSONDecodeError as error:
+            raise UserError(f"{where} is no JSON ({error.msg}).") from error
         if not isinstance(row, Mapping):
             raise UserError(f'{where} must be an object such as {{"text": "..."}}, got {line.strip()[:40]}.')
         yield where, row

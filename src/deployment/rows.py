@@ -63,7 +63,9 @@ def _cell(cells: Mapping[str, Any], places: Sequence[str], where: str) -> Any:
         if column in cells:
             return cells[column]
     names = " or ".join(f"'{column}'" for column in places)
-    raise UserError(f"{where}: there is no {names}, only {', '.join(map(str, cells))}.{nearest(places[0], cells)}")
+    raise UserError(
+        f"{where}: there is no {names}, only {', '.join(map(str, cells))}; say text_columns=NAME.{nearest(places[0], cells)}"
+    )
 
 
 def _is_empty(cell: Any) -> bool:
