@@ -14,8 +14,10 @@ import torch
 _SETS = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "avx_vnni", "avx512_vnni", "amx_int8")
 
 
-def describe_machine(packages: Sequence[str]) -> dict[str, Any]:
+def describe_machine(packages: Sequence[str], threads: int | None = None) -> dict[str, Any]:
     """Name, instruction sets and threads of the CPU, versions of Python and of the packages.
+
+    ``threads`` are those that were used; None stands for PyTorch's.
 
     ``load`` is the number of processes that wanted to run in the last minute: on an idle machine well below 1 at
     the start of a benchmark.
@@ -24,7 +26,7 @@ def describe_machine(packages: Sequence[str]) -> dict[str, Any]:
     return {
         "cpu": _cpu_name(),
         "instruction_sets": sets,
-        "threads": torch.get_num_threads(),
+        "threads": threads or torch.get_num_threads(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
@@ -34,9 +36,10 @@ def describe_machine(packages: Sequence[str]) -> dict[str, Any]:
 def machine_lines(machine: dict[str, Any]) -> str:
     """The same for the head of a report."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
     return (
-        f"{machine['cpu']} ({' '.join(machine['instruction_sets'])}), "
-        f"{machine['threads']} threads on {machine['cores']} cores, load before the start {machine['load']}\n{versions}"
+        f"{machine['cpu']} ({' '.join(machine['instruction_sets'])}), {threads} on {machine['cores']} cores, "
+        f"load before the start {machine['load']}\n{versions}"
     )
 
 
@@ -46,10 +49,10 @@ def summarise(values: Sequence[float]) -> dict[str, float]:
 
 def shown(summary: dict[str, float]) -> str:
     """``1.02 (0.99..1.05)``: median, then minimum and maximum."""
-    return "{} ({}..{})".format(*(_digits(summary[name]) for name in ("median", "min", "max")))
+    return "{} ({}..{})".format(*(digits(summary[name]) for name in ("median", "min", "max")))
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
     """Three significant digits, a trailing zero among them: 1.00, 18.4, 338."""
     return f"{value:#.3g}".rstrip(".")
 

@@ -80,6 +80,11 @@ def export_run(run: Path, settings: Mapping[str, Any]) -> Path:
         save_folder(run / "deployment", save)
         (run / FAILED).unlink(missing_ok=True)
         write_result(run, row)
+        if settings["compare"]:
+            from src.deployment.comparison import compare
+
+            row["deployment"]["latency"] = compare(run, task, opset=settings["opset"], sparse=row["sparsity"] > 0)
+            write_result(run, row)
     return run / "deployment"
 
 

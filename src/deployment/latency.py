@@ -4,6 +4,7 @@ In each round every model runs on the same inputs for a while, each round beginn
 a model's calls is its time of that round. Ratios are taken within a round.
 """
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +15,6 @@ import numpy as np
 
 from src.deployment.engines import Engine
 from src.machine import summarise
-
-_LEAST_CALLS = 3  # of a model in a round
 
 
 @dataclass(frozen=True)
@@ -35,20 +34,21 @@ class Timing:
 
 def measure(
     engines: Mapping[str, Engine], *, batch_size: int, length: int, vocabulary: int, rounds: int, seconds: float
-) -> dict[str, Timing]:
-    """The engines at one batch size and length in tokens, on random tokens without padding.
+) -> dict[str, list[float]]:
+    """Seconds of a call of each engine in each round, on random tokens without padding.
 
     Args:
-        engines: by name; the first is what the others are compared with.
+        engines: by name.
+        length: in tokens.
         vocabulary: its size.
         rounds: counted after one that warms up.
-        seconds: that each engine runs in a round, a few calls at least.
+        seconds: that each engine runs in a round, one call at least.
     """
     work = {}
     for name, engine in engines.items():
         inputs = token_inputs(engine.inputs, batch_size, length, vocabulary)
-        work[name] = lambda engine=engine, inputs=inputs: engine.run(inputs)
-    return timings(in_turns(work, rounds, seconds), batch_size)
+        work[name] = functools.partial(engine.run, inputs)
+    return in_turns(work, rounds, seconds)
 
 
 def token_inputs(names: Sequence[str], batch_size: int, length: int, vocabulary: int) -> dict[str, np.ndarray]:
@@ -76,7 +76,7 @@ def in_turns(work: Mapping[str, Callable[[], Any]], rounds: int, seconds: float)
 def _call_seconds(work: Callable[[], Any], seconds: float) -> float:
     work()  # its weights come back into the caches, and the threads of the one before go to sleep
     calls: list[float] = []
-    while sum(calls) < seconds or len(calls) < _LEAST_CALLS:
+    while not calls or sum(calls) < seconds:
         started = time.perf_counter()
         work()
         calls.append(time.perf_counter() - started)
@@ -87,10 +87,11 @@ def timings(times: Mapping[str, Sequence[float]], batch_size: int) -> dict[str, 
     """Seconds of each model in each round, summed up; the first model is the unit of the ratios."""
     unit = next(iter(times.values()))
     return {
-        name: Timing(
-            latency=summarise(values),
-            throughput=batch_size / statistics.median(values),
-            ratio=summarise([value / one for value, one in zip(values, unit, strict=True)]),
-        )
+        name: Timing(summarise(values), batch_size / statistics.median(values), ratio(values, unit))
         for name, values in times.items()
     }
+
+
+def ratio(times: Sequence[float], unit: Sequence[float]) -> dict[str, float]:
+    """Of times to others, round by round."""
+    return summarise([value / one for value, one in zip(times, unit, strict=True)])

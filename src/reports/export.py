@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config import model_label
+from src.reports.comparison import comparison_text
 from src.reports.summary import aligned, shortened
 
 
@@ -36,6 +37,8 @@ def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Pa
         f"deployment   {folder}",
         f'use          python -m src.predict deployment={folder} text="..."',
     ]
+    if "latency" in facts:
+        lines += ["", comparison_text(row, folder)]
     return "\n".join(lines)
 
 

@@ -36,20 +36,20 @@ def test_ratios_are_taken_within_a_round_so_that_a_slow_round_slows_both():
 
 
 def test_the_time_of_a_round_is_the_median_of_its_calls_without_the_first(clock):
-    # One untimed call and three timed ones in each of two rounds; the first round is not counted.
-    work = lasting(clock, 9, 9, 9, 9, 100, 3, 50, 4)
-    assert in_turns({"one": work}, rounds=1, seconds=0) == {"one": [4]}
+    # In each of two rounds one untimed call, then calls for ten seconds; the first round is not counted.
+    work = lasting(clock, 9, 10, 100, 3, 5, 4)
+    assert in_turns({"one": work}, rounds=1, seconds=10) == {"one": [4]}
 
 
-def test_a_model_runs_as_often_as_its_seconds_allow_and_three_times_at_least(clock):
+def test_a_model_runs_as_often_as_its_seconds_allow_and_once_at_least(clock):
     calls = {"slow": 0, "fast": 0}
 
     def work(name, seconds):
         calls[name] += 1
         clock[0] += seconds
 
-    in_turns({"slow": lambda: work("slow", 8), "fast": lambda: work("fast", 1)}, rounds=1, seconds=10)
-    assert calls == {"slow": 2 * (1 + 3), "fast": 2 * (1 + 10)}
+    in_turns({"slow": lambda: work("slow", 80), "fast": lambda: work("fast", 1)}, rounds=1, seconds=10)
+    assert calls == {"slow": 2 * (1 + 1), "fast": 2 * (1 + 10)}
 
 
 def test_each_round_begins_with_another_model(clock):
@@ -60,7 +60,7 @@ def test_each_round_begins_with_another_model(clock):
         order.append(name)
 
     in_turns({name: lambda name=name: work(name) for name in "abc"}, rounds=2, seconds=0)
-    assert "".join(order[::4]) == "abcbcacab"
+    assert "".join(order[::2]) == "abcbcacab"
 
 
 def test_tokens_are_alike_at_each_call_and_in_the_vocabulary():
@@ -86,5 +86,4 @@ def test_engines_are_measured_on_the_inputs_that_each_of_them_has(clock):
 
     engines = {"dense": Stub(["input_ids"], 0.3), "int8": Stub(["input_ids", "attention_mask"], 0.1)}
     found = measure(engines, batch_size=32, length=8, vocabulary=50, rounds=2, seconds=1)
-    assert found["dense"].throughput == pytest.approx(32 / 0.3)
-    assert found["int8"].ratio["median"] == pytest.approx(1 / 3)
+    assert found == {"dense": pytest.approx([0.3, 0.3]), "int8": pytest.approx([0.1, 0.1])}
