@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from src.deployment.parity import noise
 
 _RATIO = 3.0  # to the noise control at the same module
-_ROUNDING = 1e-5  # of a module's typical output: what float32 may differ by where the control does not differ
+_ROUNDING = 1e-4  # of a module's mean output: a number or two on the other side of a half, where the control has none
 
 
 def first_divergence(

@@ -126,9 +126,10 @@ class OpenVino:
             settings["CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE"] = _SPARSE_FROM
         graph = reader.convert(reader.load(str(model)))
         self.model = openvino.Core().compile_model(graph, "CPU", settings)
-        self.inputs = [port.any_name for port in self.model.inputs]
-        self.outputs = [port.any_name for port in self.model.outputs]
+        # the outputs of the compiled model bear the names of nodes that were fused into them too
+        self.inputs = [port.any_name for port in graph.inputs]
+        self.outputs = [port.any_name for port in graph.outputs]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         found = self.model(dict(inputs))
-        return {name: np.array(found[name], dtype=np.float32) for name in self.outputs}
+        return {name: np.array(found[i], dtype=np.float32) for i, name in enumerate(self.outputs)}

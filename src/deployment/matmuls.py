@@ -4,13 +4,19 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
+from torch import nn
+
+from src.models.fake_quant import QuantizedLinear, QuantizedProducts
 
 # What stands for a product in a graph that ONNX Runtime has optimised for a CPU, and how many products it stands for.
 _INTEGER = {"QLinearMatMul": 1, "MatMulInteger": 1, "MatMulIntegerToFloat": 1, "DynamicQuantizeMatMul": 1, "QGemm": 1}
 _FLOAT = {"MatMul": 1, "FusedMatMul": 1, "Gemm": 1, "FusedGemm": 1, "MultiHeadAttention": 2, "Attention": 5}
+
+_ROWS = 8  # of the fixed shape
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,30 @@ class Products:
     integer: int
     floating: int
     modules: list[str]
+
+
+def products_report(model: nn.Module, graph: Path, *, longest: int) -> dict[str, Any]:
+    """Products of a graph as it was exported and in a fixed shape, in which other nodes are fused.
+
+    Args:
+        model: that the graph was written from.
+        graph: the ONNX file.
+        longest: tokens of the fixed shape.
+
+    Returns:
+        ``expected_int8`` of the model, and for both ``int8``, ``float`` and ``in_float``, the modules whose products
+        should be in int8 and are not.
+    """
+    linear = [name for name, module in model.named_modules() if isinstance(module, QuantizedLinear)]
+    products = [name for name, module in model.named_modules() if isinstance(module, QuantizedProducts)]
+    attention = [name.rpartition(".")[0] for name in products]
+    report: dict[str, Any] = {"expected_int8": len(linear) + 2 * len(attention)}
+    shapes: dict[str, dict[str, int]] = {"as_exported": {}, "fixed_shape": {"batch": _ROWS, "sequence": longest}}
+    for name, shape in shapes.items():
+        found = executed_products(graph, shape)
+        in_float = [module for module in found.modules if module in {*linear, *attention}]
+        report[name] = {"shape": shape, "int8": found.integer, "float": found.floating, "in_float": in_float}
+    return report
 
 
 def executed_products(graph: Path, shape: Mapping[str, int] | None = None) -> Products:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from src.evaluation import digits
 
 NOISE = 1e-6  # relative, on the output of the embeddings
+_MOVED = 1e-4  # of the typical logit: more than float32 computed in two ways differs by
 
 
 @contextmanager
@@ -47,7 +48,7 @@ class Said:
         self.metrics = MetricCollection(dict(metrics))
         self.counts: Counter[str] = Counter()
         self.total = self.largest = self.scale = 0.0
-        self.values = self.decisions = self.equal = self.unlike_inputs = 0
+        self.values = self.moved = self.decisions = self.equal = self.unlike_inputs = 0
 
     def update(self, outputs: Any, reference: Any, batch: Mapping[str, Tensor], scored: bool) -> None:
         """Take in a batch.
@@ -60,16 +61,20 @@ class Said:
         """
         if scored:
             self.task.update_metrics(self.metrics, outputs, batch)
-        tokens = batch["attention_mask"].bool()
+        moved = torch.zeros(len(batch["input_ids"]), dtype=torch.bool)
         for name in self.task.output_names:
-            mine, theirs = getattr(outputs, name), getattr(reference, name)
+            theirs = getattr(reference, name).double()
+            real = torch.ones_like(theirs, dtype=torch.bool)
             if self.task.outputs_per_token:
-                mine, theirs = mine[tokens], theirs[tokens]
-            difference = (mine.double() - theirs.double()).abs()
+                real &= batch["attention_mask"].bool().view(*theirs.shape[:2], *[1] * (theirs.ndim - 2))
+            difference = (getattr(outputs, name).double() - theirs).abs().masked_fill(~real, 0)
+            size = theirs.abs().masked_fill(~real, 0).sum()
             self.total += float(difference.sum())
-            self.scale += float(theirs.double().abs().sum())
+            self.scale += float(size)
             self.largest = max(self.largest, float(difference.max()))
-            self.values += difference.numel()
+            self.values += int(real.sum())
+            moved |= difference.flatten(1).amax(dim=1) > _MOVED * size / real.sum()
+        self.moved += int(moved.sum())
         mine, theirs = decided(self.task, outputs, batch), decided(self.task, reference, batch)
         self.decisions += int((mine >= 0).sum())
         self.equal += int(((mine == theirs) & (mine >= 0)).sum())

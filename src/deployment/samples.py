@@ -44,6 +44,16 @@ class Samples:
     def inputs(self) -> list[str]:
         return [name for name in INPUTS if name in self.batches[0]]
 
+    @property
+    def count(self) -> int:
+        """Of the inputs."""
+        return sum(len(batch["input_ids"]) for batch in [*self.batches, *self.further])
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest input, or those of the graph where they are fixed."""
+        return max(batch["input_ids"].shape[1] for batch in [*self.batches, *self.further])
+
     def shapes(self) -> dict[str, Any]:
         """What verification.json says of them; lengths in tokens, with special ones and without padding."""
         batches = [*self.batches, *self.further]
@@ -51,7 +61,7 @@ class Samples:
         return {
             "split": self.name,
             "examples": len(self.split),
-            "inputs": len(lengths),
+            "inputs": self.count,
             "of_training": sum(len(batch["input_ids"]) for batch in self.further),
             "lengths": [int(lengths.min()), int(lengths.max())],
             "batch_sizes": sorted({len(batch["input_ids"]) for batch in batches}),

@@ -1,5 +1,6 @@
 """The weights in an exported graph beside those of the model: the same numbers, and every zero a zero."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,40 +10,62 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from src.models.fake_quant import QuantizedEmbedding, QuantizedLinear
+
 
 def compare_weights(model: PreTrainedModel, graph: Path) -> dict[str, Any]:
-    """Compare the matrices of linear layers and embeddings with the initialisers that are called after them.
+    """Compare weights and biases of linear layers, and tables, with what the nodes of a graph read by the same names.
 
     Args:
         model: that the graph was written from.
         graph: the ONNX file.
 
     Returns:
-        ``zeros`` of the model and how many of them are none in the graph, ``zeros_lost``; the modules whose weights
-        ``differ``.
+        ``zeros`` of the weights and how many of them are none in the graph, ``zeros_lost``; the names of parameters
+        that ``differ``, and of those ``in_float`` that should be integers.
     """
-    stored = {entry.name: entry for entry in onnx.load(graph).graph.initializer}
-    zeros = lost = 0
-    differ = []
+    stored = _stored(graph)
+    report: dict[str, Any] = {"zeros": 0, "zeros_lost": 0, "differ": [], "in_float": []}
+    for name, parameter, expected in _expected(model):
+        found = stored.get(name, _equal(expected, stored))
+        if expected.dtype != torch.float32 and (found is None or found.is_floating_point()):
+            report["in_float"].append(name)
+        elif found is None or not torch.equal(found, expected.to(found.dtype)):
+            report["differ"].append(name)
+        if parameter.ndim > 1:
+            zeros = parameter == 0
+            report["zeros"] += int(zeros.sum())
+            report["zeros_lost"] += int((found[zeros] != 0).sum()) if found is not None else int(zeros.sum())
+    return report
+
+
+def _expected(model: PreTrainedModel) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Name, parameter, and as the graph should store it: as itself, or as the integers of its grid."""
     for name, module in model.named_modules():
         if not isinstance(module, (nn.Linear, nn.Embedding)):
             continue
         weight = module.weight.detach()
-        zeros += weight.numel() - int(torch.count_nonzero(weight))
-        if f"{name}.weight" not in stored:
-            differ.append(name)
-            continue
-        found = torch.from_numpy(numpy_helper.to_array(stored[f"{name}.weight"]).copy())
-        found = found.t() if isinstance(module, nn.Linear) else found
-        expected = _as_stored(module, found.dtype)
-        if not torch.equal(found, expected):
-            differ.append(name)
-        lost += int(((weight == 0) & (found != 0)).sum()) if found.shape == weight.shape else 0
-    return {"zeros": zeros, "zeros_lost": lost, "differ": differ}
+        quantized = isinstance(module, (QuantizedLinear, QuantizedEmbedding))
+        yield f"{name}.weight", weight, module.weight_quantizer.codes(weight).to(torch.int8) if quantized else weight
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            bias = module.bias.detach()
+            yield f"{name}.bias", bias, module.bias_codes() if isinstance(module, QuantizedLinear) else bias
 
 
-def _as_stored(module: Any, dtype: torch.dtype) -> Tensor:
-    """A weight as the graph should have it: int8 codes of its grid, or itself."""
-    if dtype == torch.int8:
-        return module.weight_quantizer.codes(module.weight.detach()).to(dtype)
-    return module.weight.detach().to(dtype)
+def _equal(expected: Tensor, stored: Mapping[str, Tensor]) -> Tensor | None:
+    """Of equal parameters, such as biases that are all zero, a graph has one, under the name of the first."""
+    return next((v for v in stored.values() if v.dtype == expected.dtype and torch.equal(v, expected)), None)
+
+
+def _stored(graph: Path) -> dict[str, Tensor]:
+    """What the nodes read; the weight of a product, ``(in, out)`` there, as ``(out, in)``."""
+    content = onnx.load(graph).graph
+    products = {name for node in content.node if node.op_type == "MatMul" for name in node.input}
+    products |= {node.input[0] for node in content.node if node.output[0] in products}  # behind a DequantizeLinear
+    read = {name for node in content.node for name in node.input}
+    values = {
+        entry.name: torch.from_numpy(numpy_helper.to_array(entry).copy())
+        for entry in content.initializer
+        if entry.name in read
+    }
+    return {name: value.t() if name in products and value.ndim == 2 else value for name, value in values.items()}

@@ -1,0 +1,145 @@
+import onnx
+import pytest
+import torch
+
+from src.deployment.matmuls import executed_products
+from tests.deployment.toys import deployed, family, inputs_of, logits, quantized, stored, written
+
+FIXED = {"batch": 8, "sequence": 32}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return family("bert")
+
+
+@pytest.fixture(scope="module")
+def graph(model, tmp_path_factory):
+    return written(model, tmp_path_factory.mktemp("graph") / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def integer_model():
+    return quantized(family("bert"))
+
+
+@pytest.fixture(scope="module")
+def integer_graph(integer_model, tmp_path_factory):
+    return written(integer_model, tmp_path_factory.mktemp("graph") / "model.onnx")
+
+
+@pytest.mark.parametrize(("rows", "tokens"), [(1, 7), (2, 9), (5, 64)])
+def test_a_graph_says_what_its_model_says_of_any_batch(model, graph, rows, tokens):
+    batch = inputs_of(model, rows, tokens)
+    torch.testing.assert_close(deployed(graph, batch), logits(model, batch), rtol=1e-4, atol=1e-5)
+
+
+def test_a_quantised_graph_says_what_its_model_says(integer_model, integer_graph):
+    batch = inputs_of(integer_model, 16, 20)
+    difference = deployed(integer_graph, batch) - logits(integer_model, batch)
+    assert difference.abs().median() < 1e-5  # a number that falls on the other side of a half moves some rows
+
+
+def test_a_fixed_shape_is_that_of_the_graph(model, tmp_path):
+    path = written(model, tmp_path / "model.onnx", batch_size=3, sequence_length=17)
+    dims = [d.dim_value for d in onnx.load(path).graph.input[0].type.tensor_type.shape.dim]
+    batch = inputs_of(model, 3, 17)
+    assert dims == [3, 17]
+    torch.testing.assert_close(deployed(path, batch), logits(model, batch), rtol=1e-4, atol=1e-5)
+
+
+def test_one_dimension_may_be_fixed_alone(model, tmp_path):
+    path = written(model, tmp_path / "model.onnx", sequence_length=17)
+    dims = onnx.load(path).graph.input[0].type.tensor_type.shape.dim
+    assert (dims[0].dim_param, dims[1].dim_value) == ("batch", 17)
+
+
+def test_float16_is_half_the_size_and_its_outputs_are_float32(model, graph, tmp_path):
+    path = written(model, tmp_path / "half.onnx", half=True)
+    batch = inputs_of(model)
+    assert stored(path)["bert.pooler.dense.weight"].dtype == torch.float16
+    assert onnx.load(path).graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    torch.testing.assert_close(deployed(path, batch), logits(model, batch), rtol=0.05, atol=0.05)
+
+
+def test_large_weights_lie_in_a_file_of_their_own(model, graph, tmp_path):
+    path = written(model, tmp_path / "model.onnx", external_data_above=1000)
+    batch = inputs_of(model)
+    assert (tmp_path / "model.onnx.data").stat().st_size > 10_000
+    assert path.stat().st_size < graph.stat().st_size
+    assert not (graph.parent / "model.onnx.data").exists()
+    assert torch.equal(deployed(path, batch), deployed(graph, batch))
+
+
+@pytest.mark.parametrize("opset", [18, 23])
+def test_the_opset_is_the_one_asked_for(model, tmp_path, opset):
+    path = written(model, tmp_path / "model.onnx", opset=opset)
+    batch = inputs_of(model)
+    assert onnx.load(path).opset_import[0].version == opset
+    torch.testing.assert_close(deployed(path, batch), logits(model, batch), rtol=1e-4, atol=1e-5)
+
+
+def test_nodes_and_weights_are_called_after_their_modules(graph):
+    content = onnx.load(graph)
+    query = "bert.encoder.layer.1.attention.self.query"
+    assert {f"{query}/MatMul", f"{query}/Add"} <= {node.name for node in content.graph.node}
+    assert {f"{query}.weight", f"{query}.bias"} <= {entry.name for entry in content.graph.initializer}
+    assert len({node.name for node in content.graph.node}) == len(content.graph.node)
+
+
+def test_a_graph_says_nothing_of_the_machine_that_made_it(integer_graph):
+    assert b"/src/" not in integer_graph.read_bytes()
+    assert b".py" not in integer_graph.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "products"),
+    [
+        ("bert", "SequenceClassification", 18),
+        ("bert", "TokenClassification", 17),
+        ("roberta", "QuestionAnswering", 17),
+        ("distilbert", "SequenceClassification", 18),
+        ("electra", "SequenceClassification", 19),
+    ],
+)
+def test_every_product_runs_in_int8_in_any_shape_and_in_a_fixed_one(tmp_path, name, head, products):
+    model = quantized(family(name, head))
+    path = written(model, tmp_path / "model.onnx", head)
+    for shape in ({}, FIXED):
+        count = executed_products(path, shape)
+        assert (count.integer, count.floating) == (products, 0), count.modules
+
+
+def test_weights_are_stored_as_the_integers_of_their_grids(integer_model, integer_graph):
+    dense, values = integer_model.bert.pooler.dense, stored(integer_graph)
+    codes = dense.weight_quantizer.codes(dense.weight.detach()).to(torch.int8)
+    assert torch.equal(values["bert.pooler.dense.weight"].t(), codes)
+    assert torch.equal(values["bert.pooler.dense.bias"], dense.bias_codes())
+    assert values["bert.embeddings.word_embeddings.weight"].dtype == torch.int8
+    assert not [name for name, v in values.items() if v.dtype == torch.float32 and v.ndim > 1]
+
+
+def test_query_key_and_value_share_their_rounded_input(integer_graph):
+    nodes = onnx.load(integer_graph).graph.node
+    rounding = [node for node in nodes if node.op_type == "QuantizeLinear"]
+    products = sum(node.op_type == "MatMul" for node in nodes)
+    # a layer rounds 1 input for three products, 3 for the other dense layers, 4 for the products of attention
+    assert len(rounding) == 2 * (1 + 3 + 4) + 2
+    assert products == 18
+
+
+def test_a_reduced_range_clips_as_the_model_does(tmp_path):
+    model = quantized(family("bert"), reduce_range=True, per_channel=False)
+    model.bert.pooler.dense.input_quantizer.scale.div_(8)  # far too small: most inputs lie outside the grid
+    path = written(model, tmp_path / "model.onnx")
+    batch = inputs_of(model, 16)
+    assert (deployed(path, batch) - logits(model, batch)).abs().median() < 1e-5
+
+
+@pytest.mark.parametrize("which", ["graph", "integer_graph"])
+def test_openvino_loads_it_too(which, request):
+    pytest.importorskip("openvino", reason="OpenVINO is an extra")
+    model = request.getfixturevalue("model" if which == "graph" else "integer_model")
+    batch = inputs_of(model, 16)
+    found = deployed(request.getfixturevalue(which), batch, engine="openvino")
+    assert (found - logits(model, batch)).abs().median() < 1e-3

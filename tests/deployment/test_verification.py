@@ -1,0 +1,165 @@
+import pytest
+import torch
+
+from src.data.tiny_tokenizer import tiny_tokenizer
+from src.deployment.samples import real_inputs
+from src.deployment.verification import metric_failures, verify
+from src.models.quantization import insert_fake_quant, quantizable, switch
+from tests.deployment.toys import stored, with_float_bias, with_initialiser, written
+from tests.toys import data_section, toy_model, toy_task
+
+QUERY = "bert.encoder.layer.1.attention.self.query"
+
+
+@pytest.fixture(scope="module")
+def samples():
+    task = toy_task()
+    data = data_section(generator="src.data.demo.reviews", label_column="label", text_columns=["text"])
+    return real_inputs(task, tiny_tokenizer(), data, limit=200)
+
+
+@pytest.fixture(scope="module")
+def model(samples):
+    """Quantised, with weights large enough that the logits differ from text to text."""
+    model = toy_model(samples.task).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    insert_fake_quant(model, list(quantizable(model)), weight_bits=8, per_channel=True, reduce_range=False)
+    switch(model, observes=True, quantizes=False)
+    with torch.no_grad():
+        for batch in samples.batches[:20]:
+            samples.task.outputs(model, batch)
+    switch(model, observes=False, quantizes=True)
+    return model
+
+
+@pytest.fixture
+def graph(model, tmp_path, faithful):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(faithful.read_bytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def faithful(model, tmp_path_factory):
+    return written(model, tmp_path_factory.mktemp("faithful") / "model.onnx")
+
+
+def test_a_faithful_graph_passes_with_the_whole_account(model, samples, faithful):
+    report = verify(model, faithful, samples)
+    assert report["failures"] == []
+    assert report["first_divergence"] is None
+    assert report["samples"]["inputs"] == 200
+    assert report["samples"]["batch_sizes"][:6] == [1, 2, 4, 8, 16, 32]
+    assert report["logits"]["mean_difference"] <= report["logits"]["allowed_mean_difference"]
+    assert report["metrics"]["onnxruntime"] == report["metrics"]["pytorch"]
+    assert sum(report["predictions"]["pytorch"].values()) == 200
+    assert report["matmuls"]["as_exported"]["int8"] == report["matmuls"]["fixed_shape"]["int8"] == 18
+    assert report["weights"] == {"zeros": 0, "zeros_lost": 0, "differ": [], "in_float": []}
+
+
+@pytest.mark.parametrize("factor", [1.02, 2.0])
+@pytest.mark.parametrize("scale", ["weight_scale.scale", "input.scale"])
+def test_a_scale_that_was_changed_is_found_at_its_module(model, samples, graph, scale, factor):
+    name = f"{QUERY}.{scale}"
+    with_initialiser(graph, name, stored(graph)[name] * factor)
+    report = verify(model, graph, samples)
+    assert "the logits differ by" in report["failures"][0]
+    assert report["first_divergence"]["module"] == QUERY
+
+
+def test_a_changed_grid_of_attention_is_found_at_its_module(model, samples, graph):
+    name = "bert.encoder.layer.0.attention.self.products.probabilities.scale"
+    with_initialiser(graph, name, stored(graph)[name] * 1.1)
+    found = verify(model, graph, samples)["first_divergence"]["module"]
+    assert found == "bert.encoder.layer.0.attention.self.products.probabilities"
+
+
+def test_a_bias_in_float_is_named_though_the_logits_are_right(model, samples, graph):
+    dense = "bert.encoder.layer.1.intermediate.dense"
+    with_float_bias(graph, dense)
+    report = verify(model, graph, samples)
+    assert report["matmuls"]["as_exported"]["int8"] == 18  # as the runtime says of the graph that users load
+    assert report["matmuls"]["fixed_shape"]["in_float"] == [dense]
+    assert report["failures"] == [
+        f"17 matmuls run in int8 in a fixed shape, not 18; in floating point are {dense}",
+        f"stored in floating point, not as integers, are {dense}.bias",
+    ]
+
+
+def test_a_bias_in_float_is_named_where_its_product_stays_in_int8(model, samples, graph):
+    with_float_bias(graph, QUERY)
+    report = verify(model, graph, samples)
+    assert report["matmuls"]["fixed_shape"]["int8"] == 18
+    assert report["failures"] == [f"stored in floating point, not as integers, are {QUERY}.bias"]
+
+
+def test_weights_that_are_not_those_of_the_model_are_named(model, samples, graph):
+    weight = stored(graph)[f"{QUERY}.weight"]
+    weight[0, 0] += 1
+    with_initialiser(graph, f"{QUERY}.weight", weight)
+    report = verify(model, graph, samples)
+    assert f"weights are not those of the model: {QUERY}.weight" in report["failures"]
+
+
+def test_a_zero_that_is_lost_is_counted(model, samples, graph):
+    lost = model.get_submodule(QUERY)
+    kept = lost.weight.detach().clone()
+    with torch.no_grad():
+        lost.weight[:, 0] = 0  # the graph has other weights there
+    report = verify(model, graph, samples)
+    with torch.no_grad():
+        lost.weight.copy_(kept)
+    assert report["weights"]["zeros_lost"] == 16
+    assert "16 zeros of the model are none in the graph" in report["failures"]
+
+
+def test_a_float_graph_is_verified_in_the_same_way(samples, tmp_path):
+    model = toy_model(samples.task).eval()
+    path = written(model, tmp_path / "model.onnx")
+    assert verify(model, path, samples)["failures"] == []
+    name = "bert.pooler.dense.weight"
+    with_initialiser(path, name, stored(path)[name] * 1.01)
+    report = verify(model, path, samples)
+    assert report["first_divergence"]["module"] == "bert.pooler.dense"
+    assert report["matmuls"]["expected_int8"] == 0
+
+
+def test_float16_is_compared_with_the_float32_model(samples, tmp_path):
+    model = toy_model(samples.task).eval()
+    report = verify(model, written(model, tmp_path / "model.onnx", half=True), samples, half=True)
+    assert report["failures"] == []
+    assert report["logits"]["control"] == "the model in float16"
+    assert report["logits"]["mean_difference"] > 1e-6
+
+
+def accuracies(pytorch, graph):
+    return {"pytorch": {"accuracy": pytorch}, "onnxruntime": {"accuracy": graph}}
+
+
+@pytest.mark.parametrize(
+    ("examples", "apart", "unlike", "control_unlike", "passes"),
+    [
+        (872, 1 / 872, 3, 0, True),
+        (872, 2 / 872, 4, 0, False),
+        (872, 2 / 872, 4, 2, True),  # as many are on the border
+        (872, 0.5, 1, 0, True),  # the same example may be worth more in another metric
+        (100, 1 / 100, 2, 0, True),
+        (1744, 2 / 1744, 9, 0, True),
+        (1744, 3 / 1744, 9, 0, False),
+        (872, float("nan"), 9, 0, False),
+    ],
+)
+def test_metrics_may_differ_by_one_example_in_872(examples, apart, unlike, control_unlike, passes):
+    metrics = accuracies(0.5, 0.5 + apart)
+    failures = metric_failures(metrics, examples=examples, unlike=unlike, control_unlike=control_unlike)
+    assert (not failures) == passes
+
+
+def test_metrics_of_answers_are_percentages():
+    metrics = {name: {"exact_match": value} for name, value in (("pytorch", 50.0), ("onnxruntime", 50.1))}
+    assert not metric_failures(metrics, examples=872, unlike=5, control_unlike=0)
+    assert metric_failures(metrics, examples=8720, unlike=50, control_unlike=0) == []
+    metrics["onnxruntime"]["exact_match"] = 50.2
+    assert metric_failures(metrics, examples=872, unlike=5, control_unlike=0)

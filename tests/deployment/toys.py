@@ -1,0 +1,103 @@
+"""Small quantised models of several families, and their graphs."""
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedModel
+
+from src.deployment.engines import open_engine
+from src.deployment.graph import write_graph
+from src.models.quantization import insert_fake_quant, quantizable, switch
+
+OUTPUTS = {"SequenceClassification": ["logits"], "TokenClassification": ["logits"]}
+OUTPUTS["QuestionAnswering"] = ["start_logits", "end_logits"]
+_SIZES = {
+    "bert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24},
+    "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24},
+}
+_SIZES["roberta"] = {**_SIZES["bert"], "type_vocab_size": 1, "pad_token_id": 1}
+_SIZES["electra"] = {**_SIZES["bert"], "embedding_size": 8}
+
+
+def family(name: str, head: str = "SequenceClassification") -> PreTrainedModel:
+    """A model of random weights, two layers of width 16."""
+    import transformers
+
+    config = AutoConfig.for_model(name, vocab_size=60, max_position_embeddings=66, **_SIZES[name])
+    model = getattr(transformers, f"AutoModelFor{head}").from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():  # larger than those that a training starts from, so that logits vary
+            parameter.normal_(std=0.3)
+    return model.eval()
+
+
+def inputs_of(model: PreTrainedModel, rows: int = 4, tokens: int = 12) -> dict[str, Tensor]:
+    """Token ids of which the first row is padded from the sixth on."""
+    batch = {
+        "input_ids": torch.randint(5, 60, (rows, tokens)),
+        "attention_mask": torch.ones(rows, tokens, dtype=torch.long),
+    }
+    batch["attention_mask"][0, 5:] = 0
+    if model.config.model_type in ("bert", "electra"):
+        batch["token_type_ids"] = torch.randint(0, 2, (rows, tokens))
+    return batch
+
+
+def quantized(model: PreTrainedModel, **settings: Any) -> PreTrainedModel:
+    """The model with everything in it quantised, calibrated on random tokens."""
+    insert_fake_quant(
+        model,
+        list(quantizable(model)),
+        **{"weight_bits": 8, "per_channel": True, "reduce_range": False, **settings},
+    )
+    switch(model, observes=True, quantizes=False)
+    with torch.no_grad():
+        for _ in range(4):
+            model(**inputs_of(model, rows=8))
+    switch(model, observes=False, quantizes=True)
+    return model
+
+
+def written(model: PreTrainedModel, path: Path, head: str = "SequenceClassification", **settings: Any) -> Path:
+    """The graph of a model."""
+    write_graph(model, path, inputs=list(inputs_of(model)), outputs=OUTPUTS[head], **{"opset": 20, **settings})
+    return path
+
+
+def logits(model: PreTrainedModel, batch: dict[str, Tensor], name: str = "logits") -> Tensor:
+    with torch.no_grad():
+        return getattr(model(**batch), name)
+
+
+def deployed(path: Path, batch: dict[str, Tensor], name: str = "logits", engine: str = "onnxruntime") -> Tensor:
+    found = open_engine(engine, path).run({key: value.numpy() for key, value in batch.items()})
+    return torch.from_numpy(found[name])
+
+
+def stored(path: Path) -> dict[str, Tensor]:
+    """The initialisers of a graph."""
+    return {
+        entry.name: torch.from_numpy(numpy_helper.to_array(entry).copy()) for entry in onnx.load(path).graph.initializer
+    }
+
+
+def with_initialiser(path: Path, name: str, value: Tensor) -> None:
+    """Put another tensor into a graph."""
+    model = onnx.load(path)
+    entry = next(entry for entry in model.graph.initializer if entry.name == name)
+    entry.CopyFrom(numpy_helper.from_array(value.numpy(), name))
+    onnx.save(model, path)
+
+
+def with_float_bias(path: Path, module: str) -> None:
+    """Store the bias of a module in floating point, with the values that it has."""
+    model, values = onnx.load(path), stored(path)
+    node = next(n for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] == f"{module}.bias")
+    bias = values[node.input[0]] * values[node.input[1]]
+    model.graph.node.remove(node)
+    model.graph.initializer.append(numpy_helper.from_array(bias.numpy(), node.output[0]))
+    onnx.save(model, path)
