@@ -1,4 +1,4 @@
-"""Score the model of a run folder again: ``python -m src.evaluate run=outputs/runs/...``."""
+"""Score the model of a run again, or its deployment: ``python -m src.evaluate run=outputs/runs/...``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,8 @@ import hydra
 from omegaconf import DictConfig
 
 from src.config import register_resolvers, resolve
+from src.deployment.engines import check_engine
+from src.deployment.folder import find_deployment
 from src.errors import UserError, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.local_files import local_files, resolve_model_folder
@@ -27,19 +29,25 @@ def main(composed: DictConfig) -> None:
         model = resolve_model_folder(str(folder), setting="run")
         local_files(config["task"]["data"])
         work_offline_without_a_connection({**config, "model": {"name": str(model), "config": None}})
+        if settings["engine"] is not None:
+            check_engine(settings["engine"])
+            find_deployment(folder)
         if settings["batch_size"] is not None:
             config["task"]["data"]["eval_batch_size"] = settings["batch_size"]
-        metrics = evaluate_folder(model, config, settings["split"])
+        metrics = evaluate_folder(model, config, settings["split"], settings["engine"])
         print(comparison(metrics, recorded={"validation": row["metrics"], "test": row["test_metrics"]}))
 
 
-def evaluate_folder(model: Path, config: Mapping[str, Any], split: str | None) -> dict[str, dict[str, float]]:
-    """Metrics of a saved model on the data of its run.
+def evaluate_folder(
+    model: Path, config: Mapping[str, Any], split: str | None, engine: str | None = None
+) -> dict[str, dict[str, float]]:
+    """Metrics of a saved model, or of the deployment beside it, on the data of its run.
 
     Args:
         model: a folder that ``save_pretrained`` wrote.
         config: of the run.
         split: ``validation``, ``test`` or None for both.
+        engine: that runs the deployment; None for the model itself in PyTorch.
 
     Returns:
         ``{"validation": {metric: value}, "test": {...}}``, only what the run has.
@@ -48,6 +56,7 @@ def evaluate_folder(model: Path, config: Mapping[str, Any], split: str | None) -
 
     from src.data.datamodule import TaskData
     from src.data.load import arrange_splits, load_splits
+    from src.deployment.deployed_model import deployed_model
     from src.evaluation import evaluate
     from src.models.load import load_saved
     from src.quiet import quiet_libraries
@@ -55,6 +64,9 @@ def evaluate_folder(model: Path, config: Mapping[str, Any], split: str | None) -
     quiet_libraries()
     limit_kernel_cache()
     task = hydra.utils.instantiate(config["task"], _convert_="all")
+    scored: Any = load_saved(model, task) if engine is None else deployed_model(model.parent, engine)
+    if engine is not None and scored.sequence_length is not None:
+        task.max_length = min(task.max_length, scored.sequence_length)
     splits = arrange_splits(task.prepare(load_splits(config["task"]["data"])), config["task"]["data"])
     groups = {
         "validation": [name for name in splits if name not in ("train", "test")],
@@ -70,8 +82,7 @@ def evaluate_folder(model: Path, config: Mapping[str, Any], split: str | None) -
         batch_size=config["task"]["data"]["batch_size"],
         eval_batch_size=config["task"]["data"]["eval_batch_size"],
     )
-    saved = load_saved(model, task)
-    return {name: evaluate(saved, data, members) for name, members in wanted.items()}
+    return {name: evaluate(scored, data, members) for name, members in wanted.items()}
 
 
 if __name__ == "__main__":

@@ -86,3 +86,28 @@ def test_data_that_have_gone_are_named(place, tmp_path):
     message = failure("evaluate", "run=run", folder=tmp_path)
     assert "there is no such folder" in message
     assert "\n" not in message
+
+
+@pytest.fixture(scope="module")
+def deployed(place):
+    """The run with its deployment, and a copy whose graph has a fixed shape."""
+    run("export", "run=run", folder=place)
+    shutil.copytree(place / "run", place / "fixed")
+    run("export", "run=fixed", "export.batch_size=3", "export.sequence_length=24", folder=place)
+    return place
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("folder", ["run", "fixed"])
+def test_a_deployment_is_scored_by_its_engine(deployed, engine, folder):
+    pytest.importorskip(engine)
+    table = measured(run("evaluate", f"run={folder}", f"engine={engine}", folder=deployed))
+    assert table
+    assert all(now == recorded for now, recorded in table.values())
+
+
+def test_an_engine_or_a_deployment_that_is_not_there_is_refused(place, tmp_path):
+    assert "Did you mean 'onnxruntime'?" in failure("evaluate", "run=run", "engine=onnxrutime", folder=place)
+    shutil.copytree(place / "run", tmp_path / "bare", ignore=shutil.ignore_patterns("deployment"))
+    message = failure("evaluate", f"run={tmp_path}/bare", "engine=onnxruntime", folder=place)
+    assert "there is no model.onnx; make it with python -m src.export run=" in message
