@@ -111,7 +111,8 @@ def read_result(folder: Path) -> dict[str, Any]:
         siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
         raise UserError(f"run={folder}: there is no such folder.{nearest(folder.name, siblings)}")
     if not path.is_file():
-        raise UserError(f"run={folder}: there is no {RESULT}, so no run has ended here.")
+        begun = f"; finish it with resume=true hydra.run.dir={folder}" if (folder / RESOLVED).is_file() else ""
+        raise UserError(f"run={folder}: there is no {RESULT}, so no run has ended here{begun}.")
     try:
         return json.loads(path.read_text())
     except ValueError as error:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from src.checks import check
 from src.config import dense_config, fingerprint, register_resolvers, resolve
+from src.deployment.exportable import check_export_of
 from src.errors import UserError, exit_status, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.memory import limit_kernel_cache
@@ -48,6 +49,8 @@ def main(composed: DictConfig) -> None:
         check(config, typed=() if in_sweep else hydra_config.overrides.task)
         if "translation" in config and is_main_process():
             print(config["translation"]["report"])
+        if config["export"]["kind"] != "none":
+            check_export_of(config["task"], config["export"])
         work_offline_without_a_connection(config)
         from src.data.load import load_splits  # heavy imports wait until the configuration is known to be good
 

@@ -24,7 +24,7 @@ def first_divergence(
     """Compare what the modules of a model say with the results of the nodes that are called after them.
 
     Args:
-        model: on the CPU, in eval mode.
+        model: on the CPU, in eval mode; best in float64, as the sums of integers in the graph are exact.
         graph: that `src.deployment.graph.write_graph` wrote of it.
         batch: the inputs of the graph.
         rounding: difference that is none, as a fraction of a module's mean absolute output.

@@ -8,6 +8,8 @@ from src.config import model_label
 from src.reports.comparison import comparison_text
 from src.reports.summary import aligned, shortened
 
+_STABLE = 0.99  # of the predictions are the same under noise
+
 
 def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Path) -> str:
     """A short table.
@@ -60,6 +62,9 @@ def _cautions(report: Mapping[str, Any]) -> list[str]:
     if len(report["predictions"]["pytorch"]) == 1:
         only = next(iter(report["predictions"]["pytorch"]))
         cautions.append(f"caution      the model says '{only}' of every input, so equal predictions prove little")
+    if report["predictions"]["control_agreement"] < _STABLE:
+        share = 100 * (1 - report["predictions"]["control_agreement"])
+        cautions.append(f"caution      noise of one in a million changes {share:.1f} % of the model's predictions")
     if samples["inputs"] < 200:
         cautions.append(f"caution      the run has {samples['inputs']} inputs in all; 200 make a verification firm")
     return cautions

@@ -5,7 +5,7 @@ from src.data.tiny_tokenizer import tiny_tokenizer
 from src.deployment.samples import real_inputs
 from src.deployment.verification import metric_failures, verify
 from src.models.quantization import insert_fake_quant, quantizable, switch
-from tests.deployment.toys import stored, with_float_bias, with_initialiser, written
+from tests.deployment.toys import rounded, stored, with_float_bias, with_initialiser, written
 from tests.toys import data_section, toy_model, toy_task
 
 QUERY = "bert.encoder.layer.1.attention.self.query"
@@ -30,8 +30,7 @@ def model(samples):
     with torch.no_grad():
         for batch in samples.batches[:20]:
             samples.task.outputs(model, batch)
-    switch(model, observes=False, quantizes=True)
-    return model
+    return rounded(model)
 
 
 @pytest.fixture
@@ -56,7 +55,8 @@ def test_a_faithful_graph_passes_with_the_whole_account(model, samples, faithful
     assert report["metrics"]["onnxruntime"] == report["metrics"]["pytorch"]
     assert sum(report["predictions"]["pytorch"].values()) == 200
     assert report["matmuls"]["as_exported"]["int8"] == report["matmuls"]["fixed_shape"]["int8"] == 18
-    assert report["weights"] == {"zeros": 0, "zeros_lost": 0, "differ": [], "in_float": []}
+    assert report["weights"].pop("zeros") > 0
+    assert report["weights"] == {"zeros_lost": 0, "differ": [], "in_float": []}
 
 
 @pytest.mark.parametrize("factor", [1.02, 2.0])
@@ -65,8 +65,15 @@ def test_a_scale_that_was_changed_is_found_at_its_module(model, samples, graph, 
     name = f"{QUERY}.{scale}"
     with_initialiser(graph, name, stored(graph)[name] * factor)
     report = verify(model, graph, samples)
-    assert "the logits differ by" in report["failures"][0]
+    assert report["weights"]["differ"][0] == name
+    assert report["failures"][-1].startswith(f"weights are not those of the model: {name}")
     assert report["first_divergence"]["module"] == QUERY
+
+
+def test_a_scale_that_is_far_off_shows_in_the_logits(model, samples, graph):
+    name = f"{QUERY}.input.scale"
+    with_initialiser(graph, name, stored(graph)[name] * 2)
+    assert "the logits differ by" in verify(model, graph, samples)["failures"][0]
 
 
 def test_a_changed_grid_of_attention_is_found_at_its_module(model, samples, graph):

@@ -11,7 +11,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from src.deployment.engines import open_engine
 from src.deployment.graph import write_graph
-from src.models.quantization import insert_fake_quant, quantizable, switch
+from src.models.quantization import insert_fake_quant, quantizable, rounded_state, switch
 
 OUTPUTS = {"SequenceClassification": ["logits"], "TokenClassification": ["logits"]}
 OUTPUTS["QuestionAnswering"] = ["start_logits", "end_logits"]
@@ -58,7 +58,13 @@ def quantized(model: PreTrainedModel, **settings: Any) -> PreTrainedModel:
     with torch.no_grad():
         for _ in range(4):
             model(**inputs_of(model, rows=8))
+    return rounded(model)
+
+
+def rounded(model: PreTrainedModel) -> PreTrainedModel:
+    """A calibrated model as it is when it was saved and loaded again: its weights lie on their grids."""
     switch(model, observes=False, quantizes=True)
+    model.load_state_dict(rounded_state(model), strict=False)
     return model
 
 
