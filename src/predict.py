@@ -48,6 +48,7 @@ def _main(composed: DictConfig) -> None:
             threads=settings["threads"],
             precision=settings["precision"],
             top_k=settings["top_k"],
+            split_punctuation=settings["split_punctuation"],
         )
         task = pipeline.deployment.task
         columns, keep = _listed(settings["text_columns"]), _listed(settings["keep"])
@@ -57,7 +58,7 @@ def _main(composed: DictConfig) -> None:
 
 def _check(settings: Mapping[str, Any]) -> None:
     """Refuse what cannot run before anything heavy is loaded."""
-    for name in ("batch_size", "threads", "top_k", "drop_empty"):
+    for name in ("batch_size", "threads", "top_k", "drop_empty", "split_punctuation"):
         if settings[name] is not None:
             check_range(name, settings[name])
     check_engine(settings["engine"], settings["precision"])

@@ -125,6 +125,7 @@ RANGES: dict[str, Range] = {
     "multi_label": _YES_NO,
     "label_separator": _TEXT_OR_NULL,
     "drop_empty": _YES_NO,
+    "split_punctuation": _YES_NO,
     "label_all_tokens": _YES_NO,
     "deterministic": _YES_NO,
     "checkpoint_every": _COUNT,

@@ -1,7 +1,7 @@
 """The deployment folder: a graph, its tokenizer, and a config.json that says what they are for."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +63,7 @@ def read_deployment(folder: Path) -> Deployment:
     section = _Section(folder, config[SECTION])
     task = _task(folder, section.value("task", dict))
     task.labels = section.texts("labels")
-    if not task.asked:
+    if not task.output_names:
         raise UserError(
             f"deployment={folder}: {task.name} guesses hidden words, which answers nothing; fine-tune its run on a "
             "task with model.name=RUN, and export that."
@@ -77,7 +77,7 @@ def read_deployment(folder: Path) -> Deployment:
         task=task,
         labels=task.labels,
         inputs=section.texts("inputs"),
-        outputs=section.texts("outputs"),
+        outputs=section.one_of("outputs", [list(task.output_names)]),
         precision=section.one_of("precision", _PRECISIONS),
         batch_size=section.count("batch_size"),
         sequence_length=sequence_length,
@@ -132,7 +132,7 @@ class _Section:
             raise self.refusal(name)
         return self.values[name]
 
-    def one_of(self, name: str, known: tuple[str, ...]) -> str:
+    def one_of(self, name: str, known: Sequence[Any]) -> Any:
         if self.values.get(name) not in known:
             raise self.refusal(name)
         return self.values[name]

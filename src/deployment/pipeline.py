@@ -32,6 +32,7 @@ def open_pipeline(
     threads: int | None = None,
     precision: str = "float32",
     top_k: int | None = None,
+    split_punctuation: bool = False,
 ) -> "Pipeline":
     """The pipeline of a deployment folder, or of the run that has one.
 
@@ -42,6 +43,7 @@ def open_pipeline(
         threads: of the engine; None leaves the choice to it.
         precision: float32, or auto for what the engine finds fastest, as `open_engine` has it.
         top_k: list so many of the best labels or answers too.
+        split_punctuation: where words of a text are tagged, the signs at their edges are words of their own.
 
     Raises:
         UserError: for what is missing, damaged or unknown.
@@ -51,6 +53,12 @@ def open_pipeline(
         if value is not None:
             check_range(name, value)
     deployment = read_deployment(Path(folder))
+    if split_punctuation:
+        if not deployment.task.word_lists:
+            raise UserError(
+                f"split_punctuation=true has no effect: {deployment.task.name} tags no words; leave it out."
+            )
+        deployment.task.split_punctuation = True
     return Pipeline(
         deployment,
         open_engine(engine, deployment.folder / GRAPH, threads, precision),

@@ -62,10 +62,8 @@ def _cell(cells: Mapping[str, Any], places: Sequence[str], where: str) -> Any:
     for column in places:
         if column in cells:
             return cells[column]
-    names = " or ".join(f"'{column}'" for column in places)
-    raise UserError(
-        f"{where}: there is no {names}, only {', '.join(map(str, cells))}; say text_columns=NAME.{nearest(places[0], cells)}"
-    )
+    names, found = " or ".join(f"'{column}'" for column in places), ", ".join(map(str, cells))
+    raise UserError(f"{where}: there is no {names}, only {found}; say text_columns=NAME.{nearest(places[0], cells)}")
 
 
 def _is_empty(cell: Any) -> bool:

@@ -34,6 +34,7 @@ class Task:
     tokenizer_options: Mapping[str, Any] = {}  # what a tokenizer is told when it is loaded
     asked: Sequence[str] = ("text",)  # what the texts of a row are called where the model is used
     word_lists = False  # a text may be a list of words
+    split_punctuation = False  # of a text that is split into words, where the model is used
     ranks = True  # a row has a best answer, and others after it
 
     def __init__(self, *, name: str, metrics: Sequence[str], data: Mapping[str, Any]) -> None:

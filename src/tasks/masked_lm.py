@@ -61,7 +61,6 @@ class MaskedLM(Task):
     auto_model = AutoModelForMaskedLM
     output_names: Sequence[str] = ()
     padding: Mapping[str, int] = {"labels": IGNORED}
-    asked = ()  # it is made to be fine-tuned
 
     def __init__(
         self,

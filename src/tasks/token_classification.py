@@ -118,7 +118,7 @@ class TokenClassification(Task):
         return {"predictions.json": metrics["tags"].predicted()}
 
     def questions(self, rows: Sequence[Mapping[str, Any]], tokenizer: Any) -> Mapping[str, Sequence]:
-        sentences = [words_of(row["text"])[0] for row in rows]
+        sentences = [words_of(row["text"], self.split_punctuation)[0] for row in rows]
         encoded, sentence, places = windows_of_words(sentences, tokenizer, self._window_length(tokenizer))
         first, _ = first_and_rest(places)
         lengths = [len(ids) for ids in encoded["input_ids"]]
@@ -135,7 +135,7 @@ class TokenClassification(Task):
     def answer(
         self, row: Mapping[str, Any], windows: Sequence[Mapping[str, np.ndarray]], top_k: int | None
     ) -> dict[str, Any]:
-        words, places = words_of(row["text"])
+        words, places = words_of(row["text"], self.split_punctuation)
         tags, scores = [OUTSIDE if OUTSIDE in self.labels else self.labels[0]] * len(words), [0.0] * len(words)
         for window in windows:
             for i in np.flatnonzero(window["word"] != _IGNORED):

@@ -6,11 +6,19 @@ from typing import Any
 
 import numpy as np
 
+_BY_BLANKS = re.compile(r"\S+")
+_AND_SIGNS = re.compile(r"\w+(?:[^\w\s]+\w+)*|[^\w\s]")  # don't, U.S and http://t.co are words, a comma behind them too
 
-def words_of(text: str | Sequence[str]) -> tuple[list[str], list[tuple[int, int]]]:
-    """The words of a text, parted by blanks, or those of a list, with the start and end of each in it."""
+
+def words_of(text: str | Sequence[str], split_punctuation: bool = False) -> tuple[list[str], list[tuple[int, int]]]:
+    """The words of a text, or those of a list, with the start and end of each in it.
+
+    Args:
+        text: its words are parted by blanks.
+        split_punctuation: signs before and after a word are words of their own, as in most training data.
+    """
     if isinstance(text, str):
-        found = list(re.finditer(r"\S+", text))
+        found = list((_AND_SIGNS if split_punctuation else _BY_BLANKS).finditer(text))
         return [match.group() for match in found], [match.span() for match in found]
     return list(text), [(i, i + 1) for i in range(len(text))]
 
