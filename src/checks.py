@@ -155,6 +155,6 @@ def _documented(group: str, target: str | None, section: str | None = None) -> s
         shipped = _shipped(f"{group}/{path.stem}")
         if shipped.get("_target_") == target:
             keys |= (shipped[section] if section else shipped).keys()
-    if keys == {"_target_"}:
+    if target is None or keys == {"_target_"}:
         raise UserError(f"_target_: {target} is none of what the files in conf/{group} build.")
     return keys - {"defaults"}

@@ -4,6 +4,7 @@ classify = open_pipeline("outputs/runs/.../deployment")
 classify("a gripping, tender film")          # {"text": ..., "label": "positive", "score": 0.98}
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from src.deployment.rows import Wanted, checked_rows
 from src.errors import UserError
 from src.ranges import check_range
 
+_TOKENS = 2048  # of a batch whose size nobody asked for: more take memory, and are no faster on a CPU
 _BATCHES_SORTED = 16  # texts of so many batches are sorted by length together
 _CHARACTERS_SORTED = 1_000_000  # or fewer where they are long: their tokens are held in memory
 
@@ -39,7 +41,7 @@ def open_pipeline(
     Args:
         folder: that ``python -m src.export`` made, or its run.
         engine: onnxruntime or openvino.
-        batch_size: rows that run together; None means 32, or what the graph is fixed to.
+        batch_size: rows that run together; None means 32, fewer where they are long, or what the graph is fixed to.
         threads: of the engine; None leaves the choice to it.
         precision: float32, or auto for what the engine finds fastest, as `open_engine` has it.
         top_k: list so many of the best labels or answers too.
@@ -73,7 +75,7 @@ class Pipeline:
     Args:
         deployment: whose task and tokenizer are used.
         engine: that runs its graph, or anything else with the same inputs and outputs.
-        batch_size: rows that run together; None means 32, or what the graph is fixed to.
+        batch_size: rows that run together; None means 32, fewer where they are long, or what the graph is fixed to.
         top_k: list so many of the best labels or answers too.
     """
 
@@ -95,6 +97,7 @@ class Pipeline:
         self.deployment = deployment
         self.engine = engine
         self.batch_size = fixed or batch_size or 32
+        self.most_tokens = sys.maxsize if fixed or batch_size else _TOKENS
         self.top_k = top_k
         self.wanted = Wanted.of(deployment.task)
 
@@ -140,10 +143,9 @@ class Pipeline:
     def _answered(self, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         task = self.deployment.task
         columns = dict(task.questions(rows, self.deployment.tokenizer))
-        order = np.argsort(-np.array(columns.pop("length")), kind="stable")
+        lengths = np.array(columns.pop("length"))
         readings: list[list[tuple[int, dict[str, np.ndarray]]]] = [[] for _ in rows]
-        for start in range(0, len(order), self.batch_size):
-            windows = order[start : start + self.batch_size]
+        for windows in self._batches(lengths):
             batch = {name: [values[i] for i in windows] for name, values in columns.items()}
             read = self._read(batch)
             for place, window in enumerate(windows):
@@ -152,6 +154,14 @@ class Pipeline:
         for row, windows_of_row in zip(rows, readings, strict=True):
             in_order = [window for _, window in sorted(windows_of_row, key=lambda pair: pair[0])]
             yield task.answer(row, in_order, self.top_k)
+
+    def _batches(self, lengths: np.ndarray) -> Iterator[np.ndarray]:
+        """The places of the windows of each batch, longest first."""
+        order = np.argsort(-lengths, kind="stable")
+        while len(order):
+            count = min(self.batch_size, max(1, self.most_tokens // lengths[order[0]]))
+            yield order[:count]
+            order = order[count:]
 
     def _read(self, batch: Mapping[str, Sequence]) -> dict[str, np.ndarray]:
         """The readings of one batch of windows; where the graph has a fixed shape, it is filled up to it."""

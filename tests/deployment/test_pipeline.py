@@ -65,6 +65,16 @@ def test_texts_of_like_length_share_a_batch():
     assert classify.engine.shapes[1][1] == 4  # two short ones
 
 
+def test_batches_are_smaller_where_texts_are_long_and_nobody_asked_for_a_size(monkeypatch):
+    monkeypatch.setattr("src.deployment.pipeline._TOKENS", 16)
+    free = torch_pipeline("text_classification", SENTIMENT)
+    free(REVIEWS)
+    assert {rows * tokens <= 16 for rows, tokens in free.engine.shapes} == {True}
+    asked_for = torch_pipeline("text_classification", SENTIMENT, batch_size=len(REVIEWS))
+    asked_for(REVIEWS)
+    assert [shape[0] for shape in asked_for.engine.shapes] == [len(REVIEWS)]
+
+
 def test_the_second_text_of_a_pair_counts():
     compare = torch_pipeline("text_classification", SENTIMENT, {"text_columns": ["premise", "hypothesis"]}, top_k=2)
     one = compare({"text": "the plot was good", "text_pair": "the cast was good"})
