@@ -106,7 +106,7 @@ def test_a_training_is_not_begun_for_an_export_that_cannot_be(place):
         ("export.opset=99", "got 99"),
         ("export.precision=float8", "export.precision must be one of auto, float32, float16, int8"),
         ("export.precision=int8", "the run is not quantised"),
-        ("export.sequence_length=513", "export.sequence_length=513: the model reads 512 tokens at most"),
+        ("export.sequence_length=129", "export.sequence_length=129: the model reads 128 tokens at most"),
         ("export.sequence_length=3", "leaves no room for a text"),
         ("export.batch_size=0", "export.batch_size must be a whole number, 1 or more, or null"),
         ("export.samples=0", "export.samples must be"),
@@ -152,7 +152,7 @@ def test_damaged_weights_are_refused(copied):
 def test_missing_packages_are_named(place, monkeypatch):
     monkeypatch.setattr("src.deployment.exportable.find_spec", lambda name: None if name == "onnxscript" else True)
     message = failure("export", "run=run", folder=place)
-    assert message == ("error: onnxscript must be installed for an export: pip install 'winnow-transformers[onnx]'.")
+    assert message == "error: onnxscript must be installed for an export: pip install onnxscript."
 
 
 def moved(copied, place):

@@ -58,9 +58,7 @@ def check_export_of(task: Mapping[str, Any], settings: Mapping[str, Any]) -> Non
 def _check_packages() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise UserError(
-            f"{' and '.join(missing)} must be installed for an export: pip install 'winnow-transformers[onnx]'."
-        )
+        raise UserError(f"{' and '.join(missing)} must be installed for an export: pip install {' '.join(missing)}.")
 
 
 def _check_opset(opset: int) -> None:
