@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from src.deployment.engines import ENGINES, Engine, has_bfloat16, open_engine
-from src.deployment.export import token_limit
+from src.deployment.exportable import token_limit
 from src.deployment.folder import GRAPH, SECTION
 from src.deployment.graph import write_graph
 from src.deployment.latency import measure, ratio, timings
