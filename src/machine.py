@@ -53,8 +53,8 @@ def shown(summary: dict[str, float]) -> str:
 
 
 def digits(value: float) -> str:
-    """Three significant digits, a trailing zero among them: 1.00, 18.4, 338."""
-    return f"{value:#.3g}".rstrip(".")
+    """Three significant digits, a trailing zero among them: 1.00, 18.4, 338; all of a larger number."""
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:#.3g}".rstrip(".")
 
 
 def _cpu_name() -> str:

@@ -79,7 +79,7 @@ def export_run(run: Path, settings: Mapping[str, Any]) -> Path:
         if settings["compare"]:
             from src.deployment.comparison import compare
 
-            row["deployment"]["latency"] = compare(run, task, opset=settings["opset"], sparse=row["sparsity"] > 0)
+            row["deployment"]["latency"] = compare(run, task, opset=settings["opset"], sparsity=row["sparsity"])
             write_result(run, row)
     return run / "deployment"
 

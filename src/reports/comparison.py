@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from src.deployment.comparison import fastest
+from src.deployment.comparison import SPARSE, fastest
 from src.machine import digits, machine_lines, shown
 from src.reports.summary import aligned
 
@@ -62,7 +62,7 @@ def _float_is_faster(compared: Mapping[str, Any], precision: str) -> Iterator[st
 
 
 def _about_zeros(row: Mapping[str, Any]) -> Iterator[str]:
-    if not row["sparsity"]:
+    if row["sparsity"] < SPARSE:
         return
     facts, compared = row["deployment"], row["deployment"]["latency"]
     yield (
