@@ -80,6 +80,14 @@ def check_export(settings: Mapping[str, Any]) -> None:
         check_range(name, value, f"export.{name}")
 
 
+def _check_length(path: str, recipe: Mapping[str, Any]) -> None:
+    calibrates = any(isinstance(node, Mapping) and "calibration_samples" in node for node in recipe.values())
+    if recipe["num_epochs"] == 0 and not calibrates:
+        raise UserError(f"{path}.num_epochs must be {RANGES['num_epochs'].says}, got 0.")
+    if recipe["num_epochs"] > 0 and calibrates:
+        raise UserError(f"{path}.num_epochs={recipe['num_epochs']}: a recipe that calibrates does not train; say 0.")
+
+
 def _check_windows(recipe: Mapping[str, Any]) -> None:
     for name, modifier in recipe.items():
         if not isinstance(modifier, Mapping) or "start_epoch" not in modifier:

@@ -30,10 +30,11 @@ def quantization(step: Step) -> None:
     weights = scheme.get("weights") or {}
     kinds, names = _left_out(step)
     embeddings = step.values.get("quantize_embeddings", True) and "Embedding" not in kinds
+    bits = _bits(step, step.values.get("weight_bits", weights.get("num_bits", 8)), (8, 4), "weights")
     step.take(
         "quantization",
         submodules=_submodules(step, embeddings),
-        weight_bits=_bits(step, step.values.get("weight_bits", weights.get("num_bits", 8)), (8, 4), "weights"),
+        weight_bits=bits,
         per_channel=_per_channel(step, weights),
         embeddings=embeddings,
         **({"exclude": names} if names else {}),
@@ -43,6 +44,8 @@ def quantization(step: Step) -> None:
         disable_observer_epoch=_frozen_from(step),
     )
     _say_of_activations(step, scheme)
+    if bits == 4 and embeddings:
+        step.differs("tables keep 8 bits")
     if "LayerNorm" not in kinds:
         step.differs("linear layers, tables and the products of attention are quantised, other modules are not")
     elif not kinds & _PRODUCTS:

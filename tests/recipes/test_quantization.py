@@ -76,6 +76,7 @@ def test_each_parameter_becomes_what_it_says(tmp_path, arguments, settings):
         ("scheme_overrides: {Embedding: {input_activations: null}}", [OTHERS]),
         ("scheme_overrides: {classifier: {weights: {num_bits: 4}}}", ["differs: scheme_overrides of classifier is not kept; it has the scheme of the others", OTHERS]),
         ("ignore: [LayerNorm, QATMatMul, BertSelfOutput]", ["differs: BertSelfOutput: no type that is known here; what such modules hold is quantised"]),
+        ("scheme: {weights: {num_bits: 4}}", ["differs: tables keep 8 bits", OTHERS]),
         ("disable_quantization_observer_epoch: 4", [OTHERS, "note: its observers stay on: epoch 4 is after the end"]),
         ("num_calibration_steps: 5, model_fuse_fn_name: no_fuse, strict: True", [OTHERS, "ignored: num_calibration_steps, model_fuse_fn_name, strict"]),
         ("weight_qconfig_kwargs: {observer: MinMaxObserver}, quantize_linear_activations: 0", ["ignored: observer of the observers of weights", OTHERS]),
