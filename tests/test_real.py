@@ -202,3 +202,27 @@ def test_the_answers_of_squad_come_back_from_the_tokens_of_a_real_tokenizer():
         assert text in best["text"]  # a token may be longer than the answer: 1817 for 7
         assert best["start"] <= start
         assert best["end"] >= start + len(text)
+
+
+@pytest.mark.parametrize(
+    ("task", "path", "products", "asked"),
+    [
+        ("sst2", "glue/sst2", 50, {"text": "a gripping, tender film"}),
+        ("squad", "squad", 49, {"question": "Who sold it?", "context": "Ann sold the old mill to the town in 1901."}),
+        ("wnut17", "wnut_17", 49, {"text": "Ann sold the mill in Oslo"}),
+    ],
+)
+def test_a_quantised_encoder_is_deployed_with_every_product_in_integers_and_asked(place, task, path, products, asked):
+    words = [f"task={task}", f"task.data.path={DATA}/{path}", *MODEL, "task.data.max_train_samples=96"]
+    if task == "squad":
+        words.append("task.max_seq_length=128")
+    run("train", *words, "task.data.max_eval_samples=200", "task.data.batch_size=8", "recipe=quant",
+        "recipe.num_epochs=1", "teacher=none", "export=onnx", "hydra.run.dir=deployed", folder=place)  # fmt: skip
+    proof = json.loads((place / "deployed" / "deployment" / "verification.json").read_text())
+    assert proof["passed"]
+    assert proof["samples"]["inputs"] >= 200
+    for kind in ("as_exported", "fixed_shape"):
+        assert (proof["matmuls"][kind]["int8"], proof["matmuls"][kind]["float"]) == (products, 0)
+    said = run("predict", "deployment=deployed", *(f"{name}={text}" for name, text in asked.items()), folder=place)
+    assert asked.items() <= json.loads(said).items()
+    shutil.rmtree(place / "deployed")
