@@ -215,7 +215,7 @@ def test_the_answers_of_squad_come_back_from_the_tokens_of_a_real_tokenizer():
 def test_a_quantised_encoder_is_deployed_with_every_product_in_integers_and_asked(place, task, path, products, asked):
     words = [f"task={task}", f"task.data.path={DATA}/{path}", *MODEL, "task.data.max_train_samples=96"]
     if task == "squad":
-        words.append("task.max_seq_length=128")
+        words += ["task.max_seq_length=128", "task.doc_stride=32"]
     run("train", *words, "task.data.max_eval_samples=200", "task.data.batch_size=8", "recipe=quant",
         "recipe.num_epochs=1", "teacher=none", "export=onnx", "hydra.run.dir=deployed", folder=place)  # fmt: skip
     proof = json.loads((place / "deployed" / "deployment" / "verification.json").read_text())
