@@ -85,7 +85,7 @@ def test_answers_go_to_a_file_that_is_there_whole_or_not_at_all(place, tmp_path,
     [
         (["text=a"], "deployment must be given"),
         ([TEXTS, "text="], "text= is empty; give it some words."),
-        ([TEXTS, "text=a", "engine=onnx"], "engine=onnx: there are onnxruntime and openvino. Did you mean"),
+        ([TEXTS, "text=a", "engine=openvno"], "engine=openvno: there are onnxruntime and openvino. Did you mean"),
         ([TEXTS, "text=a", "format=cvs"], "format=cvs: there are text, csv, tsv, jsonl. Did you mean 'csv'?"),
         ([TEXTS, "text=a", "batch_size=0"], "batch_size must be a whole number, 1 or more, got 0."),
         ([TEXTS, "text=a", "file=b.txt"], "file=b.txt and text=... exclude one another; leave one of them out."),
