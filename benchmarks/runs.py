@@ -61,7 +61,11 @@ class Bench:
 
     def _winnow_seconds(self, variant: str, examples: Dataset, folder: Path) -> float:
         """As `src.train.train` does it; without validation and checkpoints, which are no part of a step."""
-        overrides = {"winnow masks": ["recipe=oneshot80"], "winnow distillation": ["teacher=self"]}
+        overrides = {
+            "winnow masks": ["recipe=oneshot80"],
+            "winnow distillation": ["teacher=self"],
+            "winnow quantised": ["+modifier@recipe.quantization=quantization", "recipe.quantization.start_epoch=0"],
+        }
         config = compose(self.options, overrides.get(variant, []))
         student = copy.deepcopy(self.student)
         data = TaskData(

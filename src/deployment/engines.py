@@ -1,6 +1,7 @@
 """The engines that run a deployed graph: ONNX Runtime, or OpenVINO where it is asked for and installed."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -125,7 +126,10 @@ class OpenVino:
         if skip_zeros:
             settings["CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE"] = _SPARSE_FROM
         graph = reader.convert(reader.load(str(model)))
-        self.model = openvino.Core().compile_model(graph, "CPU", settings)
+        # It gives the thread that compiles a stack for signals, and of two models that end in the order in which they
+        # came the second puts that of the first back, which is gone: the next signal would end the process.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            self.model = thread.submit(openvino.Core().compile_model, graph, "CPU", settings).result()
         # the outputs of the compiled model bear the names of nodes that were fused into them too
         self.inputs = [port.any_name for port in graph.inputs]
         self.outputs = [port.any_name for port in graph.outputs]

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 
 import numpy as np
@@ -5,6 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from src.config import CONF
 from src.deployment.engines import ENGINES, open_engine
 from src.errors import UserError
 
@@ -76,3 +78,22 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, name, content, capfd):
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(UserError, match="there is no such file"):
         open_engine("onnxruntime", tmp_path / "model.onnx")
+
+
+def test_a_signal_after_two_models_of_openvino_have_ended_is_survived(tmp_path):
+    pytest.importorskip("openvino")
+    program = """
+import signal, sys
+from pathlib import Path
+from src.deployment.engines import open_engine
+signal.signal(signal.SIGUSR1, lambda *_: print("survived"))
+first = open_engine("openvino", Path(sys.argv[1]))
+second = open_engine("openvino", Path(sys.argv[1]))
+del first
+del second
+waste = [bytearray(11_568) for _ in range(1000)]  # takes the place of what was set free
+signal.raise_signal(signal.SIGUSR1)
+"""
+    file = str(graph(tmp_path / "model.onnx"))
+    ended = subprocess.run([sys.executable, "-c", program, file], cwd=CONF.parent, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "survived\n"), ended.stderr
