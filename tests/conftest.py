@@ -4,6 +4,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 
 # Before any import of datasets or transformers, which read these once; commands run by tests inherit them.
@@ -18,6 +19,7 @@ os.environ |= {
     "TOKENIZERS_PARALLELISM": "false",
 }
 os.environ.pop("HYDRA_FULL_ERROR", None)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts in the background ignore Ctrl-C
 
 import functools
 import logging

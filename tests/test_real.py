@@ -208,8 +208,11 @@ def test_the_answers_of_squad_come_back_from_the_tokens_of_a_real_tokenizer():
     ("task", "path", "products", "asked"),
     [
         ("sst2", "glue/sst2", 50, {"text": "a gripping, tender film"}),
-        ("squad", "squad", 49, {"question": "Who sold it?", "context": "Ann sold the old mill to the town in 1901."}),
-        ("wnut17", "wnut_17", 49, {"text": "Ann sold the mill in Oslo"}),
+        pytest.param(
+            *("squad", "squad", 49, {"question": "Who sold it?", "context": "Ann sold the old mill to the town."}),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("wnut17", "wnut_17", 49, {"text": "Ann sold the mill in Oslo"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_quantised_encoder_is_deployed_with_every_product_in_integers_and_asked(place, task, path, products, asked):
