@@ -89,7 +89,7 @@ RANGES: dict[str, Range] = {
     "attention": _YES_NO,
     "reduce_range": _YES_NO,
     "calibration_samples": _COUNT,
-    "num_epochs": Range(_COUNT.says, lambda v: _whole(v) and v >= 0),  # 0 in a recipe that does not train
+    "num_epochs": _COUNT,
     "learning_rate": _POSITIVE,
     "weight_decay": _NOT_NEGATIVE,
     "schedule": _one_of("constant", "linear", "cosine", "cyclic_linear", "cyclic_cosine", "step"),

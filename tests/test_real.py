@@ -227,5 +227,6 @@ def test_a_quantised_encoder_is_deployed_with_every_product_in_integers_and_aske
     for kind in ("as_exported", "fixed_shape"):
         assert (proof["matmuls"][kind]["int8"], proof["matmuls"][kind]["float"]) == (products, 0)
     said = run("predict", "deployment=deployed", *(f"{name}={text}" for name, text in asked.items()), folder=place)
-    assert asked.items() <= json.loads(said).items()
+    name = next(iter(asked))  # of a question the context is not repeated
+    assert json.loads(said)[name] == asked[name]
     shutil.rmtree(place / "deployed")
