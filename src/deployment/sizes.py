@@ -24,11 +24,6 @@ def deployment_size(folder: Path) -> Size:
     return size_of(_files(folder, "model.onnx*"))
 
 
-def weights_size(folder: Path) -> Size:
-    """The weights of a Hugging Face folder, all parts of them: ``model/`` of a run."""
-    return size_of(_files(folder, "model*.safetensors"))
-
-
 def size_of(files: Iterable[Path], level: int = LEVEL) -> Size:
     """Each file is packed by itself; nothing larger than a chunk is held in memory beside the window of zstandard."""
     import zstandard

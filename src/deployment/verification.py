@@ -5,15 +5,15 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from src.deployment.deployed_model import DeployedModel
 from src.deployment.divergence import first_divergence
-from src.deployment.engines import Engine, open_engine
+from src.deployment.engines import open_engine
 from src.deployment.matmuls import products_report
 from src.deployment.parity import Said, noise
 from src.deployment.samples import Samples, filled
@@ -86,23 +86,18 @@ def _compare(
     model: PreTrainedModel, exact: PreTrainedModel, graph: Path, samples: Samples, half: bool
 ) -> tuple[Said, Said, Said]:
     """The graph, the noise control and the model as users run it."""
-    task, engine = samples.task, open_engine("onnxruntime", graph, torch.get_num_threads())
+    task = samples.task
+    deployed = DeployedModel(open_engine("onnxruntime", graph, torch.get_num_threads()), samples.batch_size)
     found, control, usual = (Said(task, task.metrics(samples.split)) for _ in range(3))
     halved = copy.deepcopy(model).half() if half else None
     for i, batch in enumerate([*samples.batches, *samples.further]):
         with nullcontext() if half else noise(exact, seed=i):
             disturbed = task.outputs(halved or exact, batch)
-        said = {usual: task.outputs(model, batch), control: disturbed, found: _run(engine, batch, samples.batch_size)}
+        said = {usual: task.outputs(model, batch), control: disturbed, found: task.outputs(deployed, batch)}
         truth = task.outputs(exact, batch)
         for each, outputs in said.items():
             each.update(outputs, truth, said[usual], batch, scored=i < len(samples.batches))
     return found, control, usual
-
-
-def _run(engine: Engine, batch: Mapping[str, Tensor], batch_size: int | None) -> SimpleNamespace:
-    inputs = {name: value.numpy() for name, value in filled(batch, engine.inputs, batch_size).items()}
-    rows = len(batch["input_ids"])
-    return SimpleNamespace(**{name: torch.from_numpy(v[:rows]) for name, v in engine.run(inputs).items()})
 
 
 def _failures(report: Mapping[str, Any], found: Said, limit: float, samples: Samples) -> list[str]:

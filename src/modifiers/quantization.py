@@ -77,9 +77,6 @@ class Quantization(Modifier):
                     f"their own; leave one in floating point: 'recipe.{self.name}.exclude=[{name}]'."
                 )
 
-    def matched(self) -> dict[str, nn.Parameter]:
-        return {}
-
     def facts(self) -> dict[str, Any]:
         return {"quantized": True}
 

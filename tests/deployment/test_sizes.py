@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from src.deployment.sizes import Size, deployment_size, size_of, weights_size
+from src.deployment.sizes import Size, deployment_size, size_of
 from src.errors import UserError
 
 NOISE = random.Random(0).randbytes(3_000_000)
@@ -27,17 +27,10 @@ def test_external_data_counts_and_the_tokenizer_does_not(tmp_path):
     assert deployment_size(tmp_path).raw == 3_000_005
 
 
-def test_all_parts_of_the_weights_count_and_quantisers_do_not(tmp_path):
-    for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "quantization.safetensors"):
-        (tmp_path / name).write_bytes(bytes(10))
-    assert weights_size(tmp_path).raw == 20
-
-
 def test_no_files_weigh_nothing():
     assert size_of([]) == Size(0, 0)
 
 
-@pytest.mark.parametrize("measure", [deployment_size, weights_size])
-def test_a_folder_without_a_model_is_refused(tmp_path, measure):
+def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"holds no model.*; name a folder that export or a training has written"):
-        measure(tmp_path)
+        deployment_size(tmp_path)
