@@ -20,7 +20,7 @@ from transformers import DataCollatorWithPadding, TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from src.checks import check
-from src.config import register_resolvers, resolve
+from src.config import resolve
 from src.data.batching import LengthGroupedBatches
 from src.data.datamodule import TaskData
 from src.data.load import load_splits
@@ -188,7 +188,6 @@ def compose(options: argparse.Namespace, overrides: list[str]) -> dict[str, Any]
 
 def prepare(options: argparse.Namespace) -> Bench:
     quiet_libraries()
-    register_resolvers()
     config = compose(options, [])
     task = hydra.utils.instantiate(config["task"], _convert_="all")
     splits = task.prepare(load_splits(config["task"]["data"]))

@@ -107,7 +107,7 @@ def _check_windows(recipe: Mapping[str, Any]) -> None:
 
 def _check_keys(config: Mapping[str, Any]) -> None:
     """Every setting must stand in the shipped file that documents it; Hydra's '+' would accept any."""
-    check_known("", config, {*_shipped("job"), *_shipped("train"), *_GROUPS, "translation"})
+    check_known("", config, {*_shipped("job"), *_shipped("train"), *_GROUPS, "translation", "settings"})
     check_task(config["task"])
     check_known("model", config["model"], _shipped("model/tiny"))
     check_known("trainer", config["trainer"], _shipped("trainer/default"))

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -33,17 +35,26 @@ _FINGERPRINTED_TRAINER = (
     "patience",
 )
 
+# What a command line may say without making another configuration of it: the words, which tables name anyway, and
+# what cannot change the result.
+_UNSAID = re.compile(
+    r"(task|model|recipe|teacher|seed|experiment|logger|export|output_dir|resume)$|hydra[./]|"
+    r"(logger|export|cache)\.|trainer\.(progress_bar|num_workers|log_every_n_steps|checkpoint_every)$"
+)
+
 _NO_LABEL = re.compile(r"/|model|\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d+")
 
 
-def register_resolvers() -> None:
+def _register_resolvers() -> None:
     """Boundaries that scale with ``num_epochs``: ``${mul:a,b}``, and ``${share:num_epochs,2,30}`` for 2 of 30; names
-    of folders: ``${model_label:name}``; and ``/open@section: mapping``, a section to which a command line may add
-    settings without a ``+``.
+    of folders: ``${model_label:name}``, ``${settings_label:overrides}``, ``${sweep_name:overrides,task}``; and
+    ``/open@section: mapping``, a section to which a command line may add settings without a ``+``.
     """
     OmegaConf.register_new_resolver("mul", lambda a, b: a * b, replace=True)
     OmegaConf.register_new_resolver("share", lambda whole, part, parts: whole * part / parts, replace=True)
     OmegaConf.register_new_resolver("model_label", model_label, replace=True)
+    OmegaConf.register_new_resolver("settings_label", settings_label, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True, use_cache=True)  # a job's is its sweep's
     ConfigStore.instance().store(group="open", name="mapping", node=DictConfig({}, flags={"struct": False}))
 
 
@@ -51,6 +62,30 @@ def model_label(name: Any) -> str:
     """What a model is called in folders and titles: the last part of its name, without the time that ends a run's."""
     parts = [part for part in Path(str(name)).parts if not _NO_LABEL.fullmatch(part)]
     return parts[-1] if parts else "model"
+
+
+def settings_of(overrides: Iterable[str]) -> dict[str, str]:
+    """What a command line sets beside its words and beside what cannot change the result, by full name."""
+    pairs = (override.lstrip("+~").partition("=")[::2] for override in overrides)
+    return {name: value for name, value in sorted(pairs) if not _UNSAID.match(name)}
+
+
+def settings_label(overrides: Iterable[str]) -> str:
+    """'' for a command line without settings; else a dash and six hexadecimal digits of them."""
+    settings = settings_of(overrides)
+    return f"-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:6]}" if settings else ""
+
+
+def sweep_name(overrides: Sequence[str], task: str) -> str:
+    """The folder of a sweep: experiment, tasks, models, and a label of the settings that all its jobs share.
+
+    So the same command goes on in the same folder, also with more recipes, teachers or seeds.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    words = dict(typed.partition("=")[::2] for typed in overrides)
+    fixed = [typed for typed, each in zip(overrides, parsed, strict=True) if not each.is_sweep_override()]
+    names = [words.get("experiment"), words.get("task", None if "experiment" in words else task), words.get("model")]
+    return re.sub(r"[^\w.+-]", "+", "-".join(filter(None, names)))[:80] + settings_label(fixed)
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
@@ -82,7 +117,9 @@ def resolve(config: DictConfig) -> dict[str, Any]:
 def dense_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of the dense run of the same task, model and seed: the dense teacher, and the reference."""
     kept = {name: value for name, value in config.items() if name != "translation"}
-    return {**kept, "recipe": _without_teacher(config["dense"]), "teacher": {"kind": "none"}}
+    settings = {name: value for name, value in config.get("settings", {}).items() if not name.startswith("recipe.")}
+    dense = {"recipe": _without_teacher(config["dense"]), "teacher": {"kind": "none"}, "settings": settings}
+    return {**kept, **dense}
 
 
 def _without_teacher(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,6 +167,12 @@ def _digests(folder: Path) -> list[str]:
 
 
 def _digest(path: Path) -> str:
+    status = path.stat()
+    return _digest_of(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _digest_of(path: Path, size: int, changed: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -144,3 +187,6 @@ def leaves(node: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
             yield from ((f"{here}[{pattern}]", name, each) for pattern, each in value.items())
         else:
             yield from leaves(value, here)
+
+
+_register_resolvers()  # also in the processes of a launcher, which import this and no command

@@ -6,12 +6,10 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from src.config import register_resolvers, resolve
+from src.config import resolve
 from src.errors import nearest_names, short_errors
 from src.recipes.conversion import convert, recipe_files, summary
 from src.recipes.zoo import refuse_stub
-
-register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="convert")

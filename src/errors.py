@@ -65,16 +65,14 @@ def _settings(section: Any, before: str = "") -> Iterator[str]:
             yield from _settings(value, f"{before}{name}.")
 
 
-_failed_jobs: list[str] = []
+def wants_traces() -> bool:
+    """True where HYDRA_FULL_ERROR=1 asks for the trace of an error."""
+    return os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 @contextmanager
-def short_errors(in_sweep: bool = False) -> Iterator[None]:
-    """Print an error as one message and exit with status 1; HYDRA_FULL_ERROR=1 shows the trace instead.
-
-    Args:
-        in_sweep: the other jobs go on; `exit_status` tells at the end.
-    """
+def short_errors() -> Iterator[None]:
+    """Print an error as one message and exit with status 1; HYDRA_FULL_ERROR=1 shows the trace instead."""
     try:
         yield
     except BrokenPipeError:  # whoever reads the output has seen enough, as `head` has
@@ -86,18 +84,9 @@ def short_errors(in_sweep: bool = False) -> Iterator[None]:
         print(stop, file=sys.stderr)
         sys.exit(stop.status)
     except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        if wants_traces():
             raise
-        message = f"error: {describe(error)}"
-        if not in_sweep:
-            sys.exit(message)
-        print(message, file=sys.stderr)
-        _failed_jobs.append(message)
-
-
-def exit_status() -> int:
-    """1 if a job of a sweep has failed in this process, else 0."""
-    return 1 if _failed_jobs else 0
+        sys.exit(f"error: {describe(error)}")
 
 
 def describe(error: BaseException) -> str:

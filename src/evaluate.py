@@ -7,7 +7,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from src.config import register_resolvers, resolve
+from src.config import resolve
 from src.deployment.engines import check_engine
 from src.deployment.folder import find_deployment
 from src.errors import UserError, nearest_names, short_errors
@@ -16,8 +16,6 @@ from src.local_files import local_files, resolve_model_folder
 from src.memory import limit_kernel_cache
 from src.reports.summary import comparison
 from src.run_folder import read_config, read_result
-
-register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")

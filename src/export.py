@@ -7,15 +7,13 @@ import hydra
 from omegaconf import DictConfig
 
 from src.checks import check_export
-from src.config import register_resolvers, resolve
+from src.config import resolve
 from src.deployment.export import export_run
 from src.errors import nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.memory import limit_kernel_cache
 from src.reports.export import export_summary
 from src.run_folder import read_config, read_result
-
-register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="export")

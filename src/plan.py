@@ -9,13 +9,11 @@ import hydra
 from omegaconf import DictConfig
 
 from src.checks import check, check_known
-from src.config import register_resolvers, resolve
+from src.config import resolve
 from src.errors import UserError, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.local_files import local_files
 from src.run_folder import write_atomically
-
-register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="plan")

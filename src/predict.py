@@ -11,7 +11,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from src.config import register_resolvers, resolve
+from src.config import resolve
 from src.deployment.engines import check_engine
 from src.deployment.files import STANDARD_INPUT, check_format, read_rows
 from src.deployment.folder import find_deployment
@@ -22,8 +22,6 @@ from src.run_folder import open_atomically
 
 _TEXTS = ("text", "text_pair", "question", "context")
 _PLAIN = (*_TEXTS, "deployment", "file", "out")
-
-register_resolvers()
 
 
 def main() -> None:

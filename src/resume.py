@@ -12,7 +12,7 @@ from omegaconf import read_write
 
 from src.config import differences, fingerprint
 from src.errors import UserError
-from src.run_folder import FINGERPRINT, ended_well, is_main_process, is_running, read_config
+from src.run_folder import FINGERPRINT, clear, ended_well, is_main_process, is_running, read_config
 
 CHECKPOINTS = "checkpoints"
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -31,7 +31,7 @@ def run_to_resume(made: Path, config: Mapping[str, Any]) -> tuple[Path, Path | N
     Raises:
         UserError: if the named folder holds a run of another configuration, or no checkpoint in it is intact.
     """
-    if _is_named("hydra.run.dir=", "hydra.sweep.dir="):
+    if _is_named("hydra.run.dir="):
         folder, nothing = made, f"{made} has no checkpoint"
         _check_same_run(made, config)
     else:
@@ -49,6 +49,20 @@ def run_to_resume(made: Path, config: Mapping[str, Any]) -> tuple[Path, Path | N
         else:
             print(f"resume=true: {nothing}, so this one starts from the beginning.")
     return folder, checkpoint
+
+
+def job_to_resume(folder: Path, config: Mapping[str, Any]) -> Path | None:
+    """The newest intact checkpoint of a job of a sweep; None if it starts from the beginning, or has finished.
+
+    A run of another configuration in its folder, or one whose checkpoints are all damaged, makes way for it.
+    """
+    path = folder / FINGERPRINT
+    if not path.is_file() or path.read_text() != fingerprint(config):
+        clear(folder)
+    try:
+        return None if ended_well(folder) else intact_checkpoint(folder)
+    except UserError:
+        return None
 
 
 def intact_checkpoint(folder: Path) -> Path | None:

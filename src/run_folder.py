@@ -14,6 +14,8 @@ from typing import Any, TextIO
 
 import yaml
 from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
 from src.config import RESOLVED, fingerprint, model_label
 from src.errors import UserError, describe, nearest
@@ -25,6 +27,16 @@ _SECONDS_TO_DIE = 10  # loader processes of a killed run hold its lock until the
 _RESUMED = Path(".hydra") / "resumed"  # how often
 _EARLIER = ("checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/best.ckpt", "logs/metrics.csv", _RESUMED)
 _PACKAGES = ("torch", "pytorch-lightning", "transformers", "datasets", "torchmetrics", "hydra-core")
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier run has left in a folder that another could take for its own."""
+    for path in (RESULT, *_EARLIER):
+        (folder / path).unlink(missing_ok=True)
+
+
+class BusyError(UserError):
+    """A folder in which another command runs."""
 
 
 @contextmanager
@@ -44,8 +56,9 @@ def recorded_run(folder: Path, config: Mapping[str, Any], resumed: bool = False)
         yield {}
         return
     with alone(folder):
-        for path in (RESULT, *(() if resumed else _EARLIER)):
-            (folder / path).unlink(missing_ok=True)
+        (folder / RESULT).unlink(missing_ok=True)
+        if not resumed:
+            clear(folder)
         row = _new_row(config)
         row["resumed"] = _count_resumption(folder) if resumed else 0
         write_atomically(folder / "recipe.yaml", yaml.safe_dump(dict(config["recipe"]), sort_keys=False))
@@ -72,17 +85,24 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise UserError(f"{folder}: another command runs in this folder; wait for it, or name another one.") from error
+        raise BusyError(f"{folder}: another command runs in this folder; wait for it, or name another one.") from error
     try:
         yield
     finally:
         lock.release()
 
 
-def is_running(folder: Path) -> bool:
-    """True if a command runs in this folder now."""
+def is_running(folder: Path, patience: float = _SECONDS_TO_DIE) -> bool:
+    """True if a command runs in this folder now.
+
+    Args:
+        folder: of a run.
+        patience: seconds for which the processes of a killed run may hold its lock.
+    """
+    if not (folder / _LOCK).is_file():
+        return False
     try:
-        with FileLock(folder / _LOCK, timeout=_SECONDS_TO_DIE):
+        with FileLock(folder / _LOCK, timeout=patience):
             return False
     except Timeout:
         return True
@@ -91,8 +111,13 @@ def is_running(folder: Path) -> bool:
 def ended_well(folder: Path) -> bool:
     try:
         return json.loads((folder / RESULT).read_text())["status"] == "ok"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def is_good(row: Any) -> bool:
+    """True for the row of a run of which nothing failed, its export neither."""
+    return isinstance(row, dict) and row.get("status") == "ok" and not row.get("error")
 
 
 def is_main_process() -> bool:
@@ -141,6 +166,27 @@ def find_run(output_dir: Path, wanted: str) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime).parent if found else None
 
 
+def take_over(run: Path, folder: Path) -> None:
+    """Make a folder a copy of a finished run; what the command has recorded of itself there stays."""
+    for path in run.rglob("*"):
+        target = folder / path.relative_to(run)
+        recorded = path.parent.name == ".hydra" and target.is_file()
+        if path.is_file() and path.name not in (RESULT, _LOCK.name) and not recorded:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            _share(path, target)
+    write_result(folder, read_result(run))
+
+
+def _share(path: Path, target: Path) -> None:
+    """One file in two places where it is large, is never written to, and the disk can do it; else a copy."""
+    with suppress(OSError):
+        if path.suffix in (".safetensors", ".ckpt", ".onnx"):
+            os.link(path, target)
+            return
+    shutil.copy2(path, target)
+
+
 def new_run_folder(config: Mapping[str, Any]) -> Path:
     """Where a run that no command line names goes: the same layout as hydra.run.dir in conf/train.yaml."""
     name = f"{config['recipe']['name']}-{config['teacher']['kind']}-{model_label(config['model']['name'])}"
@@ -149,12 +195,26 @@ def new_run_folder(config: Mapping[str, Any]) -> Path:
 
 
 @contextmanager
-def only_one(output_dir: Path, name: str) -> Iterator[None]:
-    """Hold a lock that the end of the process releases, however it ends."""
+def only_one(output_dir: Path, name: str, what: str = "it") -> Iterator[None]:
+    """Hold a lock that the end of the process releases, however it ends.
+
+    Args:
+        output_dir: holds the locks.
+        name: of the lock.
+        what: another command is waited for to make.
+    """
     locks = output_dir / ".locks"
     locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"{name}.lock"):
+    lock = FileLock(locks / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for another command that makes {what}", flush=True)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def require_disk_space(folder: Path, bytes_needed: int) -> None:
@@ -206,18 +266,28 @@ def open_atomically(path: Path) -> Iterator[TextIO]:
         partial.unlink(missing_ok=True)
 
 
+def command() -> str:
+    """The command line of this run; of a job of a sweep its own."""
+    arguments = sys.argv[1:]
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        arguments = list(HydraConfig.get().overrides.task)
+    return shlex.join(["python", "-m", "src.train", *arguments])
+
+
 def _new_row(config: Mapping[str, Any]) -> dict[str, Any]:
     teacher = config["teacher"]
     return {
         "status": "failed",
         "error": None,
         "fingerprint": fingerprint(config),
-        "command": shlex.join(["python", "-m", "src.train", *sys.argv[1:]]),
+        "cell": fingerprint({**config, "seed": None}),
+        "command": command(),
         "task": config["task"]["name"],
         "model": config["model"]["name"],
         "recipe": config["recipe"]["name"],
         "teacher": teacher["name"] if teacher["kind"] == "checkpoint" else teacher["kind"],
         "seed": config["seed"],
+        "settings": config.get("settings", {}),
         "metrics": {},
         "test_metrics": {},
         "epochs": config["recipe"]["num_epochs"],

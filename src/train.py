@@ -3,7 +3,7 @@
 import copy
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from src.checks import check
-from src.config import dense_config, fingerprint, register_resolvers, resolve
+from src.config import dense_config, fingerprint, resolve, settings_of
 from src.deployment.exportable import check_export_of
-from src.errors import UserError, exit_status, nearest_names, short_errors
+from src.errors import UserError, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.memory import limit_kernel_cache
 from src.reports.export import export_summary
 from src.reports.summary import summary
-from src.resume import find_unfinished, intact_checkpoint, run_to_resume
+from src.resume import find_unfinished, intact_checkpoint, job_to_resume, run_to_resume
 from src.run_folder import (
     ended_well,
     find_run,
@@ -31,57 +31,99 @@ from src.run_folder import (
     recorded_run,
     require_disk_space,
     save_folder,
+    take_over,
     write_atomically,
 )
+from src.sweep import check_is_no_sweep, recorded_job, run_apart
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
-
-register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(composed: DictConfig) -> None:
     hydra_config = HydraConfig.get()
-    in_sweep = hydra_config.mode == RunMode.MULTIRUN
-    with short_errors(in_sweep):
-        config = resolve(composed)
-        check(config, typed=() if in_sweep else hydra_config.overrides.task)
-        if "translation" in config and is_main_process():
-            print(config["translation"]["report"])
-        if config["export"]["kind"] != "none":
-            check_export_of(config["task"], config["export"])
-        work_offline_without_a_connection(config)
-        from src.data.load import load_splits  # heavy imports wait until the configuration is known to be good
-
-        made = Path(hydra_config.runtime.output_dir)
-        folder, checkpoint = run_to_resume(made, config) if config["resume"] else (made, None)
-        if config["resume"] and ended_well(folder):
-            row = read_result(folder)
+    folder, typed = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
+    with short_errors():
+        if hydra_config.mode == RunMode.MULTIRUN:
+            with recorded_job(folder, composed, typed):
+                run_job(composed, folder, typed)
         else:
-            with recorded_run(folder, config, resumed=checkpoint is not None) as row:
-                splits = load_splits(config["task"]["data"])
-                row |= train(config, folder, splits, checkpoint)
-        dense = find_run(Path(config["output_dir"]), fingerprint(dense_config(config)))
-        print(summary(row, folder, (dense, read_result(dense)) if dense and dense != folder else None))
-        if config["export"]["kind"] != "none" and is_main_process():
-            deploy(folder, config["export"])
+            check_is_no_sweep(hydra_config)
+            run_alone(composed, folder, typed)
 
 
-def deploy(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Export a run and say what came of it; settings that cannot work are refused before the training."""
+def run_alone(composed: DictConfig, made: Path, typed: Sequence[str]) -> None:
+    """A single run, in the folder that Hydra has made for it or in that of the run which it goes on with."""
+    config = checked(composed, typed, told=typed)
+    if "translation" in config and is_main_process():
+        print(config["translation"]["report"])
+    folder, checkpoint = run_to_resume(made, config) if config["resume"] else (made, None)
+    if not (config["resume"] and ended_well(folder)):
+        run(config, folder, checkpoint)
+    row, dense = read_result(folder), find_run(Path(config["output_dir"]), fingerprint(dense_config(config)))
+    print(summary(row, folder, (dense, read_result(dense)) if dense and dense != folder else None))
+    if config["export"]["kind"] != "none" and is_main_process():
+        print(f"\n{deploy(folder, config['export'])}")
+
+
+def run_job(composed: DictConfig, folder: Path, typed: Sequence[str]) -> None:
+    """A job of a sweep: what is done of it stays, the rest follows; a dense run is shared with teacher=dense."""
+    config = checked(composed, typed) | {"resume": True}
+    checkpoint = job_to_resume(folder, config)
+    if ended_well(folder):
+        pass
+    elif config["trainer"]["strategy"] != "auto":
+        run_apart(folder, typed)
+    elif fingerprint(config) == fingerprint(dense_config(config)):
+        with only_one(Path(config["output_dir"]), fingerprint(config), what="the same dense run"):
+            found = find_run(Path(config["output_dir"]), fingerprint(config))
+            take_over(found, folder) if found else run(config, folder, checkpoint)
+    else:
+        run(config, folder, checkpoint)
+    if config["export"]["kind"] != "none" and not (folder / "deployment" / "verification.json").is_file():
+        deploy(folder, config["export"])
+
+
+def checked(composed: DictConfig, typed: Sequence[str], told: Sequence[str] = ()) -> dict[str, Any]:
+    """The resolved configuration of a command line; what cannot run is refused before anything heavy is loaded.
+
+    Args:
+        composed: by Hydra.
+        typed: the overrides of the command line.
+        told: those that are refused where they would have no effect; in a sweep they may have one in another job.
+    """
+    config = resolve(composed)
+    check(config, typed=told)
+    if config["export"]["kind"] != "none":
+        check_export_of(config["task"], config["export"])
+    work_offline_without_a_connection(config)
+    return config | {"settings": settings_of(typed)}
+
+
+def run(config: Mapping[str, Any], folder: Path, checkpoint: Path | None) -> None:
+    """Train, from a checkpoint on where there is one; the row says what came out."""
+    from src.data.load import load_splits  # heavy imports wait until the configuration is known to be good
+
+    with recorded_run(folder, config, resumed=checkpoint is not None) as row:
+        splits = load_splits(config["task"]["data"])
+        row |= train(config, folder, splits, checkpoint)
+
+
+def deploy(folder: Path, settings: Mapping[str, Any]) -> str:
+    """Export a run; what came of it, as a table. Settings that cannot work are refused before the training."""
     from src.deployment.export import export_run
 
     deployment = export_run(folder, settings)
     report = json.loads((deployment / "verification.json").read_text())
-    print(f"\n{export_summary(read_result(folder), report, deployment)}")
+    return export_summary(read_result(folder), report, deployment)
 
 
 def find_or_train_dense(config: Mapping[str, Any], splits: "DatasetDict") -> Path:
     """The run of the same task, model and seed with recipe=dense, trained now if there is none."""
     dense, output_dir = dense_config(config), Path(config["output_dir"])
     name = fingerprint(dense)
-    with only_one(output_dir, name):  # the jobs of a sweep share a teacher
+    with only_one(output_dir, name, what="the dense teacher"):  # the jobs of a sweep share it
         found = find_run(output_dir, name)
         if found is None:
             if config["trainer"]["strategy"] != "auto":
@@ -191,4 +233,3 @@ def train(
 if __name__ == "__main__":
     with nearest_names():
         main()
-    sys.exit(exit_status())

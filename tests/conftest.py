@@ -33,12 +33,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from src.config import CONF, register_resolvers, resolve
+from src.config import CONF, resolve
 from src.quiet import quiet_libraries
 
 hypothesis.settings.register_profile("winnow", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("winnow")
-register_resolvers()
 quiet_libraries()
 datasets.disable_progress_bars()
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)

@@ -2,8 +2,7 @@ import errno
 
 import pytest
 
-from src import errors
-from src.errors import StoppedError, UserError, describe, exit_status, is_disk_full, nearest, short_errors
+from src.errors import StoppedError, UserError, describe, is_disk_full, nearest, short_errors
 
 
 def test_a_close_name_is_suggested_and_a_far_one_is_not():
@@ -34,8 +33,8 @@ def test_an_interrupt_ends_without_a_trace():
     assert ended.value.code == "error: interrupted"
 
 
-def test_a_run_that_was_stopped_says_how_to_go_on_and_gives_its_status_in_a_sweep_too(capsys):
-    with pytest.raises(SystemExit) as ended, short_errors(in_sweep=True):
+def test_a_run_that_was_stopped_says_how_to_go_on_and_gives_its_status(capsys):
+    with pytest.raises(SystemExit) as ended, short_errors():
         raise StoppedError("stopped at step 5; go on with: ...", status=75)
     assert ended.value.code == 75
     assert capsys.readouterr().err == "stopped at step 5; go on with: ...\n"
@@ -84,17 +83,6 @@ def test_a_full_disk_behind_another_error_is_known():
 def test_other_errors_are_no_full_disk():
     assert not is_disk_full(OSError(errno.EACCES, "Permission denied"))
     assert not is_disk_full(RuntimeError("shapes differ"))
-
-
-def test_in_a_sweep_the_other_jobs_go_on_and_the_end_tells(monkeypatch, capsys):
-    monkeypatch.setattr(errors, "_failed_jobs", [])
-    assert exit_status() == 0
-    with short_errors(in_sweep=True):
-        raise UserError("wrong")
-    with short_errors(in_sweep=True):
-        pass
-    assert capsys.readouterr().err == "error: wrong\n"
-    assert exit_status() == 1
 
 
 def test_a_mistake_behind_another_error_is_told_as_the_mistake():

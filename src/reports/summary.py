@@ -81,11 +81,13 @@ def _size_rows(row: Mapping[str, Any], dense: Mapping[str, Any] | None) -> list[
         ["encoder sparsity", *(f"{100 * r['sparsity']:.2f} %" for r in both)],
         ["parameters", *(f"{r['parameters']:,}" for r in both)],
         ["not zero", *(f"{r['nonzero_parameters']:,}" for r in both)],
-        ["training time", *(_duration(r["train_seconds"]) for r in both)],
+        ["training time", *(duration(r["train_seconds"]) for r in both)],
     ]
     return [[*cells, ""] if dense else cells for cells in rows]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 100:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"

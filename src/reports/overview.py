@@ -1,0 +1,116 @@
+"""How far a sweep is: read from the files of its jobs alone, whatever runs them and wherever."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.reports.summary import aligned, duration
+from src.run_folder import RESULT, is_good, is_running
+
+JOBS = "sweep.json"  # the plan of a sweep, in its folder
+_WORDS = ("done", "failed", "running", "waiting")
+
+
+@dataclass(frozen=True)
+class JobState:
+    """A planned job and what has become of it.
+
+    Args:
+        job: its entry in sweep.json.
+        title: 'prune80, teacher dense, seed 2', and in what else it differs from the others.
+        word: done, failed (since the sweep was started), running or waiting.
+        row: its result.json, empty where there is none.
+        ended: when it ended, seconds since the epoch; 0 where it has not.
+    """
+
+    job: Mapping[str, Any]
+    title: str
+    word: str
+    row: Mapping[str, Any]
+    ended: float = 0.0
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """sweep.json of a sweep, with no jobs where there is none that can be read."""
+    try:
+        plan = json.loads((folder / JOBS).read_text())
+        return plan if isinstance(plan, dict) and isinstance(plan.get("jobs"), list) else {"jobs": []}
+    except (OSError, ValueError):
+        return {"jobs": []}
+
+
+def job_states(folder: Path) -> list[JobState]:
+    """The state of every planned job of a sweep, in the order of the plan."""
+    jobs = read_plan(folder)["jobs"]
+    titles = [_title(job, jobs) for job in jobs]
+    return [
+        _state(job, title, folder / job["folder"], _started(folder)) for job, title in zip(jobs, titles, strict=True)
+    ]
+
+
+def _title(job: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]]) -> str:
+    words = [job[word] for word in ("task", "model") if any(other[word] != job[word] for other in jobs)]
+    settings = [
+        f"{name.removeprefix('recipe.')}={value}"
+        for name, value in job["settings"].items()
+        if any(other["settings"].get(name) != value for other in jobs)
+    ]
+    return ", ".join([*words, job["recipe"], f"teacher {job['teacher']}", f"seed {job['seed']}", *settings])
+
+
+def _state(job: Mapping[str, Any], title: str, run: Path, started: float) -> JobState:
+    try:
+        row, ended = json.loads((run / RESULT).read_text()), (run / RESULT).stat().st_mtime
+    except (OSError, ValueError):
+        row, ended = {}, 0.0
+    if is_good(row):
+        return JobState(job, title, "done", row, ended)
+    if is_running(run, patience=0):
+        return JobState(job, title, "running", {})
+    failed = row and ended >= started
+    return JobState(job, title, "failed", row, ended) if failed else JobState(job, title, "waiting", {})
+
+
+def progress(folder: Path) -> str:
+    """One line, such as '5 of 24 done, 1 failed, 2 running, about 41 min left'."""
+    states = job_states(folder)
+    counts = {word: sum(state.word == word for state in states) for word in _WORDS}
+    said = [f"{counts['done']} of {len(states)} done", *(f"{counts[w]} {w}" for w in _WORDS[1:3] if counts[w])]
+    left = seconds_left(states, _started(folder), time.time())
+    return ", ".join([*said, *([f"about {duration(left)} left"] if left else [])])
+
+
+def seconds_left(states: Sequence[JobState], started: float, now: float) -> float | None:
+    """Seconds until all jobs have ended, from the epochs done since the start; None before the first has ended."""
+    done = sum(_epochs(state) for state in states if state.word == "done" and state.ended >= started)
+    left = sum(_epochs(state) for state in states if state.word in ("running", "waiting"))
+    return (now - started) * left / done if done else None
+
+
+def overview(folder: Path) -> str:
+    """A table of all jobs and the line below it."""
+    table = [["job", "state", "", "time"]]
+    for state in job_states(folder):
+        seconds = state.row.get("train_seconds")
+        table.append([state.title, state.word, outcome(state.row), duration(seconds) if seconds else ""])
+    return "\n".join([*aligned(table), "", progress(folder)])
+
+
+def outcome(row: Mapping[str, Any]) -> str:
+    """The main metric of a good row, the reason of a failed one."""
+    if row.get("error"):
+        return str(row["error"])
+    return ", ".join(f"{name} {value:.4f}" for name, value in list(row.get("metrics", {}).items())[:1])
+
+
+def _epochs(state: JobState) -> float:
+    return state.job.get("num_epochs") or 1.0
+
+
+def _started(folder: Path) -> float:
+    """Seconds since the epoch; the plan is written when a sweep is started, and again when it goes on."""
+    path = folder / JOBS
+    return path.stat().st_mtime if path.is_file() else 0.0

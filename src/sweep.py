@@ -1,0 +1,180 @@
+"""A sweep: the jobs that a command asks for, each in a folder that the same command finds again."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from src.checks import check
+from src.config import CONF, model_label, resolve, settings_of
+from src.errors import StoppedError, UserError, describe, short_errors, wants_traces
+from src.reports.overview import JOBS, JobState, job_states, outcome, overview, progress
+from src.run_folder import RESULT, BusyError, ended_well, write_atomically, write_result
+
+
+class Sweep(Callback):
+    """What Hydra calls before the first job and after the last: the plan, and what has become of it."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write sweep.json and say what is to be done; a mistake that every job has ends the command."""
+        with short_errors():
+            jobs = {job["folder"]: job for job in _planned(config)}
+            mistakes = [mistake for job in jobs.values() if (mistake := job.pop("mistake", None))]
+            if mistakes and len(mistakes) == len(jobs):
+                raise UserError(mistakes[0])
+            folder = Path(config.hydra.sweep.dir)
+            plan = {
+                "name": folder.name,
+                "command": shlex.join(["python", "-m", "src.train", *sys.argv[1:]]),
+                "jobs": list(jobs.values()),
+                "published": OmegaConf.to_container(config.published) if config.get("published") else [],
+            }
+            write_atomically(folder / JOBS, json.dumps(plan, indent=2) + "\n")
+            print(f"sweep: {len(jobs)} jobs in {folder}, {progress(folder)}")
+            if mistakes:
+                print(f"note: {len(mistakes)} of them cannot run: {mistakes[0]}")
+            sys.stdout.flush()
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Show what came out; exit with status 1 where a job has no good row."""
+        folder = Path(config.hydra.sweep.dir)
+        print(f"\n{overview(folder)}", flush=True)
+        states = job_states(folder)
+        missed = sum(state.word != "done" for state in states)
+        if missed:
+            sys.exit(f"error: {missed} of {len(states)} jobs have no good row; the same command runs them again.")
+
+
+def _planned(sweep: DictConfig) -> Iterator[dict[str, Any]]:
+    """Each job as sweep.json lists it, with its mistake where its configuration has one."""
+    if not sweep.hydra.sweeper._target_.endswith(f".{BasicSweeper.__name__}"):
+        return  # another sweeper chooses its jobs as it goes
+    words = [f"{name}={value}" for name, value in (sweep.hydra.sweeper.params or {}).items()]
+    overrides = OverridesParser.create().parse_overrides([*words, *sweep.hydra.overrides.task])
+    (batch,) = BasicSweeper.split_arguments(overrides, None)
+    loader = GlobalHydra.instance().config_loader()
+    for typed in batch:
+        composed = loader.load_sweep_config(sweep, typed)
+        yield {"folder": composed.hydra.sweep.subdir, **_words(composed, typed), **_mistake(composed)}
+
+
+def _words(composed: DictConfig, typed: Iterable[str]) -> dict[str, Any]:
+    """What is known of a row before its job has run, even if it cannot."""
+    paths = {"task": "task.name", "recipe": "recipe.name", "teacher": "teacher.kind", "seed": "seed"}
+    return {
+        **{word: OmegaConf.select(composed, path) for word, path in paths.items()},
+        "model": model_label(OmegaConf.select(composed, "model.name")),
+        "num_epochs": OmegaConf.select(composed, "recipe.num_epochs"),
+        "settings": settings_of(typed),
+    }
+
+
+def _mistake(composed: DictConfig) -> dict[str, str]:
+    try:
+        check(resolve(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])))
+    except UserError as error:
+        return {"mistake": describe(error)}
+    return {}
+
+
+@contextmanager
+def recorded_job(folder: Path, composed: DictConfig, typed: Iterable[str]) -> Iterator[None]:
+    """A job of a sweep: what goes wrong in it stops it alone, and its row says why.
+
+    Args:
+        folder: of its run.
+        composed: its configuration, which may be wrong.
+        typed: the overrides of its command line.
+    """
+    state = _state(folder)
+    if state and state.word != "done":
+        print(f"job {state.title}: {progress(folder.parent)}", flush=True)
+    try:
+        yield
+    except (StoppedError, BrokenPipeError):
+        raise
+    except BusyError as error:
+        print(f"note: {error}")
+        return
+    except Exception as error:
+        if wants_traces():
+            traceback.print_exc()
+        _record(folder, describe(error), _words(composed, typed))
+    else:
+        _record(folder, None, {})
+    if state and (now := _state(folder)):
+        print(f"job {now.title}: {now.word}, {outcome(now.row)}", flush=True)
+
+
+def _state(folder: Path) -> JobState | None:
+    """Of the job of a folder, if it is planned."""
+    return next((state for state in job_states(folder.parent) if state.job["folder"] == folder.name), None)
+
+
+def _record(folder: Path, error: str | None, words: Mapping[str, Any]) -> None:
+    """A good row stays, with what failed after it; a failure that its run has recorded stays as it is."""
+    try:
+        row = json.loads((folder / RESULT).read_text())
+    except (OSError, ValueError):
+        row = {}
+    if ended_well(folder):
+        row["error"] = error
+    elif row.get("error") != error:
+        row = {"status": "failed", "error": error, **words, "metrics": {}}
+    write_result(folder, row)
+
+
+def run_apart(folder: Path, typed: Iterable[str]) -> None:
+    """A data-parallel job in a process group of its own: Lightning starts its other processes by the command line
+    of the first, and that of a sweep would run the whole sweep again.
+
+    Args:
+        folder: of its run.
+        typed: the overrides of its command line.
+    """
+    command = [sys.executable, "-m", "src.train", *typed, f"hydra.run.dir={folder}", "resume=true"]
+    path = os.pathsep.join(filter(None, [str(CONF.parent), os.environ.get("PYTHONPATH")]))
+    process = subprocess.Popen(command, start_new_session=True, env=os.environ | {"PYTHONPATH": path})
+    try:
+        with _sigterm_raises():
+            status = process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        raise
+    if status:
+        row = json.loads((folder / RESULT).read_text()) if (folder / RESULT).is_file() else {}
+        raise UserError(row.get("error") or f"its processes ended with status {status}; see what they said.")
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """SIGTERM becomes a SystemExit, so that what was started can be stopped too."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def check_is_no_sweep(hydra_config: Any) -> None:
+    """Refuse an experiment whose words nobody has chosen; it is many runs."""
+    typed = {override.partition("=")[0] for override in hydra_config.overrides.task}
+    open_words = [word for word in hydra_config.sweeper.params or {} if word not in typed]
+    if "experiment" in typed and open_words:
+        raise UserError(
+            f"an experiment is a sweep over {', '.join(open_words)}: add -m after src.train, or say one of each."
+        )
