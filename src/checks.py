@@ -14,6 +14,7 @@ from src.ranges import check_range
 from src.recipes.zoo import refuse_stub
 
 _GROUPS = ("model", "task", "teacher", "recipe", "dense", "trainer", "logger", "export")
+_CELL = ("task", "model", "recipe", "teacher")  # the words beside whose result a published figure stands
 
 
 def check(config: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
@@ -39,6 +40,7 @@ def check(config: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
         if words[0] == "recipe" and _taught() & {*words[1:2]} and config["teacher"]["kind"] == "none":
             raise UserError(f"{override} has no effect with teacher=none; leave it out or name a teacher.")
     _check_keys(config)
+    _check_published(config.get("published", []))
     for path, name, value in leaves(config):
         if path != "recipe.num_epochs" or not _calibrates(config["recipe"]):
             check_range(name, value, path)
@@ -115,6 +117,33 @@ def _check_keys(config: Mapping[str, Any]) -> None:
     check_known("teacher", config["teacher"], _shipped(f"teacher/{config['teacher']['kind']}"))
     _check_recipe("recipe", config["recipe"])
     _check_recipe("dense", config["dense"])
+
+
+def _check_published(rows: Any) -> None:
+    """Rows of a published table say whose they are, beside which cell they stand, and what was measured."""
+    if not isinstance(rows, list):
+        raise UserError(f"published must be a list of rows, got {rows!r}.")
+    for i, row in enumerate(rows):
+        path = f"published[{i}]"
+        if not isinstance(row, Mapping):
+            raise UserError(f"{path} must have source, {', '.join(_CELL)} and metrics, got {row!r}.")
+        check_known(path, row, ("source", *_CELL, "metrics", "note"))
+        for name in ("source", *_CELL, "metrics"):
+            if name not in row:
+                raise UserError(f"{path} has no {name}; add it.")
+        for word in _CELL:
+            known = [file.stem for file in (CONF / word).glob("*.yaml")]
+            if row[word] not in known:
+                raise UserError(
+                    f"{path}.{word}: there is no conf/{word}/{row[word]}.yaml.{nearest(str(row[word]), known)}"
+                )
+        figures = row["metrics"]
+        if (
+            not isinstance(figures, Mapping)
+            or not figures
+            or not all(type(figure) in (int, float) for figure in figures.values())
+        ):
+            raise UserError(f"{path}.metrics must be names with numbers, such as {{f1: 88.5}}, got {figures!r}.")
 
 
 def check_task(task: Mapping[str, Any]) -> None:

@@ -30,9 +30,13 @@ class StoppedError(UserError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """' Did you mean X?' where one of the known names is close to ``name``, else an empty string."""
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean '{match[0]}'?" if match else ""
+    """' Did you mean X?' where one of the known names is close to ``name``, else an empty string.
+
+    Of names that are equally close it is the first in order: prune8O may be prune80 or prune83.
+    """
+    likeness = {each: difflib.SequenceMatcher(None, each, name).ratio() for each in sorted(known)}
+    best = max(likeness, key=likeness.__getitem__, default="")
+    return f" Did you mean '{best}'?" if likeness.get(best, 0) >= 0.6 else ""
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 import pytest
 
 from src.checks import check
+from src.config import fingerprint
 from src.errors import UserError
 
 
@@ -94,7 +95,7 @@ def test_a_value_out_of_range_is_refused_with_its_path(configured, override, mes
         ("+sead=3", r"sead is not a setting.*Did you mean 'seed'\?"),
         ("+teacher.nmae=x", r"teacher\.nmae is not a setting; teacher has kind"),
         ("+recipe.pruning2.final_sparsity=0.9", r"recipe\.pruning2 is not a setting"),
-        ("+experiment=x", r"experiment is not a setting"),
+        ("+experiments=x", r"experiments is not a setting"),
         ("+dense.num_epoch=3", r"dense\.num_epoch is not a setting.*Did you mean 'num_epochs'\?"),
     ],
 )
@@ -173,3 +174,30 @@ def test_a_setting_of_the_teacher_without_a_teacher_is_refused(configured, plus)
     with pytest.raises(UserError, match=r"recipe\.distillation\.hardness=0\.5 has no effect with teacher=none"):
         check(configured("teacher=none"), ["teacher=none", override])
     check(configured("teacher=dense", "recipe.distillation.hardness=0.5"), ["teacher=dense", override])
+
+
+ROW = {"source": "Doe 2020", "task": "squad", "model": "bert_base", "recipe": "dense", "teacher": "none"}
+ROW["metrics"] = {"f1": 88.5}
+
+
+@pytest.mark.parametrize(
+    ("published", "message"),
+    [
+        ("none", r"published must be a list of rows, got 'none'"),
+        (["88.5"], r"published\[0\] must have source, task, model, recipe, teacher and metrics, got '88\.5'"),
+        ([ROW, {**ROW, "notes": "x"}], r"published\[1\]\.notes is not a setting.*Did you mean 'note'\?"),
+        ([{**ROW, "recipe": "prune8O"}], r"published\[0\]\.recipe: there is no conf/recipe/prune8O\.yaml.*'prune80'"),
+        ([{**ROW, "teacher": "yes"}], r"published\[0\]\.teacher: there is no conf/teacher/yes\.yaml"),
+        ([{**ROW, "metrics": 88.5}], r"published\[0\]\.metrics must be names with numbers.*got 88\.5"),
+        ([{**ROW, "metrics": {"f1": "88,5"}}], r"published\[0\]\.metrics must be names with numbers"),
+        ([{name: ROW[name] for name in ROW if name != "source"}], r"published\[0\] has no source; add it"),
+    ],
+)
+def test_a_published_row_that_no_table_could_place_is_refused(configured, published, message):
+    refused({**configured(), "published": published}, message)
+
+
+def test_published_figures_change_no_run(configured):
+    config = configured()
+    check({**config, "published": [{**ROW, "note": "of another"}]})
+    assert fingerprint({**config, "published": [ROW]}) == fingerprint(config)

@@ -6,7 +6,7 @@ from src.errors import StoppedError, UserError, describe, is_disk_full, nearest,
 
 
 def test_a_close_name_is_suggested_and_a_far_one_is_not():
-    assert nearest("prune8O", ["dense", "prune80", "prune90"]) == " Did you mean 'prune80'?"
+    assert nearest("prune8O", ["dense", "prune83", "prune80", "prune90"]) == " Did you mean 'prune80'?"
     assert nearest("xyz", ["dense", "prune80"]) == ""
     assert nearest("anything", []) == ""
 
