@@ -111,7 +111,8 @@ def find_unfinished(output_dir: Path, wanted: str) -> Path | None:
 def how_to_resume() -> str:
     """The command that goes on with the run of this one."""
     arguments = [argument for argument in sys.argv[1:] if not argument.startswith("resume=")]
-    return shlex.join(["python", "-m", "src.train", *arguments, "resume=true"])
+    is_sweep = any(argument in ("-m", "--multirun") for argument in arguments)  # its jobs go on anyway
+    return shlex.join(["python", "-m", "src.train", *arguments, *([] if is_sweep else ["resume=true"])])
 
 
 def _checkpoints(folder: Path) -> list[Path]:

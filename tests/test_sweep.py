@@ -1,0 +1,148 @@
+"""Sweeps: their folders, what is run again, what a failure leaves, who trains a dense run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import src.train
+from src.config import settings_label, settings_of, sweep_name
+from src.run_folder import is_good, write_atomically
+from tests.toys import failure, own_data, review_tables, run
+
+FAST = ["recipe.num_epochs=1", "dense.num_epochs=1", "trainer.progress_bar=false"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweeps")
+    review_tables(folder / "data")
+    return folder
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Recipe, teacher and seed of each training, as they come; nothing is trained but what shares a dense run."""
+    trainings = []
+
+    def train(config, folder, splits, checkpoint):
+        trainings.append((config["recipe"]["name"], config["teacher"]["kind"], config["seed"]))
+        if config["teacher"]["kind"] == "dense":
+            src.train.find_or_train_dense(config, splits)
+        write_atomically(folder / "model" / "config.json", "{}")
+        return {"metrics": {"accuracy": config["seed"] / 10}, "sparsity": 0.8, "parameters": 1, "train_seconds": 1.0,
+                "nonzero_parameters": 1}  # fmt: skip
+
+    monkeypatch.setattr(src.train, "train", train)
+    return trainings
+
+
+def sweep(place, *arguments):
+    return run("train", "-m", *own_data(place / "data"), *FAST, *arguments, folder=place)
+
+
+def rows(folder: Path):
+    return {path.parent.name: json.loads(path.read_text()) for path in folder.rglob("sweeps/**/result.json")}
+
+
+def test_settings_are_what_is_typed_beside_the_words_and_what_changes_nothing():
+    typed = ["task=sst2", "+recipe.x.y=1", "seed=2", "logger.offline=true", "hydra.run.dir=a", "hydra/launcher=ray"]
+    assert settings_of([*typed, "output_dir=b", "model.name=c=d", "trainer=cpu", "trainer.progress_bar=false"]) == {
+        "model.name": "c=d",
+        "recipe.x.y": "1",
+        "trainer": "cpu",
+    }
+
+
+def test_settings_have_the_same_label_in_any_order_and_none_has_none():
+    assert settings_label(["a=1", "b=2", "seed=3"]) == settings_label(["b=2", "a=1"]) != settings_label(["a=2", "b=1"])
+    assert settings_label(["task=sst2", "recipe=dense"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        (["recipe=dense,prune80", "seed=1,2"], "demo"),
+        (["task=sst2,mrpc", "model=minilm"], "sst2+mrpc-minilm"),
+        (["experiment=squad_layers", "recipe.num_epochs=1,2"], "squad_layers"),
+        (["experiment=squad_layers", "task=sst2", "recipe.num_epochs=2"], "squad_layers-sst2-"),
+    ],
+)
+def test_a_sweep_is_called_by_its_experiment_tasks_models_and_fixed_settings(typed, name):
+    found = sweep_name(typed, "demo")
+    assert found == name if not name.endswith("-") else (found.startswith(name) and len(found) == len(name) + 6)
+
+
+def test_a_sweep_that_is_started_again_runs_what_lacks_a_good_row_and_takes_more_seeds(place, trained):
+    arguments = ["recipe=oneshot80", "teacher=none", "output_dir=again"]
+    sweep(place, *arguments, "seed=1,2")
+    first = rows(place / "again")
+    assert all(is_good(row) for row in first.values())
+    next((place / "again").rglob("*seed2*/result.json")).write_text('{"status": "o')
+    output = sweep(place, *arguments, "seed=1,2,3")
+    assert [seed for _, _, seed in trained] == [1, 2, 2, 3]
+    assert "1 of 3 done" in output
+    assert output.rstrip().endswith("3 of 3 done")
+    again = rows(place / "again")
+    assert len(again) == 3
+    assert {name: again[name]["metrics"] for name in first} == {name: row["metrics"] for name, row in first.items()}
+
+
+def test_its_plan_lists_each_job_once_with_what_is_known_before(place, trained):
+    sweep(place, "recipe=oneshot80", "teacher=none,none", "seed=1", "output_dir=planned")
+    (plan,) = (place / "planned").rglob("sweep.json")
+    (job,) = json.loads(plan.read_text())["jobs"]
+    assert {word: job[word] for word in ("task", "recipe", "teacher", "seed", "model", "num_epochs")} == {
+        "task": "text_classification", "recipe": "oneshot80", "teacher": "none", "seed": 1, "model": "tiny",
+        "num_epochs": 1,
+    }  # fmt: skip
+    assert (plan.parent / job["folder"] / "result.json").is_file()
+    assert job["settings"]["recipe.num_epochs"] == "1"
+
+
+@pytest.mark.parametrize("recipes", ["dense,oneshot80", "oneshot80,dense"])
+def test_a_dense_run_is_a_job_and_a_teacher_at_once_and_is_trained_once(place, trained, recipes):
+    output_dir = recipes.replace(",", "_")
+    sweep(place, f"recipe={recipes}", "teacher=none,dense", "seed=1", f"output_dir={output_dir}")
+    assert sorted(trained) == [
+        ("dense", "dense", 1),
+        ("dense", "none", 1),
+        ("oneshot80", "dense", 1),
+        ("oneshot80", "none", 1),
+    ]
+    found = rows(place / output_dir)
+    assert len(found) == 4
+    assert all(is_good(row) for row in found.values())
+    assert len(list((place / output_dir).rglob("sweeps/**/*-dense-none-*/model/config.json"))) == 1
+
+
+def test_a_mistake_that_all_jobs_have_is_told_once_before_any_runs(place, trained):
+    arguments = [*own_data(place / "data"), *FAST, "recipe.pruning.final_sparsity=80", "seed=1,2", "output_dir=wrong"]
+    message = failure("train", "-m", *arguments, "recipe=oneshot80", folder=place)
+    assert message.startswith("error: recipe.pruning.final_sparsity must be in [0, 1), got 80")
+    assert not trained
+    assert not list((place / "wrong").rglob("result.json"))
+
+
+def test_a_job_that_fails_before_its_training_has_a_row_that_says_why(place):
+    arguments = [*own_data(place / "data"), *FAST, "recipe=oneshot80,layers9", "teacher=none", "output_dir=short"]
+    failure("train", "-m", *arguments, folder=place)
+    failed = [row for row in rows(place / "short").values() if row["status"] == "failed"]
+    assert [(row["recipe"], row["seed"]) for row in failed] == [("layers9", 1)]
+    assert "9" in failed[0]["error"]
+
+
+def test_a_run_of_other_data_in_the_folder_of_a_job_makes_way(place, trained):
+    review_tables(place / "changing", train=40)
+    arguments = [*FAST, "recipe=oneshot80", "teacher=none", "seed=1,2", "output_dir=other"]
+    for _ in range(2):
+        run("train", "-m", *own_data(place / "changing"), *arguments, folder=place)
+        review_tables(place / "changing", train=48)
+    assert len(trained) == 4
+
+
+def test_an_experiment_is_no_single_run(place):
+    message = failure("train", "experiment=squad_layers", "seed=1", folder=place)
+    assert message == (
+        "error: an experiment is a sweep over recipe, teacher: add -m after src.train, or say one of each."
+    )
