@@ -129,12 +129,10 @@ def _record(folder: Path, error: str | None, words: Mapping[str, Any]) -> None:
     try:
         row = json.loads((folder / RESULT).read_text())
     except (OSError, ValueError):
-        row = {}
-    if ended_well(folder):
-        row["error"] = error
-    elif row.get("error") != error:
-        row = {"status": "failed", "error": error, **words, "metrics": {}}
-    write_result(folder, row)
+        row = {"error": ""}
+    if row.get("error") != error:
+        failed = {"status": "failed", "error": error, **words, "metrics": {}}
+        write_result(folder, row | {"error": error} if ended_well(folder) else failed)
 
 
 def run_apart(folder: Path, typed: Iterable[str]) -> None:
