@@ -1,0 +1,126 @@
+"""The experiments of conf/experiment: what they sweep is there, what they quote is what was published."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from src.checks import check
+from src.config import CONF, dense_config, fingerprint
+
+SEEDS = Path(__file__).parent.parent.parent / "shared/seeds"
+EXPERIMENTS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((CONF / "experiment").glob("*.yaml"))}
+HAND_COPIED = [
+    ("squad_schedules", "dense", "none", {"f1": 88.002, "exact_match": 80.634}),
+    ("squad_schedules", "oneshot99", "none", {"f1": 9.685, "exact_match": 3.614}),
+    ("squad_schedules", "prune97_8of10", "none", {"f1": 70.260, "exact_match": 57.021}),
+    ("squad_distilled", "prune80_18of30", "none", {"f1": 84.06276, "exact_match": 74.63576}),
+    ("squad_distilled", "prune97_18of30", "dense", {"f1": 75.01276, "exact_match": 63.94513}),
+    ("squad_layers", "layers9_dense", "dense", {"f1": 87.94176, "exact_match": 80.46358}),
+    ("squad_layers", "prune72_18of30", "none", {"f1": 85.49873, "exact_match": 76.43330}),
+    ("squad_layers", "layers6_prune90_18of30", "dense", {"f1": 80.53862, "exact_match": 71.00284}),
+    ("qqp_mnli", "prune97_18of30", "none", {"accuracy": 0.8757, "f1": 0.8334}),
+    ("sparse_transfer", "transfer", "dense", {"f1": 87.1}),
+]
+
+
+def swept(experiment):
+    """Word -> what an experiment sweeps of it."""
+    params = EXPERIMENTS[experiment]["hydra"]["sweeper"]["params"]
+    return {word: re.split(r",\s*", str(values).strip()) for word, values in params.items()}
+
+
+def published(experiment):
+    return EXPERIMENTS[experiment].get("published", [])
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_all_that_an_experiment_sweeps_composes(configured, experiment):
+    """Words take turns, so that each of them is composed, and each teacher with many recipes."""
+    words = swept(experiment)
+    assert words.pop("seed") == ["1", "2", "3"]
+    for i in range(max(len(values) for values in words.values())):
+        chosen = [f"{word}={values[i % len(values)]}" for word, values in words.items()]
+        config = configured(f"experiment={experiment}", *chosen)
+        check(config)
+        assert config["published"] == published(experiment)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_can_be_made_as_small_as_the_demo(configured, experiment):
+    small = ["task=demo", "model=tiny", "teacher=dense", "recipe=dense", "recipe.num_epochs=1", "seed=5"]
+    config = configured(f"experiment={experiment}", *small)
+    check(config)
+    assert (config["task"]["name"], config["model"]["name"], config["seed"]) == ("demo", "tiny", 5)
+    assert config["recipe"]["num_epochs"] == 1
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_dense_cell_is_the_dense_teacher(configured, experiment):
+    cell = configured(f"experiment={experiment}", "recipe=dense", "teacher=none")
+    other = configured(f"experiment={experiment}", f"recipe={swept(experiment)['recipe'][-1]}", "teacher=dense")
+    assert fingerprint(dense_config(other)) == fingerprint(cell)
+
+
+@pytest.mark.parametrize("teacher", ["none", "dense"])
+def test_layers_and_zeros_meet_on_equal_terms(configured, teacher):
+    """As many weights left of 6 layers, as many epochs, one learning rate, one start."""
+    recipes = swept("sst2_layers")["recipe"]
+    configs = {
+        recipe: configured("experiment=sst2_layers", f"recipe={recipe}", f"teacher={teacher}", "recipe.num_epochs=4")
+        for recipe in recipes
+    }
+    sections = [config["recipe"] for config in configs.values()]
+    assert {section["num_epochs"] for section in sections} == {4}
+    assert all(section["optimizer"] == sections[0]["optimizer"] for section in sections)
+    assert all(section.get("distillation") == sections[0].get("distillation") for section in sections)
+    layers = [config["recipe"]["layers"]["keep"] for recipe, config in configs.items() if "layers" in recipe]
+    zeros = [config["recipe"]["pruning"]["final_sparsity"] for recipe, config in configs.items() if "prune" in recipe]
+    assert [keep / 6 for keep in layers] == pytest.approx([1 - sparsity for sparsity in zeros], abs=0.005)
+
+
+@pytest.mark.parametrize(("experiment", "recipe", "teacher", "metrics"), HAND_COPIED)
+def test_published_figures_are_those_of_the_paper(experiment, recipe, teacher, metrics):
+    rows = [row for row in published(experiment) if (row["recipe"], row["teacher"]) == (recipe, teacher)]
+    assert rows[0]["metrics"] == metrics
+
+
+def test_records_stand_beside_the_cell_of_their_sparsity():
+    rows = {(row["source"], row["task"], row["recipe"], row["note"]): row for row in published("squad_distilled")[8:]}
+    assert rows["Sanh et al. 2020", "squad", "prune90_18of30", "soft movement pruning over 10 epochs"]["metrics"] == {
+        "f1": 84.9,
+        "exact_match": 76.6,
+    }
+    assert rows["Kurtic et al. 2022", "squad", "prune97_18of30", "30 epochs, mean of 3 seeds"]["metrics"] == {
+        "f1": 85.98,
+        "exact_match": 78.11,
+    }
+    assert len(rows) == 14
+
+
+@pytest.mark.skipif(not SEEDS.is_dir(), reason="the published documents are not beside this folder")
+@pytest.mark.parametrize(
+    ("experiment", "table", "count"),
+    [("squad_schedules", 0, 16), ("squad_distilled", 1, 8), ("squad_layers", 2, 24), ("qqp_mnli", 3, 6)],
+)
+def test_every_figure_of_a_published_table_is_there(experiment, table, count):
+    """Sparsity, layers and distillation of each row are read from the document again, and its last figures."""
+    [document] = SEEDS.glob("004_*")
+    tables = re.split(r"\n\| ?base model name.*\n.*\n", document.read_text())[1:]
+    lines = [line for line in tables[table].splitlines() if line.startswith("| bert-base")]
+    theirs = [[cell.strip() for cell in line.strip("| \t").split("|")] for line in lines]
+    ours = [row for row in published(experiment) if row["source"] == "Neural Magic 2021"]
+    figures = [[float(cell) for cell in cells if re.fullmatch(r"\d\d\.\d{2,}", cell)] for cells in theirs]
+    scale = 1 if experiment.startswith("squad") else 100
+    mine = [[round(scale * figure, 5) for figure in row["metrics"].values()] for row in ours]
+    if experiment == "qqp_mnli":
+        assert sorted(f for row in mine for f in row) == sorted(f for row in figures for f in row)
+    else:
+        assert mine == figures
+        for row, cells in zip(ours, theirs, strict=True):
+            assert re.search(r"(?:prune|oneshot)(\d+)|$", row["recipe"])[1] in (cells[1], None)
+            assert (cells[1] == "0") == ("prune" not in row["recipe"] and "oneshot" not in row["recipe"])
+            assert table == 0 or row["teacher"] == {"yes": "dense", "no": "none"}[cells[2 if table == 1 else 3]]
+            assert table != 2 or re.match(r"layers(\d+)|", row["recipe"])[1] in (cells[5], None)
+    assert len(ours) == count
