@@ -30,6 +30,7 @@ from src.models.teacher import Teacher
 from src.models.trainer import best_precision, build_trainer, loader_workers
 from src.modifiers.base import build_modifiers
 from src.quiet import quiet_libraries
+from src.reports.run_log import build_loggers
 
 
 @dataclass
@@ -84,7 +85,8 @@ class Bench:
             optimizer=config["recipe"]["optimizer"],
             validation=data.validation,
         )
-        trainer = build_trainer(config, folder, modifiers, monitor=f"val/{self.task.metric_names[0]}")
+        loggers = build_loggers(config["logger"], folder)
+        trainer = build_trainer(config, folder, modifiers, f"val/{self.task.metric_names[0]}", loggers)
         trainer.limit_val_batches = 0
         watch = LightningWatch()  # last, so that it starts when one-shot pruning is done
         kept = [c for c in trainer.callbacks if not isinstance(c, Checkpoint)]

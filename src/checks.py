@@ -9,6 +9,7 @@ import yaml
 
 from src.config import CONF, RESOLVED, leaves
 from src.errors import UserError, nearest
+from src.extras import require_extra
 from src.local_files import local_files, looks_local, resolve_model_folder
 from src.ranges import check_range
 from src.recipes.zoo import refuse_stub
@@ -47,6 +48,8 @@ def check(config: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
         elif value != 0:
             raise UserError(f"{path}={value}: a recipe that calibrates does not train; say 0.")
     _check_windows(config["recipe"])
+    if (logger := config["logger"]["kind"]) in ("wandb", "tensorboard"):
+        require_extra(f"logger={logger}", extra=logger, package=logger)
     local_files(config["task"]["data"])
     if config["model"]["config"] is None and looks_local(config["model"]["name"]):
         resolve_model_folder(config["model"]["name"])
@@ -113,6 +116,7 @@ def _check_keys(config: Mapping[str, Any]) -> None:
     check_task(config["task"])
     check_known("model", config["model"], _shipped("model/tiny"))
     check_known("trainer", config["trainer"], _shipped("trainer/default"))
+    check_known("logger", config["logger"], _shipped(f"logger/{config['logger']['kind']}"))
     check_known("export", config["export"], _shipped(f"export/{config['export']['kind']}"))
     check_known("teacher", config["teacher"], _shipped(f"teacher/{config['teacher']['kind']}"))
     _check_recipe("recipe", config["recipe"])

@@ -22,10 +22,20 @@ def work_offline_without_a_connection(config: Mapping[str, Any], seconds: float 
     names = [config["task"]["data"]["path"], config["teacher"].get("name")]
     if config["model"]["config"] is None:
         names.append(config["model"]["name"])
-    if all(name is None or looks_local(name) for name in names) or urllib.request.getproxies():
+    if all(name is None or looks_local(name) for name in names):
         return
-    address = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    try:
-        socket.create_connection((address.hostname or "", address.port or 443), timeout=seconds).close()
-    except OSError:
+    if not is_reachable(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), seconds):
         os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def is_reachable(url: str, seconds: float = 3.0) -> bool:
+    """True if a connection opens within so many seconds; behind a proxy it is taken for granted."""
+    if urllib.request.getproxies():
+        return True
+    address = urlparse(url)
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=seconds).close()
+    except OSError:
+        return False
+    return True

@@ -143,6 +143,9 @@ RANGES: dict[str, Range] = {
     "sequence_length": _COUNT_OR_NULL,
     "export.batch_size": _COUNT_OR_NULL,
     "samples": _COUNT,
+    "project": Range("a name", lambda v: isinstance(v, str) and v != ""),
+    "entity": _TEXT_OR_NULL,
+    "offline": _YES_NO,
     "compare": _YES_NO,
     "external_data_above": Range("bytes, 0 to 2,000,000,000", lambda v: _whole(v) and 0 <= v <= 2_000_000_000),
 }

@@ -19,6 +19,7 @@ from src.errors import UserError, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.memory import limit_kernel_cache
 from src.reports.export import export_summary
+from src.reports.run_log import build_loggers, log_again, run_log
 from src.reports.summary import summary
 from src.resume import find_unfinished, intact_checkpoint, job_to_resume, run_to_resume
 from src.run_folder import (
@@ -59,30 +60,35 @@ def run_alone(composed: DictConfig, made: Path, typed: Sequence[str]) -> None:
     if "translation" in config and is_main_process():
         print(config["translation"]["report"])
     folder, checkpoint = run_to_resume(made, config) if config["resume"] else (made, None)
-    if not (config["resume"] and ended_well(folder)):
-        run(config, folder, checkpoint)
-    row, dense = read_result(folder), find_run(Path(config["output_dir"]), fingerprint(dense_config(config)))
-    print(summary(row, folder, (dense, read_result(dense)) if dense and dense != folder else None))
-    if config["export"]["kind"] != "none" and is_main_process():
-        print(f"\n{deploy(folder, config['export'])}")
+    with run_log() as loggers:
+        if not (config["resume"] and ended_well(folder)):
+            run(config, folder, checkpoint, loggers)
+        row, dense = read_result(folder), find_run(Path(config["output_dir"]), fingerprint(dense_config(config)))
+        print(summary(row, folder, (dense, read_result(dense)) if dense and dense != folder else None))
+        if config["export"]["kind"] != "none" and is_main_process():
+            print(f"\n{deploy(folder, config['export'])}")
 
 
 def run_job(composed: DictConfig, folder: Path, typed: Sequence[str]) -> None:
     """A job of a sweep: what is done of it stays, the rest follows; a dense run is shared with teacher=dense."""
     config = checked(composed, typed) | {"resume": True}
     checkpoint = job_to_resume(folder, config)
-    if ended_well(folder):
-        pass
-    elif config["trainer"]["strategy"] != "auto":
-        run_apart(folder, typed)
-    elif fingerprint(config) == fingerprint(dense_config(config)):
-        with only_one(Path(config["output_dir"]), fingerprint(config), what="the same dense run"):
-            found = find_run(Path(config["output_dir"]), fingerprint(config))
-            take_over(found, folder) if found else run(config, folder, checkpoint)
-    else:
-        run(config, folder, checkpoint)
-    if config["export"]["kind"] != "none" and not (folder / "deployment" / "verification.json").is_file():
-        deploy(folder, config["export"])
+    with run_log() as loggers:
+        if ended_well(folder):
+            pass
+        elif config["trainer"]["strategy"] != "auto":
+            run_apart(folder, typed)
+        elif fingerprint(config) == fingerprint(dense_config(config)):
+            with only_one(Path(config["output_dir"]), fingerprint(config), what="the same dense run"):
+                if found := find_run(Path(config["output_dir"]), fingerprint(config)):
+                    take_over(found, folder)
+                    log_again(config, folder, loggers)
+                else:
+                    run(config, folder, checkpoint, loggers)
+        else:
+            run(config, folder, checkpoint, loggers)
+        if config["export"]["kind"] != "none" and not (folder / "deployment" / "verification.json").is_file():
+            deploy(folder, config["export"])
 
 
 def checked(composed: DictConfig, typed: Sequence[str], told: Sequence[str] = ()) -> dict[str, Any]:
@@ -101,13 +107,14 @@ def checked(composed: DictConfig, typed: Sequence[str], told: Sequence[str] = ()
     return config | {"settings": settings_of(typed)}
 
 
-def run(config: Mapping[str, Any], folder: Path, checkpoint: Path | None) -> None:
-    """Train, from a checkpoint on where there is one; the row says what came out."""
+def run(config: Mapping[str, Any], folder: Path, checkpoint: Path | None, loggers: list[Any]) -> None:
+    """Train, from a checkpoint on where there is one; the row says what came out. Its loggers join those given."""
     from src.data.load import load_splits  # heavy imports wait until the configuration is known to be good
 
     with recorded_run(folder, config, resumed=checkpoint is not None) as row:
         splits = load_splits(config["task"]["data"])
-        row |= train(config, folder, splits, checkpoint)
+        loggers += build_loggers(config["logger"], folder)
+        row |= train(config, folder, splits, checkpoint, loggers)
 
 
 def deploy(folder: Path, settings: Mapping[str, Any]) -> str:
@@ -136,15 +143,20 @@ def find_or_train_dense(config: Mapping[str, Any], splits: "DatasetDict") -> Pat
             checkpoint = intact_checkpoint(found)
             how = "an unfinished one goes on" if checkpoint else f"none found in {output_dir}, so it is trained first"
             print(f"Dense teacher: {how}, in {found}")
-            with recorded_run(found, dense, resumed=checkpoint is not None) as row:
-                row |= train(dense, found, splits, checkpoint)
+            with run_log() as loggers, recorded_run(found, dense, resumed=checkpoint is not None) as row:
+                loggers += build_loggers(dense["logger"], found)
+                row |= train(dense, found, splits, checkpoint, loggers)
         else:
             print(f"Dense teacher: {found}")
     return found
 
 
 def train(
-    config: Mapping[str, Any], folder: Path, stored: "DatasetDict", checkpoint: Path | None = None
+    config: Mapping[str, Any],
+    folder: Path,
+    stored: "DatasetDict",
+    checkpoint: Path | None = None,
+    loggers: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Data, model, teacher, training; the best model is saved and measured.
 
@@ -153,6 +165,7 @@ def train(
         folder: of the run.
         stored: the splits as `src.data.load.load_splits` returns them.
         checkpoint: from which a killed run goes on.
+        loggers: as `src.reports.run_log.build_loggers` returns them.
 
     Returns:
         What the run adds to its result.json.
@@ -175,6 +188,8 @@ def train(
 
     quiet_libraries()
     limit_kernel_cache()
+    for logger in loggers:
+        logger.begin(config, resumed=checkpoint is not None)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     task = hydra.utils.instantiate(config["task"], _convert_="all")
     splits = arrange_splits(task.prepare(stored), config["task"]["data"])
@@ -200,7 +215,8 @@ def train(
     modifiers = build_modifiers(config["recipe"], teacher=teacher)
     if clock.total_steps:
         module = FineTuner(student, task=task, optimizer=config["recipe"]["optimizer"], validation=data.validation)
-        trainer = build_trainer(config, folder, modifiers, monitor=f"val/{task.metric_names[0]}")
+        monitor = f"val/{task.metric_names[0]}"
+        trainer = build_trainer(config, folder, modifiers, monitor=monitor, loggers=loggers)
         seconds = fit(trainer, module, data, checkpoint)
         if not trainer.is_global_zero:
             sys.exit()  # the main process saves and measures alone

@@ -13,7 +13,6 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from src.errors import StoppedError
-from src.reports.csv_log import CSVLog
 from src.resume import CHECKPOINTS, LAST, PREVIOUS, how_to_resume
 
 
@@ -83,8 +82,7 @@ class RunCheckpoint(Checkpoint):
         trainer.train_dataloader.load_state_dict({"taken": taken})
         if trainer.is_global_zero:
             for logger in trainer.loggers:
-                if isinstance(logger, CSVLog):
-                    logger.cut(self._step)
+                logger.cut(self._step)
             print(f"Resumed at step {_step_of(trainer)}.", flush=True)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:

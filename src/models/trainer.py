@@ -2,14 +2,14 @@
 
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
 
 from src.errors import StoppedError, UserError
 from src.models.checkpoints import RunCheckpoint, WholeFiles
@@ -42,7 +42,13 @@ def processes(trainer: Mapping[str, Any]) -> int:
     return devices if isinstance(devices, int) else max(1, torch.cuda.device_count())
 
 
-def build_trainer(config: Mapping[str, Any], folder: Path, modifiers: list[Modifier], monitor: str) -> pl.Trainer:
+def build_trainer(
+    config: Mapping[str, Any],
+    folder: Path,
+    modifiers: list[Modifier],
+    monitor: str,
+    loggers: Sequence[Logger] = (),
+) -> pl.Trainer:
     """The Trainer of a resolved configuration.
 
     Args:
@@ -50,6 +56,7 @@ def build_trainer(config: Mapping[str, Any], folder: Path, modifiers: list[Modif
         folder: of the run.
         modifiers: in the order in which they act.
         monitor: the logged metric that chooses the best model; larger is better unless it is an error or a perplexity.
+        loggers: as `src.reports.run_log.build_loggers` returns them.
     """
     trainer = config["trainer"]
     precision = best_precision(trainer["accelerator"]) if trainer["precision"] == "auto" else trainer["precision"]
@@ -77,7 +84,7 @@ def build_trainer(config: Mapping[str, Any], folder: Path, modifiers: list[Modif
             RunCheckpoint(folder, every=trainer["checkpoint_every"]),
         ],
         plugins=[WholeFiles()],
-        logger=build_logger(config["logger"], folder),
+        logger=list(loggers) or False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the batch sampler deals batches out to the ranks itself
         enable_progress_bar=isinstance(progress, ProgressBar),
@@ -111,18 +118,6 @@ def fit(
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     return run.seconds
-
-
-def build_logger(logger: Mapping[str, Any], folder: Path) -> Any:
-    if logger["_target_"] is None:
-        return False
-    try:
-        return hydra.utils.instantiate(logger, save_dir=folder)
-    except (ModuleNotFoundError, hydra.errors.InstantiationException) as error:
-        name = str(logger["_target_"]).rsplit(".", 1)[-1].removesuffix("Logger").lower()
-        raise UserError(
-            f"logger={name}: the package is not installed; pip install 'winnow-transformers[{name}]'."
-        ) from error
 
 
 class BestCheckpoint(ModelCheckpoint):

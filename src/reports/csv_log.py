@@ -3,6 +3,7 @@
 import csv
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,19 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from src.run_folder import write_atomically
 
+METRICS = Path("logs") / "metrics.csv"  # in the folder of a run
+
 
 class CSVLog(CSVLogger):
-    """A CSVLogger that keeps the rows it finds; Lightning's own deletes them."""
+    """A CSVLogger that keeps the rows it finds; Lightning's own deletes them.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Written at once: a killed run has logged what it has done.
+        super().__init__(folder, name="logs", version="", flush_logs_every_n_steps=1)
 
     @property
     def path(self) -> Path:
@@ -31,6 +42,12 @@ class CSVLog(CSVLogger):
         experiment.metrics = rows
         experiment.save()
         return experiment
+
+    def begin(self, config: Mapping[str, Any], resumed: bool) -> None:
+        """The configuration lies in the run folder, and earlier rows have been removed where a run starts anew."""
+
+    def end(self, status: int) -> None:
+        """All rows are written."""
 
     def cut(self, step: int) -> None:
         """Leave out what a run logs again that goes on after so many optimizer steps, a due validation too."""
@@ -50,7 +67,14 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if value} for row in csv.DictReader(whole)]
 
 
+def steps_done(metrics: Mapping[str, Any], step: int) -> int:
+    """Optimizer steps that had been done when metrics were logged.
+
+    Lightning counts the step that it is in, and adds the epoch; modifiers count the steps done.
+    """
+    return step + ("epoch" in metrics)
+
+
 def _comes_again(row: dict[str, str], step: int) -> bool:
-    # Lightning counts the step that it is in, and adds the epoch; modifiers count the steps done.
-    done = int(row["step"]) + ("epoch" in row)
+    done = steps_done(row, int(row["step"]))
     return done > step or (done == step and any(name.startswith("val/") for name in row))

@@ -16,6 +16,7 @@ from src.modifiers.distillation import Distillation
 from src.modifiers.gmp import MagnitudePruning
 from src.modifiers.quantization import QuantizationAwareTraining
 from src.reports.csv_log import read_rows
+from src.reports.run_log import build_loggers
 from src.resume import intact_checkpoint, is_intact
 from tests.kill_and_resume import differences, training_state
 from tests.toys import ENCODER_PATTERN, OPTIMIZER, toy_data, toy_model
@@ -59,7 +60,7 @@ def train(configured, folder, *overrides, kill=None, rows=52, workers=0, prune=T
     ]
     student = toy_model(data.task, **model)
     module = FineTuner(student, task=data.task, optimizer=OPTIMIZER, validation=data.validation)
-    trainer = build_trainer(config, folder, modifiers, monitor="val/accuracy")
+    trainer = build_trainer(config, folder, modifiers, "val/accuracy", build_loggers(config["logger"], folder))
     if kill is not None:
         trainer.callbacks.append(kill)
     torch.manual_seed(1)

@@ -3,14 +3,10 @@ import pytest
 from src.reports.csv_log import CSVLog, read_rows
 
 
-def log(folder):
-    return CSVLog(folder, name="logs", version="", flush_logs_every_n_steps=1)
-
-
 @pytest.fixture
 def logged(tmp_path):
     """Three steps, a validation after the third, a fourth step, as Lightning and a modifier count them."""
-    first = log(tmp_path)
+    first = CSVLog(tmp_path)
     for step in range(3):
         first.log_metrics({"train/loss": 0.5, "epoch": 0}, step=step)
         first.log_metrics({"pruning/sparsity": 0.1 * (step + 1)}, step=step + 1)
@@ -29,7 +25,7 @@ def steps(folder):
 
 def test_a_new_log_in_the_folder_keeps_the_rows_of_the_one_before(logged):
     before = read_rows(logged / "logs" / "metrics.csv")
-    second = log(logged)
+    second = CSVLog(logged)
     second.log_metrics({"train/loss": 0.25, "other": 1.0}, step=4)
     assert read_rows(logged / "logs" / "metrics.csv") == [*before, {"train/loss": "0.25", "other": "1.0", "step": "4"}]
 
@@ -44,7 +40,7 @@ def test_a_new_log_in_the_folder_keeps_the_rows_of_the_one_before(logged):
     ],
 )
 def test_what_a_resumed_run_logs_again_is_cut(logged, step, kept):
-    second = log(logged)
+    second = CSVLog(logged)
     second.cut(step)
     assert steps(logged) == kept
     second.log_metrics({"train/loss": 0.5, "epoch": 1}, step=step)
