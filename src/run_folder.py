@@ -171,7 +171,8 @@ def take_over(run: Path, folder: Path) -> None:
     for path in run.rglob("*"):
         target = folder / path.relative_to(run)
         recorded = path.parent.name == ".hydra" and target.is_file()
-        if path.is_file() and path.name not in (RESULT, _LOCK.name) and not recorded:
+        logged = path.relative_to(run).parts[0] in ("wandb", "tensorboard")  # that of a run is its own
+        if path.is_file() and path.name not in (RESULT, _LOCK.name) and not recorded and not logged:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
             _share(path, target)

@@ -1,6 +1,7 @@
 """Reads an offline run of W&B back: its transaction log, in blocks as LevelDB writes them, of protobuf records."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     """What the offline runs of a run folder hold together, in the order in which they were begun."""
     found: dict[str, Any] = {"history": [], "tables": {}, "config": {}, "summary": {}, "artifacts": []}
     for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
-        for record in _records(path.read_bytes()):
+        for record in _all_records(path):
             kind = record.WhichOneof("record_type")
             if kind == "run":
                 run = record.run
@@ -34,6 +35,16 @@ def read_run(folder: Path) -> dict[str, Any]:
         for table in sorted(path.parent.glob("files/media/table/*.table.json")):
             found["tables"][table.name.rsplit("_", 2)[0]] = json.loads(table.read_text())
     return found
+
+
+def _all_records(path: Path) -> list[Any]:
+    """W&B writes the last of them in the background."""
+    for _ in range(100):
+        records = list(_records(path.read_bytes()))
+        if records and records[-1].WhichOneof("record_type") == "exit":
+            break
+        time.sleep(0.1)
+    return records
 
 
 def _items(items: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from src.checks import check
 from src.errors import StoppedError, UserError
 from src.reports import run_log as module
 from src.reports.csv_log import CSVLog
-from src.reports.run_log import build_loggers, run_log
+from src.reports.run_log import build_loggers, log_again, run_log
 
 
 class Log:
@@ -18,39 +18,42 @@ class Log:
 
 
 @pytest.fixture
-def log(monkeypatch):
-    log = Log()
-    monkeypatch.setattr(module, "build_loggers", lambda settings, folder: [log])
-    return log
+def log():
+    return Log()
 
 
 @pytest.mark.parametrize(
     ("error", "status"), [(ValueError("no"), 1), (KeyboardInterrupt(), 1), (StoppedError("later", status=75), 75)]
 )
-def test_a_log_learns_that_its_run_has_failed_and_the_error_goes_on(log, tmp_path, error, status):
-    with pytest.raises(type(error)), run_log({"logger": {}}, tmp_path):
-        raise error
+def test_a_log_learns_that_its_run_has_failed_and_the_error_goes_on(log, error, status):
+    def failing_run():
+        with run_log() as loggers:
+            loggers.append(log)
+            raise error
+
+    with pytest.raises(type(error)):
+        failing_run()
     assert log.ended == [status]
 
 
-def test_a_log_learns_that_its_run_has_ended_well(log, tmp_path):
-    with run_log({"logger": {}}, tmp_path) as loggers:
-        assert loggers == [log]
+def test_a_log_learns_that_its_run_has_ended_well(log):
+    with run_log() as loggers:
+        loggers.append(log)
         assert log.ended == []
     assert log.ended == [0]
 
 
-def test_a_log_that_cannot_be_ended_does_not_undo_the_run(log, tmp_path, capsys):
+def test_a_log_that_cannot_be_ended_does_not_undo_the_run(log, capsys):
     log.end = lambda status: 1 / 0
-    with run_log({"logger": {}}, tmp_path):
-        pass
+    with run_log() as loggers:
+        loggers.append(log)
     assert "note: Log could not be ended: ZeroDivisionError" in capsys.readouterr().out
 
 
-def test_only_the_main_process_ends_a_log(log, tmp_path, monkeypatch):
+def test_only_the_main_process_ends_a_log(log, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
-    with run_log({"logger": {}}, tmp_path):
-        pass
+    with run_log() as loggers:
+        loggers.append(log)
     assert log.ended == []
 
 
@@ -72,3 +75,19 @@ def test_a_logger_that_is_not_installed_is_refused_with_the_extra_to_install(con
 def test_a_mistyped_setting_of_a_logger_is_refused(configured):
     with pytest.raises(UserError, match=r"logger.projekt is not a setting.*Did you mean 'project'"):
         check(configured("logger=wandb", "+logger.projekt=x"))
+
+
+def test_a_run_that_was_taken_over_from_another_folder_is_logged_with_its_metrics(tmp_path, configured, monkeypatch):
+    class Again(Log):
+        def begin(self, config, resumed):
+            self.rows = []
+
+        def log_metrics(self, metrics, step):
+            self.rows.append((step, metrics))
+
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "metrics.csv").write_text("epoch,step,val/accuracy\n0,9,0.5\n")
+    monkeypatch.setattr(module, "build_loggers", lambda settings, folder: [CSVLog(folder), Again()])
+    loggers = []
+    log_again(configured("logger=csv"), tmp_path, loggers)
+    assert [log.rows for log in loggers] == [[(9, {"epoch": 0.0, "val/accuracy": 0.5})]]

@@ -24,27 +24,27 @@ def begun(folder, resumed=False):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """A sweep of two jobs, the second of which fails once it trains."""
+    """A sweep of two jobs, the second of which fails once it has begun: their folders, and what was printed."""
     place = tmp_path_factory.mktemp("wandb")
     review_tables(place / "data")
-    (place / "night").mkdir()
-    (place / "night" / "sweep.json").write_text("{}")
-    run("train", "-m", *own_data(place / "data"), "recipe=oneshot80", "teacher=none", "logger=wandb",
-        "logger.offline=true", "recipe.pruning.params=['.*query.*'],[no]",
-        "output_dir=.", "hydra.sweep.dir=night", "hydra.sweep.subdir=${hydra.job.num}", folder=place)  # fmt: skip
-    return place / "night"
+    with pytest.raises(SystemExit):
+        run("train", "-m", *own_data(place / "data"), "recipe=oneshot80", "teacher=none", "logger=wandb",
+            "logger.offline=true", "recipe.pruning.params=['.*query.*'],[no]", "hydra.sweep.dir=night",
+            "output_dir=.", folder=place)  # fmt: skip
+    jobs = json.loads((place / "night" / "sweep.json").read_text())["jobs"]
+    return [place / "night" / job["folder"] for job in jobs]
 
 
 def test_two_jobs_of_a_sweep_are_two_runs_of_one_group(swept):
-    good, failed = read_run(swept / "0"), read_run(swept / "1")
-    assert (good["name"], good["group"], good["job_type"], good["exit"]) == ("0", "night", "oneshot80", 0)
-    assert (failed["name"], failed["group"], failed["exit"]) == ("1", "night", 1)
+    good, failed = map(read_run, swept)
+    assert (good["name"], good["group"], good["job_type"], good["exit"]) == (swept[0].name, "night", "oneshot80", 0)
+    assert (failed["name"], failed["group"], failed["exit"]) == (swept[1].name, "night", 1)
     assert good["id"] != failed["id"]
 
 
 def test_the_table_of_a_run_equals_its_result_json(swept):
-    row = json.loads((swept / "0" / "result.json").read_text())
-    tables = read_run(swept / "0")["tables"]
+    row = json.loads((swept[0] / "result.json").read_text())
+    tables = read_run(swept[0])["tables"]
     (values,) = tables["results"]["data"]
     assert dict(zip(tables["results"]["columns"], values, strict=True)) == flat(row)
     assert dict(tables["sparsity_by_layer"]["data"]) == row["sparsity_by_layer"]
@@ -52,7 +52,7 @@ def test_the_table_of_a_run_equals_its_result_json(swept):
 
 
 def test_the_resolved_configuration_and_the_metrics_over_steps_are_in_the_run(swept):
-    found = read_run(swept / "0")
+    found = read_run(swept[0])
     assert found["config"]["recipe"]["pruning"]["final_sparsity"] == 0.8
     by_step = {name: value for row in found["history"] for name, value in row.items()}
     assert {"val/accuracy", "pruning/sparsity"} <= set(by_step)
