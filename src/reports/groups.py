@@ -1,5 +1,6 @@
 """Which rows are seeds of one configuration, what is planned and missing, and which dense run is whose reference."""
 
+import glob
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -135,23 +136,28 @@ def place_published(groups: list[Group], published: Iterable[dict[str, Any]]) ->
 
 
 def add_references(groups: list[Group]) -> list[Group]:
-    """The groups, and for those whose dense run lies elsewhere in the same outputs, that run."""
+    """The groups, and for those without a dense run of their task and model the one that lies elsewhere in the same
+    outputs, with the seeds that are needed.
+    """
     added: list[Group] = []
-    for group in groups:
-        if group.rows and dense_of(group, [*groups, *added]) is None:
-            elsewhere = [g for g in group_rows(find(_dense_folders(group))) if g.is_dense and g.rows]
+    for task in dict.fromkeys(group.task for group in groups):
+        alone = [g for g in groups if g.task == task and g.rows and dense_of(g, groups) is None]
+        elsewhere = group_rows(find(_dense_folders(task, alone)))
+        for group in alone:
             dense = dense_of(group, elsewhere)
-            if dense is not None:
-                dense.reference = True
+            if dense is not None and dense not in added:
+                seeds = {row["seed"] for each in alone if each.model == dense.model for row in each.rows}
+                dense.rows = [row for row in dense.rows if row["seed"] in seeds]
+                dense.failed, dense.reference = [], True
                 added.append(dense)
     return _ordered([*groups, *added])
 
 
-def _dense_folders(group: Group) -> list[Path]:
-    """Where dense runs of its task may lie: beside the runs and sweeps of the same outputs."""
-    above = {parent for row in group.rows for parent in row["folder"].parents if parent.name in ("runs", "sweeps")}
-    outputs = {folder.parent for folder in above}
-    patterns = (f"runs/{group.task}/dense-none-*", f"sweeps/*/{group.task}-dense-none-*")
+def _dense_folders(task: str, groups: Iterable[Group]) -> list[Path]:
+    """Where their dense runs may lie: among the other runs and sweeps of the same outputs."""
+    rows = [row for group in groups for row in group.rows]
+    outputs = {above.parent for row in rows for above in row["folder"].parents if above.name in ("runs", "sweeps")}
+    patterns = [glob.escape(task).join(parts) for parts in (("runs/", "/dense-none-*"), ("sweeps/*/", "-dense-none-*"))]
     return sorted({path for folder in outputs for pattern in patterns for path in folder.glob(pattern)})
 
 

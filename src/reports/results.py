@@ -1,99 +1,18 @@
-"""All runs below some folders as one table: a cell is one configuration with all its seeds."""
+"""The results of all runs below some folders."""
 
 import itertools
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from src.config import model_label
+from src.reports.cells import Cell, Published, Results, Statistic, one_machine, smaller_is_better
 from src.reports.groups import Group, add_references, dense_of, group_rows, place_published
-from src.reports.rows import find
+from src.reports.plain_tables import table
+from src.reports.rows import Found, find
 from src.reports.summary import shortened
 
-
-@dataclass(frozen=True)
-class Statistic:
-    """A figure of each seed."""
-
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        return statistics.fmean(self.values)
-
-    @property
-    def deviation(self) -> float | None:
-        """The sample standard deviation; None for one value."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-
-@dataclass(frozen=True)
-class Published:
-    """Figures of others for the same task, in the units of our metrics."""
-
-    source: str
-    metrics: dict[str, float]
-    note: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One line of the table.
-
-    Args:
-        settings: those in which the lines of a task differ.
-        label: what tells it apart in pictures.
-        rows: good ones of result.json, each with its ``folder``, a Path, ordered by seed.
-        failed: seed, error and folder of seeds without a good row.
-        missing: seeds that a sweep has planned and that have no row.
-        metrics: in the task's order, the first is the main one; those of a test file are called "f1 (test)".
-        sparsity: fraction of zeros in the encoder.
-        bytes: of the deployed graph, as compressed_bytes.
-        latency: of one example, in seconds, by ONNX Runtime.
-        recovery: the main metric over that of the dense run of the same task, model and seed, a fraction; where
-            smaller is better the other way round, so that below 1 is worse.
-        reference: a dense run that lies outside the folders of the report.
-    """
-
-    task: str
-    model: str
-    recipe: str
-    teacher: str
-    settings: dict[str, str]
-    label: str
-    rows: list[dict[str, Any]]
-    failed: list[dict[str, Any]]
-    missing: list[int]
-    metrics: dict[str, Statistic]
-    sparsity: Statistic | None
-    parameters: Statistic | None
-    nonzero_parameters: Statistic | None
-    layers: Statistic | None
-    epochs: Statistic | None
-    train_seconds: Statistic | None
-    bytes: Statistic | None
-    compressed_bytes: Statistic | None
-    latency: Statistic | None
-    recovery: Statistic | None
-    published: list[Published]
-    reference: bool = False
-
-
-@dataclass(frozen=True)
-class Results:
-    """A report's data.
-
-    Args:
-        cells: grouped by task in the order in which they stand.
-        left_out: sentences: what was not read or not used, and why.
-        notes: sentences: what a reader of the figures must know.
-    """
-
-    cells: list[Cell]
-    left_out: list[str]
-    notes: list[str] = field(default_factory=list)
+__all__ = ["Cell", "Published", "Results", "Statistic", "collect", "smaller_is_better", "table"]
 
 
 def collect(folders: Sequence[Path]) -> Results:
@@ -104,11 +23,9 @@ def collect(folders: Sequence[Path]) -> Results:
     for _, alike in itertools.groupby(groups, key=lambda group: group.task):
         task = list(alike)
         cells += [_cell(group, settings, groups) for group, settings in zip(task, _differing(task), strict=True)]
-    return Results(cells, found.left_out, notes(groups))
-
-
-def smaller_is_better(metric: str) -> bool:
-    return metric.removesuffix(" (test)").endswith(("error", "perplexity"))
+    return Results(
+        cells, found.left_out, list(dict.fromkeys([*_notes(found, groups), *_incomparable_latencies(cells)]))
+    )
 
 
 def _differing(groups: Sequence[Group]) -> list[dict[str, str]]:
@@ -160,7 +77,7 @@ def _cell(group: Group, settings: dict[str, str], groups: Sequence[Group]) -> Ce
         compressed_bytes=statistic(lambda row: row["deployment"].get("compressed_bytes")),
         latency=statistic(lambda row: row["deployment"].get("seconds")),
         recovery=_recovery(group, dense_of(group, groups)),
-        published=[Published(row["source"], row["metrics"], row["note"]) for row in group.published],
+        published=[Published(row["source"], row["metrics"], row["note"], row["model"]) for row in group.published],
         reference=group.reference,
     )
 
@@ -203,18 +120,30 @@ def _recovery(group: Group, dense: Group | None) -> Statistic | None:
     return Statistic(tuple(after / before for after, before in shares)) if shares else None
 
 
-def notes(groups: Iterable[Group]) -> list[str]:
-    """What a reader of the table must know: where figures of others or of other folders stand in it."""
-    found: dict[str, None] = {}
+def _notes(found: Found, groups: Sequence[Group]) -> Iterator[str]:
+    """What a reader of the table must know."""
+    done = {row["folder"] for row in found.rows if row["status"] == "ok"}
+    begun = {row["folder"] for row in found.rows}
+    for sweep, command in found.commands.items():
+        folders = [job["folder"] for job in found.jobs if job["folder"].parent == sweep]
+        left = [folder for folder in folders if folder not in done]
+        if left:
+            yield f"{len(left)} of {len(folders)} runs of {shortened(sweep)} lack a good row; for these again: {command}"
+        for folder in left:
+            if folder not in begun and folder.is_dir():
+                yield f"{shortened(folder)} has begun and not ended: it runs, or was killed."
     for group in groups:
         if group.reference:
             folders = ", ".join(str(shortened(row["folder"])) for row in group.rows)
-            found[f"The dense run of {group.model} on {group.task} is not of these folders: {folders}."] = None
+            yield f"The dense run of {group.model} on {group.task} lies elsewhere: {folders}."
+        data = {name: value for name, value in group.settings.items() if name.startswith("task.")}
         for row in group.published:
-            if group.rows and _scaled(group, row):
-                found[f"Published figures are of {row['model']} on all of {row['task']}; ours are not."] = None
-    return list(found)
+            if group.rows and (group.model != model_label(row["model"]) or data):
+                ours = ", ".join([group.model, *(f"{name}={value}" for name, value in data.items())])
+                yield f"Published figures are of {row['model']} on all of {row['task']}, ours of {ours}."
 
 
-def _scaled(group: Group, published: Mapping[str, Any]) -> bool:
-    return group.model != model_label(published["model"]) or any(name.startswith("task.") for name in group.settings)
+def _incomparable_latencies(cells: Iterable[Cell]) -> Iterator[str]:
+    for task, alike in itertools.groupby(cells, key=lambda cell: cell.task):
+        if not one_machine(list(alike)):
+            yield f"Latencies on {task} are of unlike processors, threads or lengths, so they cannot be compared."

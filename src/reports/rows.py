@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,12 +30,14 @@ class Found:
     Args:
         rows: of result.json files, good and failed, each with its ``folder`` and ``written``, a time in seconds.
         jobs: of sweep.json files, each with the folder of its run.
+        commands: of the sweeps, by their folders.
         published: rows of sweep.json files.
         left_out: sentences.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     jobs: list[dict[str, Any]] = field(default_factory=list)
+    commands: dict[Path, str] = field(default_factory=dict)
     published: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
@@ -50,6 +53,7 @@ def find(folders: Iterable[Path]) -> Found:
         if path.name == RESULT:
             found.rows += _row(content, path, found.left_out)
         else:
+            found.commands[path.parent] = str(content.get("command") or "")
             found.jobs += _entries(content, "jobs", _job, path, found.left_out)
             found.published += _entries(content, "published", _published, path, found.left_out)
     return found
@@ -151,8 +155,13 @@ def _settings(row: Mapping[str, Any], dropped: list[str]) -> dict[str, str]:
     except ValueError:
         return {}
     pairs = (word.lstrip("+~").partition("=") for word in words if "=" in word)
-    kept = {name: value for name, _, value in pairs if name.split(".")[0] not in _NO_SECTIONS}
-    return {name: value for name, value in kept.items() if name not in _NO_SETTINGS}
+    said = {name: value for name, _, value in pairs if name.split(".")[0] not in _NO_SECTIONS}
+    if row["recipe"] == "dense" != said.get("recipe"):  # a teacher, trained by the command of its student
+        said = {name: value for name, value in said.items() if not name.startswith("recipe.")}
+        said = {re.sub(r"^dense\.", "recipe.", name): value for name, value in said.items()}
+    if row["teacher"] != "dense":
+        said = {name: value for name, value in said.items() if not name.startswith("dense.")}
+    return {name: value for name, value in said.items() if name not in _NO_SETTINGS}
 
 
 def _entries(
