@@ -47,6 +47,11 @@ class Group:
         return self.task, self.model, self.recipe, self.teacher
 
     @property
+    def is_ours(self) -> bool:
+        """False where there are published figures alone."""
+        return bool(self.rows or self.failed or self.missing)
+
+    @property
     def is_dense(self) -> bool:
         return (self.recipe, self.teacher) == ("dense", "none")
 
@@ -120,19 +125,19 @@ def _ordered(groups: Iterable[Group]) -> list[Group]:
 
 def place_published(groups: list[Group], published: Iterable[dict[str, Any]]) -> list[Group]:
     """The groups, each with the published rows of its task, recipe and teacher, of its model if any has that; a row
-    without such a group stands as one of its own.
+    without such a group stands as one of its own, unless no group is of its task.
     """
-    alone = []
+    tasks, placed = {group.task for group in groups}, list(groups)
     for row in published:
         own = Group.like(row)
-        fitting = [group for group in groups if (group.task, *group.words[2:]) == (own.task, *own.words[2:])]
+        fitting = [group for group in placed if (group.task, *group.words[2:]) == (own.task, *own.words[2:])]
         same_model = [group for group in fitting if group.model == own.model]
+        if not fitting and own.task in tasks:
+            placed.append(own)
         for group in same_model or fitting or [own]:
-            if row not in group.published:
+            if row not in group.published:  # of two sweeps of one experiment
                 group.published.append(row)
-        if not fitting:
-            alone.append(own)
-    return _ordered([*groups, *alone])
+    return _ordered(placed)
 
 
 def add_references(groups: list[Group]) -> list[Group]:
@@ -145,7 +150,7 @@ def add_references(groups: list[Group]) -> list[Group]:
         elsewhere = group_rows(find(_dense_folders(task, alone)))
         for group in alone:
             dense = dense_of(group, elsewhere)
-            if dense is not None and dense not in added:
+            if dense is not None and not dense.reference:
                 seeds = {row["seed"] for each in alone if each.model == dense.model for row in each.rows}
                 dense.rows = [row for row in dense.rows if row["seed"] in seeds]
                 dense.failed, dense.reference = [], True

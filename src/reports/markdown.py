@@ -37,10 +37,12 @@ def _escaped(text: str) -> str:
 
 
 def _failures(cells: Sequence[Cell]) -> Iterator[str]:
+    """A sentence a reason."""
     for cell in cells:
-        for each in cell.failed:
-            reason = each["error"].replace("`", "'")  # in a code span nothing is marked up
-            yield f"{_escaped(f'{cell.task}: {cell.label}')}, seed {each['seed']}: `{reason}`"
+        for error in dict.fromkeys(each["error"] for each in cell.failed):
+            seeds = ", ".join(str(each["seed"]) for each in cell.failed if each["error"] == error)
+            reason = error.replace("`", "'")  # in a code span nothing is marked up
+            yield f"{_escaped(f'{cell.task}: {cell.label}')}, seed {seeds}: `{reason}`"
 
 
 def _section(title: str, sentences: Sequence[str]) -> list[str]:

@@ -33,7 +33,7 @@ def _differing(groups: Sequence[Group]) -> list[dict[str, str]]:
     lies in data or in defaults, and the fingerprint tells them apart.
     """
     names = dict.fromkeys(name for group in groups for name in group.settings)
-    ours = [group for group in groups if group.rows or group.failed or group.missing]
+    ours = [group for group in groups if group.is_ours]
     told = [name for name in names if len({group.settings.get(name) for group in ours}) > 1]
     settings = [{name: group.settings.get(name, "default") for name in told} for group in groups]
     lines = [(group.words, tuple(each.items())) for group, each in zip(groups, settings, strict=True)]
@@ -83,7 +83,7 @@ def _cell(group: Group, settings: dict[str, str], groups: Sequence[Group]) -> Ce
 
 
 def _label(group: Group, settings: Mapping[str, str], groups: Sequence[Group]) -> str:
-    models = {each.model for each in groups if each.task == group.task}
+    models = {each.model for each in groups if each.task == group.task and each.is_ours}
     words = [*([group.model] if len(models) > 1 else []), group.recipe]
     words += [group.teacher] if group.teacher != "none" else []
     short = [name.split(".")[-1] for name in settings]
@@ -128,14 +128,16 @@ def _notes(found: Found, groups: Sequence[Group]) -> Iterator[str]:
         folders = [job["folder"] for job in found.jobs if job["folder"].parent == sweep]
         left = [folder for folder in folders if folder not in done]
         if left:
-            yield f"{len(left)} of {len(folders)} runs of {shortened(sweep)} lack a good row; for these again: {command}"
-        for folder in left:
-            if folder not in begun and folder.is_dir():
-                yield f"{shortened(folder)} has begun and not ended: it runs, or was killed."
+            yield f"{len(left)} of {len(folders)} runs of {shortened(sweep)} lack a good row; to run these: {command}"
+        for each in left:
+            if each not in begun and each.is_dir():
+                yield f"{shortened(each)} has begun and not ended: it runs, or was killed."
+    for task in {row["task"]: None for row in found.published if row["task"] not in {group.task for group in groups}}:
+        yield f"Published figures of {task} are not shown, as no run here is of it."
     for group in groups:
         if group.reference:
-            folders = ", ".join(str(shortened(row["folder"])) for row in group.rows)
-            yield f"The dense run of {group.model} on {group.task} lies elsewhere: {folders}."
+            where = ", ".join(str(shortened(row["folder"])) for row in group.rows)
+            yield f"The dense run of {group.model} on {group.task} lies elsewhere: {where}."
         data = {name: value for name, value in group.settings.items() if name.startswith("task.")}
         for row in group.published:
             if group.rows and (group.model != model_label(row["model"]) or data):

@@ -157,7 +157,7 @@ def _settings(row: Mapping[str, Any], dropped: list[str]) -> dict[str, str]:
     pairs = (word.lstrip("+~").partition("=") for word in words if "=" in word)
     said = {name: value for name, _, value in pairs if name.split(".")[0] not in _NO_SECTIONS}
     if row["recipe"] == "dense" != said.get("recipe"):  # a teacher, trained by the command of its student
-        said = {name: value for name, value in said.items() if not name.startswith("recipe.")}
+        said = {name: value for name, value in said.items() if not name.startswith(("recipe.", "modifier@recipe."))}
         said = {re.sub(r"^dense\.", "recipe.", name): value for name, value in said.items()}
     if row["teacher"] != "dense":
         said = {name: value for name, value in said.items() if not name.startswith("dense.")}
