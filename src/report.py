@@ -8,7 +8,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from src.config import register_resolvers, resolve
+from src.config import resolve
 from src.errors import UserError, nearest, nearest_names, short_errors
 from src.plain_arguments import unwrapped, wrapped
 from src.reports.latex import latex
@@ -20,8 +20,6 @@ from src.run_folder import write_atomically
 
 _PLAIN = ("path", "out")
 _SHOWN = 20  # sentences on the screen; the files hold all
-
-register_resolvers()
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
 """Which rows are seeds of one configuration, what is planned and missing, and which dense run is whose reference."""
 
 import glob
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 from src.config import model_label
 from src.reports.rows import Found, find
 from src.reports.summary import shortened
+
+NAMES = ("model.name", "teacher.name")  # settings that the words of a line say
 
 
 @dataclass
@@ -63,57 +64,48 @@ class Group:
 
 def group_rows(found: Found) -> list[Group]:
     """The configurations in the order of the sweeps' plans, then of the other rows, task by task, dense runs first."""
-    by_identity: dict[Any, list[dict[str, Any]]] = {}
-    planned = {job["folder"]: place for place, job in enumerate(found.jobs)}
-    rows = sorted(found.rows, key=lambda row: planned.get(row["folder"], len(planned)))  # stable
-    for row in rows:
-        by_identity.setdefault(_identity(row), []).append(row)
-    groups = {identity: _group(alike, found.left_out) for identity, alike in by_identity.items()}
-    identities = {row["folder"]: _identity(row) for row in rows}
-    places = {identity: planned.get(alike[0]["folder"], len(planned)) for identity, alike in by_identity.items()}
-    for jobs in _alike(found.jobs):
-        known = next((identities[job["folder"]] for job in jobs if job["folder"] in identities), None)
-        if known is None:
-            empty = Group.like(jobs[0])
-            known = next((i for i, g in groups.items() if (g.words, g.settings) == (empty.words, empty.settings)), None)
-            if known is None:
-                known = ("planned", len(groups))
-                groups[known] = empty
-                places[known] = planned[jobs[0]["folder"]]
-        group = groups[known]
-        seen = {row["seed"] for row in (*group.rows, *group.failed)} | set(group.missing)
-        group.missing = sorted({*group.missing, *(job["seed"] for job in jobs if job["seed"] not in seen)})
-    return _ordered(groups[identity] for identity in sorted(groups, key=lambda identity: places[identity]))
+    jobs = {job["folder"]: job for job in found.jobs}
+    identities = _identities(found.rows, jobs)
+    alike: dict[Any, list[dict[str, Any]]] = {}
+    planned: dict[Any, list[dict[str, Any]]] = {}
+    for job in found.jobs:
+        alike.setdefault(identities(job), [])
+        planned.setdefault(identities(job), []).append(job)
+    for row in found.rows:
+        alike.setdefault(identities(row), []).append(row)
+    return _ordered(_group(rows, planned.get(identity, []), found.left_out) for identity, rows in alike.items())
 
 
-def _identity(row: Mapping[str, Any]) -> Any:
-    """What the seeds of one configuration share; older rows do not say it."""
-    return row.get("cell") or (
-        *(row[word] for word in ("task", "model", "recipe", "teacher")),
-        *sorted(row["settings"].items()),
-    )
+def _identities(
+    rows: Iterable[dict[str, Any]], jobs: Mapping[Path, dict[str, Any]]
+) -> Callable[[Mapping[str, Any]], Any]:
+    """What the seeds of one configuration share, of rows and jobs: the fingerprint without the seed where it is known;
+    a job, an older row, and one that failed early have words and settings alone.
+    """
+
+    def words(row: Mapping[str, Any]) -> Any:
+        said = jobs.get(row["folder"], row)  # a plan's words are the same for all its seeds
+        return Group.like(said).words, tuple(sorted(said["settings"].items()))
+
+    known = {key: row["cell"] for row in rows if row.get("cell") for key in (words(row), words(row | {"folder": None}))}
+    return lambda row: row.get("cell") or known.get(words(row), words(row))
 
 
-def _group(alike: Sequence[dict[str, Any]], left_out: list[str]) -> Group:
-    """Of each seed the newest good row, else the newest failed one."""
-    group = Group.like(alike[0])
-    for seed in sorted({row["seed"] for row in alike}):
-        tried = sorted((row for row in alike if row["seed"] == seed), key=lambda row: row["written"])
+def _group(rows: Sequence[dict[str, Any]], jobs: Sequence[dict[str, Any]], left_out: list[str]) -> Group:
+    """Of each seed the newest good row, else the newest failed one, else it is missing."""
+    named = [*rows, *jobs]
+    group = Group.like(next((each for each in named if each.get("cell")), named[0]))  # that one's words are full
+    for seed in sorted({each["seed"] for each in named}):
+        tried = sorted((row for row in rows if row["seed"] == seed), key=lambda row: row["written"])
         good = [row for row in tried if row["status"] == "ok"]
-        (group.rows if good else group.failed).append((good or tried)[-1])
+        if not tried:
+            group.missing.append(seed)
+        else:
+            (group.rows if good else group.failed).append((good or tried)[-1])
         if len(good) > 1:
             earlier = ", ".join(str(shortened(row["folder"])) for row in good[:-1])
             left_out.append(f"{earlier}: a newer run of the same configuration and seed is shown instead.")
     return group
-
-
-def _alike(jobs: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Planned jobs that differ in nothing but their seeds."""
-
-    def key(job: Mapping[str, Any]) -> Any:
-        return *(job[word] for word in ("task", "model", "recipe", "teacher")), sorted(job["settings"].items())
-
-    return (list(alike) for _, alike in itertools.groupby(sorted(jobs, key=key), key=key))
 
 
 def _ordered(groups: Iterable[Group]) -> list[Group]:
@@ -183,5 +175,6 @@ def dense_of(group: Group, groups: Iterable[Group]) -> Group | None:
 
 
 def _data(group: Group) -> dict[str, str]:
-    """The settings that concern the task or the model."""
-    return {name: value for name, value in group.settings.items() if name.startswith(("task.", "model."))}
+    """The settings that concern the task or the model, whose name is among the words."""
+    settings = group.settings.items()
+    return {name: value for name, value in settings if name.startswith(("task.", "model.")) and name not in NAMES}

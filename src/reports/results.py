@@ -7,10 +7,11 @@ from typing import Any
 
 from src.config import model_label
 from src.reports.cells import Cell, Published, Results, Statistic, one_machine, smaller_is_better
-from src.reports.groups import Group, add_references, dense_of, group_rows, place_published
+from src.reports.groups import NAMES, Group, add_references, dense_of, group_rows, place_published
 from src.reports.plain_tables import table
 from src.reports.rows import Found, find
 from src.reports.summary import shortened
+from src.run_folder import is_good, is_running
 
 __all__ = ["Cell", "Published", "Results", "Statistic", "collect", "smaller_is_better", "table"]
 
@@ -32,8 +33,8 @@ def _differing(groups: Sequence[Group]) -> list[dict[str, str]]:
     """Of the groups of a task the settings in which they differ; where words and settings are alike, what is unlike
     lies in data or in defaults, and the fingerprint tells them apart.
     """
-    names = dict.fromkeys(name for group in groups for name in group.settings)
-    ours = [group for group in groups if group.is_ours]
+    names = dict.fromkeys(name for group in groups for name in group.settings if name not in NAMES)
+    ours = [group for group in groups if group.is_ours and not group.reference]
     told = [name for name in names if len({group.settings.get(name) for group in ours}) > 1]
     settings = [{name: group.settings.get(name, "default") for name in told} for group in groups]
     lines = [(group.words, tuple(each.items())) for group, each in zip(groups, settings, strict=True)]
@@ -122,7 +123,7 @@ def _recovery(group: Group, dense: Group | None) -> Statistic | None:
 
 def _notes(found: Found, groups: Sequence[Group]) -> Iterator[str]:
     """What a reader of the table must know."""
-    done = {row["folder"] for row in found.rows if row["status"] == "ok"}
+    done = {row["folder"] for row in found.rows if is_good(row)}
     begun = {row["folder"] for row in found.rows}
     for sweep, command in found.commands.items():
         folders = [job["folder"] for job in found.jobs if job["folder"].parent == sweep]
@@ -130,8 +131,13 @@ def _notes(found: Found, groups: Sequence[Group]) -> Iterator[str]:
         if left:
             yield f"{len(left)} of {len(folders)} runs of {shortened(sweep)} lack a good row; to run these: {command}"
         for each in left:
-            if each not in begun and each.is_dir():
-                yield f"{shortened(each)} has begun and not ended: it runs, or was killed."
+            if is_running(each, patience=0):
+                yield f"{shortened(each)} is running."
+            elif each not in begun and each.is_dir():
+                yield f"{shortened(each)} has begun and not ended: it was stopped."
+    for row in found.rows:
+        if row["status"] == "ok" and row.get("error"):
+            yield f"{shortened(row['folder'])} has a good model, and after it: {_reason(row)}"
     for task in {row["task"]: None for row in found.published if row["task"] not in {group.task for group in groups}}:
         yield f"Published figures of {task} are not shown, as no run here is of it."
     for group in groups:

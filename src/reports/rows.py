@@ -9,18 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from src.config import CONF, settings_of
+from src.reports.overview import JOBS
 from src.reports.summary import shortened
 from src.run_folder import RESULT
 
-PLAN = "sweep.json"
 _WORDS = ("task", "model", "recipe", "teacher")
 _LARGEST = 1e300
 _NUMBERS = ("sparsity", "parameters", "nonzero_parameters", "layers", "epochs", "train_seconds")
 _OF_NUMBERS = ("metrics", "test_metrics", "sparsity_by_layer")
-
-# What an older row's command says that is no setting of the configuration.
-_NO_SETTINGS = ("seed", "resume", "output_dir", "experiment", "model.name", "teacher.name", *_WORDS)
-_NO_SECTIONS = ("hydra", "logger", "export")
 
 
 @dataclass
@@ -65,7 +64,7 @@ def _files(folder: Path, left_out: list[str]) -> Iterator[Path]:
 
     for here, folders, files in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and not name.endswith(".partial"))
-        yield from (Path(here) / name for name in (PLAN, RESULT) if name in files)
+        yield from (Path(here) / name for name in (JOBS, RESULT) if name in files)
 
 
 def _read(path: Path, left_out: list[str]) -> dict[str, Any] | None:
@@ -151,17 +150,14 @@ def _settings(row: Mapping[str, Any], dropped: list[str]) -> dict[str, str]:
     if row.get("settings") is not None:
         return {name: str(value) for name, value in _mapping(row, "settings", dropped).items()}
     try:
-        words = shlex.split(str(row.get("command") or ""))
+        words = [word for word in shlex.split(str(row.get("command") or "")) if "=" in word]
     except ValueError:
         return {}
-    pairs = (word.lstrip("+~").partition("=") for word in words if "=" in word)
-    said = {name: value for name, _, value in pairs if name.split(".")[0] not in _NO_SECTIONS}
-    if row["recipe"] == "dense" != said.get("recipe"):  # a teacher, trained by the command of its student
+    said = settings_of(words)
+    if row["recipe"] == "dense" and "recipe=dense" not in words:  # a teacher, trained by the command of its student
         said = {name: value for name, value in said.items() if not name.startswith(("recipe.", "modifier@recipe."))}
         said = {re.sub(r"^dense\.", "recipe.", name): value for name, value in said.items()}
-    if row["teacher"] != "dense":
-        said = {name: value for name, value in said.items() if not name.startswith("dense.")}
-    return {name: value for name, value in said.items() if name not in _NO_SETTINGS}
+    return said if row["teacher"] == "dense" else {n: value for n, value in said.items() if not n.startswith("dense.")}
 
 
 def _entries(
@@ -192,4 +188,14 @@ def _published(row: dict[str, Any], path: Path) -> dict[str, Any] | None:
         return None
     numbers = {name: _number(value, name, []) for name, value in metrics.items()}
     numbers = {name: value for name, value in numbers.items() if value is not None}
-    return row | {"metrics": numbers, "note": str(row.get("note") or "")} if numbers else None
+    return (
+        row | {"model": _model(row["model"]), "metrics": numbers, "note": str(row.get("note") or "")}
+        if numbers
+        else None
+    )
+
+
+def _model(word: str) -> str:
+    """The name of a model that conf/model has a word for."""
+    path = CONF / "model" / f"{word}.yaml"
+    return yaml.safe_load(path.read_text())["name"] if path.is_file() else word

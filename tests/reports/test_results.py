@@ -3,6 +3,7 @@ import os
 import pytest
 
 from src.reports.results import Statistic, collect
+from src.run_folder import alone
 from tests.reports.runs import DENSE, deployed, failed, plan, put
 
 
@@ -93,10 +94,12 @@ def test_a_planned_seed_that_another_sweep_has_run_is_not_missing(tmp_path):
     assert (len(cell.rows), cell.missing) == (2, [])
 
 
-def test_a_run_that_has_begun_and_not_ended_is_told(tmp_path):
-    plan(tmp_path, {"folder": "a"})
+def test_runs_that_have_begun_and_not_ended_are_told(tmp_path):
+    plan(tmp_path, {"folder": "a"}, {"folder": "b", "seed": 2})
     (tmp_path / "a").mkdir()
-    assert f"{tmp_path}/a has begun and not ended: it runs, or was killed." in collect([tmp_path]).notes
+    with alone(tmp_path / "b"):
+        notes = collect([tmp_path]).notes
+    assert notes[1:] == [f"{tmp_path}/a has begun and not ended: it was stopped.", f"{tmp_path}/b is running."]
 
 
 def test_settings_are_those_in_which_the_lines_of_a_task_differ(tmp_path):
@@ -193,15 +196,15 @@ def test_published_figures_stand_beside_the_cell_of_their_words(tmp_path):
     results = collect([tmp_path])
     (cell,) = results.cells
     assert [(each.source, each.note, each.model) for each in cell.published] == [
-        ("Sanh", "soft", "bert_base"),
-        ("Kurtic", "", "bert_base"),
+        ("Sanh", "soft", "bert-base-uncased"),
+        ("Kurtic", "", "bert-base-uncased"),
     ]
-    assert results.notes == ["Published figures are of bert_base on all of sst2, ours of minilm."]
+    assert results.notes == ["Published figures are of bert-base-uncased on all of sst2, ours of minilm."]
 
 
 def test_published_figures_of_our_own_model_and_data_need_no_note(tmp_path):
-    put(tmp_path / "a")
-    plan(tmp_path, {"folder": "a"}, published=[published(model="minilm")])
+    put(tmp_path / "a", model="bert-base-uncased")
+    plan(tmp_path, {"folder": "a"}, published=[published(model="bert_base")])
     assert not collect([tmp_path]).notes
 
 
@@ -259,3 +262,24 @@ def test_latencies_of_unlike_machines_are_not_to_be_compared(tmp_path):
     assert collect([tmp_path]).notes == [
         "Latencies on sst2 are of unlike processors, threads or lengths, so they cannot be compared."
     ]
+
+
+def test_a_job_that_failed_before_its_configuration_stood_is_a_seed_of_its_line(tmp_path):
+    words = {"teacher": "checkpoint", "settings": {"teacher.name": "/runs/dense-none-minilm"}}
+    put(tmp_path / "a", cell="aa", **(words | {"teacher": "/runs/dense-none-minilm"}))
+    put(tmp_path / "b", seed=2, model="minilm", **words, **failed())
+    plan(tmp_path, *({"folder": name, "seed": seed, **words} for seed, name in enumerate("abc", 1)))
+    (cell,) = collect([tmp_path]).cells
+    assert (cell.teacher, cell.settings) == ("dense-none-minilm", {})
+    assert (len(cell.rows), len(cell.failed), cell.missing) == (1, 1, [3])
+
+
+def test_what_failed_after_a_good_training_is_told(tmp_path):
+    put(tmp_path / "a", error="the export was refused")
+    assert collect([tmp_path]).notes == [f"{tmp_path}/a has a good model, and after it: the export was refused"]
+
+
+def test_a_dense_run_from_elsewhere_makes_no_setting_differ(tmp_path):
+    put(tmp_path / "sweeps" / "s" / "a", settings={"recipe.num_epochs": "2"})
+    put(tmp_path / "runs" / "sst2" / "dense-none-minilm" / "2026", **DENSE)
+    assert [cell.settings for cell in collect([tmp_path / "sweeps" / "s"]).cells] == [{}, {}]

@@ -133,7 +133,7 @@ def test_published_figures_stand_beneath_ours_with_their_source_and_digits(tmp_p
     assert found.columns[:7] == ["model", "recipe", "teacher", "source", "seeds", "f1", "exact_match"]
     assert ours[:7] == ["minilm", "prune80", "dense", "ours", "1", "71.04", "58.20"]
     assert theirs[:8] == [
-        "bert_base",
+        "bert-base-uncased",
         "prune80",
         "dense",
         "Sanh 2020, soft",
