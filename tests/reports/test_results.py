@@ -283,3 +283,12 @@ def test_a_dense_run_from_elsewhere_makes_no_setting_differ(tmp_path):
     put(tmp_path / "sweeps" / "s" / "a", settings={"recipe.num_epochs": "2"})
     put(tmp_path / "runs" / "sst2" / "dense-none-minilm" / "2026", **DENSE)
     assert [cell.settings for cell in collect([tmp_path / "sweeps" / "s"]).cells] == [{}, {}]
+
+
+def test_a_dense_run_that_was_a_teacher_too_is_called_what_its_sweep_calls_it(tmp_path):
+    settings = {"recipe.num_epochs": "2"}
+    put(tmp_path / "runs" / "teacher", **DENSE, cell="aa")
+    put(tmp_path / "sweeps" / "a", **DENSE, cell="aa", settings=settings)
+    put(tmp_path / "sweeps" / "b", cell="bb", settings=settings)
+    plan(tmp_path / "sweeps", {"folder": "a", **DENSE, "settings": settings}, {"folder": "b", "settings": settings})
+    assert [cell.settings for cell in collect([tmp_path]).cells] == [{}, {}]
