@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from src.config import CONF
-from src.reports.csv_log import read_rows
+from src.reports.history import read_rows
 from tests.toys import review_tables
 
 # Pruning, distillation and quantisation with dropout, accumulation and loader processes; a checkpoint every third step.

@@ -185,7 +185,9 @@ def test_glue_has_the_metrics_of_its_leaderboard(configured):
     assert [task for task in TASKS if sections[task].get("regression")] == ["stsb"]
 
 
-@pytest.mark.parametrize("override", ["recipe=prune8O", "task=sst3", "teacher=denser", "model=bert", "experiment=squad_layer"])
+@pytest.mark.parametrize(
+    "override", ["recipe=prune8O", "task=sst3", "teacher=denser", "model=bert", "experiment=squad_layer"]
+)
 def test_an_unknown_word_is_refused_by_hydra(hydra_compose, override):
     with pytest.raises(HydraException, match=r"Available options"):
         hydra_compose(override)

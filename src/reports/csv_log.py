@@ -10,6 +10,7 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
+from src.reports.history import read_rows
 from src.run_folder import write_atomically
 
 METRICS = Path("logs") / "metrics.csv"  # in the folder of a run
@@ -58,13 +59,6 @@ class CSVLog(CSVLogger):
         writer.writeheader()
         writer.writerows(row for row in read_rows(self.path) if not _comes_again(row, step))
         write_atomically(self.path, text.getvalue())
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The values of each row that was written to its end."""
-    lines = path.read_text().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    return [{name: value for name, value in row.items() if value} for row in csv.DictReader(whole)]
 
 
 def steps_done(metrics: Mapping[str, Any], step: int) -> int:

@@ -15,7 +15,7 @@ from src.models.trainer import build_trainer, fit
 from src.modifiers.distillation import Distillation
 from src.modifiers.gmp import MagnitudePruning
 from src.modifiers.quantization import QuantizationAwareTraining
-from src.reports.csv_log import read_rows
+from src.reports.history import read_rows
 from src.reports.run_log import build_loggers
 from src.resume import intact_checkpoint, is_intact
 from tests.kill_and_resume import differences, training_state

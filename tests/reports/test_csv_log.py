@@ -1,6 +1,7 @@
 import pytest
 
-from src.reports.csv_log import CSVLog, read_rows
+from src.reports.csv_log import CSVLog
+from src.reports.history import read_rows
 
 
 @pytest.fixture

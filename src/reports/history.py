@@ -1,0 +1,89 @@
+"""What a run logged while it trained: its metrics, its loss, the events of its recipe."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+METRICS = Path("logs") / "metrics.csv"
+EVENTS = "events.json"
+
+# How an event of events.json is called in a picture: the first of its kind, and the last where it comes again.
+_WORDS = {
+    "prunes": ("pruning", "masks frozen"),
+    "quantises": ("8 bit", ""),
+    "freezes the grids": ("grids frozen", ""),
+    "learns from the teacher": ("teacher", ""),
+    "learns from the labels alone": ("labels alone", ""),
+    "keeps the zeros there are": ("zeros kept", ""),
+}
+
+
+@dataclass(frozen=True)
+class History:
+    """Points are (epoch, value).
+
+    Args:
+        metric: the main metric on validation data.
+        loss: of the training.
+        events: epoch and word of what happens to the model.
+    """
+
+    metric: list[tuple[float, float]]
+    loss: list[tuple[float, float]]
+    events: list[tuple[float, str]]
+
+
+def read_history(row: Mapping[str, Any], metric: str) -> History | None:
+    """The history of a run; None where its metrics.csv is not there, cut short or of something else.
+
+    Args:
+        row: of result.json, with its ``folder``.
+        metric: name of the main one.
+    """
+    try:
+        rows = read_rows(row["folder"] / METRICS)
+        steps = max(int(each["step"]) for each in rows) + 1
+        epochs = row.get("epochs") or max(int(each["epoch"]) for each in rows if "epoch" in each) + 1
+        points = {
+            name: [((int(each["step"]) + 1) * epochs / steps, float(each[name])) for each in rows if name in each]
+            for name in (f"val/{metric}", "train/loss")
+        }
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return None
+    if not points[f"val/{metric}"]:
+        return None
+    return History(points[f"val/{metric}"], points["train/loss"], _read_events(row["folder"] / EVENTS))
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The values of each row that was written to its end."""
+    lines = path.read_text().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    return [{name: value for name, value in row.items() if value} for row in csv.DictReader(whole)]
+
+
+def _read_events(path: Path) -> list[tuple[float, str]]:
+    """Nothing where the file is not there or damaged: the curves are worth showing all the same."""
+    try:
+        rows = [(float(row["epoch"]), str(row["modifier"]), str(row["change"])) for row in json.loads(path.read_text())]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return sorted(set(_named(rows)))
+
+
+def _named(rows: Iterable[tuple[float, str, str]]) -> list[tuple[float, str]]:
+    times: dict[tuple[str, str], list[float]] = {}
+    for epoch, modifier, change in rows:
+        kind = next((kind for kind in _WORDS if change.startswith(kind)), None)
+        if kind:
+            times.setdefault((modifier, kind), []).append(epoch)
+    named = []
+    for (_, kind), epochs in times.items():
+        first, last = _WORDS[kind]
+        named.append((min(epochs), first))
+        if last and max(epochs) > min(epochs):
+            named.append((max(epochs), last))
+    return named

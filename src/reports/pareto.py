@@ -1,0 +1,99 @@
+"""What a model costs beside what it scores: which pictures a report has, and which cells no other beats."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from src.reports.cells import Cell, Statistic, smaller_is_better
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A quantity of which less is better; of zeros it is the weights that are left.
+
+    Args:
+        name: in a sentence.
+        axis: with its unit.
+        of: what was measured of a cell; None where it was not.
+        scale: from the unit of a row to that of the axis.
+    """
+
+    name: str
+    axis: str
+    of: Callable[[Cell], Statistic | None]
+    scale: float = 1.0
+
+    def value(self, cell: Cell) -> float:
+        """The mean over seeds in the unit of the axis."""
+        statistic = self.of(cell)
+        assert statistic is not None, cell.label
+        return self.scale * statistic.mean
+
+    def deviation(self, cell: Cell) -> float:
+        statistic = self.of(cell)
+        return self.scale * ((statistic and statistic.deviation) or 0.0)
+
+
+def _left(cell: Cell) -> Statistic | None:
+    return cell.sparsity and Statistic(tuple(1 - value for value in cell.sparsity.values))
+
+
+PARAMETERS = Cost(
+    "parameters that are not zero", "parameters that are not zero, millions", lambda cell: cell.nonzero_parameters, 1e-6
+)
+SPARSITY = Cost("encoder sparsity", "encoder sparsity, %", _left)
+SIZE = Cost("packed size", "packed size, MB", lambda cell: cell.compressed_bytes, 1e-6)
+LATENCY = Cost("latency", "latency of one input, ms", lambda cell: cell.latency, 1e3)
+
+
+def pictures(cells: Sequence[Cell]) -> tuple[list[Cost], list[str]]:
+    """The costs to draw of a task's cells, the main one first, and sentences about those that cannot be drawn."""
+    layers = {cell.layers.mean for cell in cells if cell.layers}
+    order = [PARAMETERS, SPARSITY] if len(layers) > 1 else [SPARSITY]
+    drawn, words = [], []
+    for cost in (*order, SIZE, LATENCY):
+        values = {round(cost.value(cell), 4) for cell in measured(cells, cost)}
+        if len(values) > 1:
+            drawn.append(cost)
+        else:
+            why = "is the same everywhere" if values else "was not measured"
+            words.append(f"No picture against {cost.name}: it {why}.")
+    return drawn, words
+
+
+def measured(cells: Sequence[Cell], cost: Cost) -> list[Cell]:
+    """Those that a picture can show; by sparsity only the ones with all their layers, which alone can be compared."""
+    known = [cell for cell in cells if main_metric(cells) in cell.metrics and cost.of(cell)]
+    if cost is SPARSITY:
+        most = max((cell.layers.mean for cell in known if cell.layers), default=0)
+        known = [cell for cell in known if not cell.layers or cell.layers.mean == most]
+    return known
+
+
+def main_metric(cells: Sequence[Cell]) -> str:
+    """The first of a task; empty where nothing was measured."""
+    return next((next(iter(cell.metrics)) for cell in cells if cell.metrics), "")
+
+
+def front(points: Sequence[tuple[float, float]], smaller_is_better: bool = False) -> list[int]:
+    """Which points no other beats, the cheapest first: whatever costs no more scores worse.
+
+    Args:
+        points: (cost, score); less cost is better.
+        smaller_is_better: of the scores.
+    """
+    sign = 1 if smaller_is_better else -1
+    found: list[int] = []
+    best = math.inf
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], sign * points[i][1])):
+        if sign * points[i][1] < best:
+            best = sign * points[i][1]
+            found.append(i)
+    return found
+
+
+def front_cells(cells: Sequence[Cell], cost: Cost) -> list[Cell]:
+    """The cells on the front of a picture."""
+    shown, metric = measured(cells, cost), main_metric(cells)
+    points = [(cost.value(cell), cell.metrics[metric].mean) for cell in shown]
+    return [shown[i] for i in front(points, smaller_is_better(metric))]
