@@ -13,6 +13,8 @@ from src.errors import UserError, nearest, nearest_names, short_errors
 from src.plain_arguments import unwrapped, wrapped
 from src.reports.latex import latex
 from src.reports.markdown import markdown
+from src.reports.page import page
+from src.reports.pareto_files import save_pareto
 from src.reports.plain_tables import csv_text, run_table
 from src.reports.results import Results, collect, table
 from src.reports.summary import shortened
@@ -55,15 +57,17 @@ def write_report(results: Results, out: Path) -> list[Path]:
         "report.csv": csv_text(*table(results)),
         "rows.csv": csv_text(*run_table(results)),
         "report.tex": latex(results),
+        "report.html": page(results),
     }
     try:
         for name, text in texts.items():
             write_atomically(out / name, text)
+        pictures = save_pareto(results, out)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UserError(
             f"{out}: nothing can be written there ({error.strerror}); name another folder by out=FOLDER."
         ) from error
-    return [out / name for name in texts]
+    return [*(out / name for name in texts), *pictures]
 
 
 def on_screen(results: Results, files: Sequence[Path]) -> str:

@@ -8,7 +8,7 @@ from src.config import CONF
 from tests.reports.runs import DENSE, failed, plan, put
 from tests.toys import failure, run
 
-FILES = {"report.md", "report.csv", "rows.csv", "report.tex"}
+FILES = {"report.md", "report.csv", "rows.csv", "report.tex", "report.html"}
 
 
 def test_the_command_prints_the_table_and_writes_it_in_every_form(tmp_path):

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -83,11 +84,13 @@ class Results:
         cells: grouped by task in the order in which they stand.
         left_out: sentences: what was not read or not used, and why.
         notes: sentences: what a reader of the figures must know.
+        commands: of the sweeps, by their folders.
     """
 
     cells: list[Cell]
     left_out: list[str]
     notes: list[str] = field(default_factory=list)
+    commands: dict[Path, str] = field(default_factory=dict)
 
 
 def smaller_is_better(metric: str) -> bool:

@@ -49,7 +49,7 @@ def draw(figure: Any, runs: Sequence[tuple[str, list[History]]], metric: str) ->
     loss = figure.add_axes((_LEFT / width, _BOTTOM / height, inner / width, _LOSS / height), sharex=score)
     for colour, seeds in runs:
         for run in seeds:
-            thin = {"color": colour, "linewidth": 0.9 if len(seeds) > 1 else 1.8, "alpha": 0.6}
+            thin = {"color": colour, "linewidth": 0.9, "alpha": 0.6} if len(seeds) > 1 else {"color": colour}
             score.plot(*zip(*run.metric, strict=True), **thin)
             if run.loss:
                 loss.plot(*_binned(run.loss), **thin | {"linewidth": 0.9})

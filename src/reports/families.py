@@ -49,7 +49,7 @@ def families(cells: Sequence[Cell]) -> list[Family]:
 def _families_of(group: Sequence[Cell], cells: Sequence[Cell]) -> list[Family]:
     numbers = {id(cell): _split(cell)[1] for cell in group}
     if len(group) == 1 or any(len(each) != 1 for each in numbers.values()):
-        return [Family(_title(cell), (cell,)) for cell in group]
+        return [Family(title(cell), (cell,)) for cell in group]
     ordered = sorted(group, key=lambda cell: float(numbers[id(cell)][0].split("=")[-1]))
     texts = tuple(numbers[id(cell)][0] for cell in ordered)
     return [Family(_split(group[0])[0], tuple(ordered), texts, _start(group[0], cells))]
@@ -67,8 +67,14 @@ def _split(cell: Cell) -> tuple[str, list[str]]:
     return ", ".join([name, *(word for word in words if word not in numbers)]), numbers
 
 
-def _title(cell: Cell) -> str:
-    return ", ".join([cell.recipe, *(f"{setting.split('.')[-1]}={value}" for setting, value in cell.settings.items())])
+def title(cell: Cell) -> str:
+    """Its label without the teacher, which pictures show otherwise; short enough to stand in one."""
+    name = cell.label.replace(f", {cell.teacher}", "", 1)
+    return shortened(name, 32)
+
+
+def shortened(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _start(cell: Cell, cells: Sequence[Cell]) -> Cell | None:

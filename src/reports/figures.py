@@ -1,9 +1,10 @@
-"""One look for all pictures of a report: in a page they take its colours, light or dark; in a file they are on white."""
+"""One look for all pictures of a report: in a page they take its colours, light or dark; files are on white."""
 
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ _VARIABLES = {
     PAPER: "--paper",
     **{colour: f"--series-{i}" for i, colour in enumerate(SERIES, 1)},
 }
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,
@@ -56,7 +57,8 @@ def inline_svg(draw: Callable[[Any], None], size: tuple[float, float], alt: str)
         alt: what it shows, for those who do not see it.
     """
     text = io.StringIO()
-    _save(draw, size, text, salt=alt, format="svg", metadata={"Date": None})
+    with _drawn(draw, size, salt=alt) as figure:
+        figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()[text.getvalue().index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every picture of a page
@@ -72,12 +74,17 @@ def inline_svg(draw: Callable[[Any], None], size: tuple[float, float], alt: str)
 
 def save_picture(draw: Callable[[Any], None], size: tuple[float, float], *paths: Path) -> None:
     """The same as files on white, of the kinds that their names say; twice the pixels of a screen."""
-    for path in paths:
-        undated = {"CreationDate": None} if path.suffix == ".pdf" else {}
-        _save(draw, size, path, salt=path.name, dpi=200, facecolor=PAPER, metadata=undated)
+    with _drawn(draw, size, salt="") as figure:
+        for path in paths:
+            undated = {"CreationDate": None} if path.suffix == ".pdf" else {}
+            partial = path.with_name(path.name + ".partial")
+            figure.savefig(partial, format=path.suffix[1:], dpi=200, facecolor=PAPER, metadata=undated)
+            partial.replace(path)
 
 
-def _save(draw: Callable[[Any], None], size: tuple[float, float], target: Any, salt: str, **how: Any) -> None:
+@contextmanager
+def _drawn(draw: Callable[[Any], None], size: tuple[float, float], salt: str) -> Iterator[Any]:
+    """A figure, and our style as long as it is saved."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -85,4 +92,4 @@ def _save(draw: Callable[[Any], None], size: tuple[float, float], target: Any, s
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has a font for it
         figure = Figure(figsize=size)
         draw(figure)
-        figure.savefig(target, **how)
+        yield figure

@@ -62,12 +62,13 @@ def _layers(cells: Sequence[Cell], metric: Column) -> Iterator[str]:
     if pairs:
         yield (
             f"Fewer layers: {_share(beaten, len(pairs))} cells score worse than a pruned one with all layers, the same "
-            f"teacher and no more parameters that are not zero; {len(fewer) - len(pairs)} more are too small to compare."
+            f"teacher and no more parameters left; {len(fewer) - len(pairs)} more are too small to be compared."
         )
 
 
 def _is_rival(rival: Cell, cell: Cell, layers: float) -> bool:
-    assert rival.layers and rival.nonzero_parameters and cell.nonzero_parameters
+    if not (rival.layers and rival.nonzero_parameters and cell.nonzero_parameters):
+        return False
     same = (rival.model, rival.teacher) == (cell.model, cell.teacher)
     return same and rival.layers.mean == layers and rival.nonzero_parameters.mean <= cell.nonzero_parameters.mean
 

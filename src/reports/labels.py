@@ -1,5 +1,6 @@
 """Words beside the points of a picture, so that none lies on another, on a point or, where there is room, on a line."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ def _cost(box: np.ndarray, taken: list[np.ndarray], sampled: np.ndarray, frame: 
 def _samples(points: np.ndarray, every: float) -> np.ndarray:
     """Points along a line, about so many pixels apart."""
     pieces = [points[:1]]
-    for start, end in zip(points[:-1], points[1:], strict=True):
+    for start, end in itertools.pairwise(points):
         count = max(1, int(np.hypot(*(end - start)) / every))
         pieces.append(start + (end - start) * np.linspace(0, 1, count + 1)[1:, None])
     return np.concatenate(pieces)

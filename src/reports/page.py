@@ -33,7 +33,7 @@ def page(results: Results) -> str:
             f"<title>{escape(title)}</title>\n<style>\n{_STYLE.read_text()}</style>\n</head>\n<body>",
             f"<header>\n<h1>{escape(title)}</h1>\n{_summary(results)}{_contents(tasks)}</header>\n<main>",
             *sections,
-            f"</main>\n<footer>\n{_failures(results.cells)}{_left_out(results)}{_commands(results.cells)}</footer>",
+            f"</main>\n<footer>\n{_failures(results.cells)}{_left_out(results)}{_commands(results)}</footer>",
             "</body>\n</html>\n",
         ]
     )
@@ -127,16 +127,17 @@ def _left_out(results: Results) -> str:
     return _list("Left out", [escape(sentence) for sentence in results.left_out])
 
 
-def _commands(cells: Sequence[Cell]) -> str:
-    """Those by which the runs were made, each once."""
-    rows = [row for cell in cells for row in cell.rows if row.get("command")]
-    commands = list(dict.fromkeys(str(row["command"]) for row in rows))
+def _commands(results: Results) -> str:
+    """Those by which the runs were made, each once; of a sweep its own, not those of its jobs."""
+    rows = [row for cell in results.cells for row in cell.rows]
+    said = (results.commands.get(row["folder"].parent) or row.get("command") for row in rows)
+    commands = list(dict.fromkeys(str(command) for command in said if command))
     if not commands:
         return ""
     more = len(commands) - _MOST_COMMANDS
-    said = f'<p class="quiet">and {more} more; each run names its own in result.json.</p>\n' if more > 0 else ""
+    rest = f'<p class="quiet">and {more} more; each run names its own in result.json.</p>\n' if more > 0 else ""
     listed = "".join(f"<pre>{escape(command)}</pre>\n" for command in commands[:_MOST_COMMANDS])
-    return f"<h2>To make it again</h2>\n{listed}{said}"
+    return f"<h2>To make it again</h2>\n{listed}{rest}"
 
 
 def _list(title: str, entries: Sequence[str]) -> str:

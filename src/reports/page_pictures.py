@@ -6,13 +6,14 @@ from html import escape
 
 from src.reports import curves, pareto_picture
 from src.reports.cells import Cell
+from src.reports.families import title
 from src.reports.figures import SERIES, inline_svg
 from src.reports.heat_map import heat_html, heat_map
 from src.reports.history import History
 from src.reports.pareto import Cost, front_cells, main_metric, measured, pictures
 from src.reports.series import Look, looks
 
-MOST_CURVES = 12  # in a page
+MOST_CURVES = 18  # in a page
 _MOST_LINES = 40  # of a heat map
 _PARETO = (5.0, 4.2)  # inches
 _CURVES = (4.2, 3.3)
@@ -26,8 +27,8 @@ def pareto_figures(cells: Sequence[Cell]) -> str:
     if not drawn:
         return said
     how = (
-        "Bars are one standard deviation over seeds. A number at a point is the one in the recipe's name: 80 of prune80, "
-        "6 of layers6; after a comma stands the teacher."
+        "Bars are one standard deviation over seeds. A number at a point is the one in the recipe's name: 80 of "
+        "prune80, 6 of layers6; after a comma stands the teacher."
     )
     return f'<h3>What it costs</h3>\n<p class="quiet">{how}</p>\n<div class="pictures">\n{drawn}\n</div>\n{said}'
 
@@ -62,8 +63,8 @@ def curve_figures(cells: Sequence[Cell], most: int) -> str:
             recipes.setdefault((cell.model, cell.recipe, *cell.settings.values()), []).append(cell)
     chosen = curves.spread(list(recipes.values()), most)
     look, metric = looks(cells), main_metric(cells)
-    runs = {each[0].label: [(cell, found) for cell in each if (found := curves.histories(cell))] for each in chosen}
-    drawn = "\n".join(_curve_figure(title, found, look, metric) for title, found in runs.items() if found)
+    runs = {title(each[0]): [(cell, found) for cell in each if (found := curves.histories(cell))] for each in chosen}
+    drawn = "\n".join(_curve_figure(name, found, look, metric) for name, found in runs.items() if found)
     lacking = sum(len(each) for each in chosen) - sum(len(found) for found in runs.values())
     words = [f"{len(chosen)} of {len(recipes)} recipes are shown."] if len(chosen) < len(recipes) else []
     words += [f"{lacking} configurations left no readable logs/metrics.csv."] if lacking else []
@@ -71,12 +72,12 @@ def curve_figures(cells: Sequence[Cell], most: int) -> str:
     return f'<h3>Training</h3>\n{said}\n<div class="curves">\n{drawn}\n</div>' if drawn else ""
 
 
-def _curve_figure(title: str, runs: Sequence[tuple[Cell, list[History]]], look: Mapping[str, Look], metric: str) -> str:
+def _curve_figure(name: str, runs: Sequence[tuple[Cell, list[History]]], look: Mapping[str, Look], metric: str) -> str:
     coloured = [(look[cell.teacher].colour, found) for cell, found in runs]
     said = "; ".join(f"{look[cell.teacher].words}, seeds: {len(found)}" for cell, found in runs)
-    alt = f"{metric} on validation data and training loss of {title} over the epochs ({said})"
+    alt = f"{metric} on validation data and training loss of {name} over the epochs ({said})"
     svg = inline_svg(partial(curves.draw, runs=coloured, metric=metric), _CURVES, alt)
-    return f"<figure><figcaption>{escape(title)}</figcaption>{svg}</figure>"
+    return f"<figure><figcaption>{escape(name)}</figcaption>{svg}</figure>"
 
 
 def _key(look: Mapping[str, Look]) -> str:

@@ -6,21 +6,21 @@ from typing import Any
 import numpy as np
 
 from src.reports.cells import Cell, smaller_is_better
+from src.reports.cost_axis import scale
 from src.reports.families import Family, families
 from src.reports.figures import INK, MUTED, PAPER
 from src.reports.labels import Label, place_labels
-from src.reports.pareto import PARAMETERS, SPARSITY, Cost, front, main_metric, measured
+from src.reports.pareto import SPARSITY, Cost, front, main_metric, measured
 from src.reports.series import Look, looks
 
 _STROKES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
-_TICKS = (0, 20, 40, 50, 60, 70, 80, 90, 95, 97, 98, 99, 99.5, 99.9)  # of sparsity, in percent
 _LEFT, _RIGHT, _BOTTOM, _ROW = 54, 12, 42, 16  # margins and a line of the legend, in points
 
 
 def draw(figure: Any, cells: Sequence[Cell], cost: Cost, title: str = "") -> None:
-    """Fill a figure with the picture of a task's cells, its legend above."""
+    """Fill a figure, or a part of one, with the picture of a task's cells, its legend above."""
     shown, look = measured(cells, cost), looks(cells)
-    width, height = (72 * inches for inches in figure.get_size_inches())
+    width, height = (72 / figure.dpi * side for side in (figure.bbox.width, figure.bbox.height))
     top = 6 + 20 * bool(title)
     top += _ROW * _draw_legend(figure, shown, cost, look, 1 - (top - 4) / height)
     box = (_LEFT / width, _BOTTOM / height, 1 - (_LEFT + _RIGHT) / width, 1 - (_BOTTOM + top) / height)
@@ -40,7 +40,7 @@ def draw(figure: Any, cells: Sequence[Cell], cost: Cost, title: str = "") -> Non
         _draw_point(ax, cell, cost, metric, look[cell.teacher])
         lines += _bars(points[id(cell)], cost.deviation(cell), cell.metrics[metric].deviation or 0)
     _draw_dense(ax, shown, metric)
-    _scale(ax, cost, metric)
+    scale(ax, cost, metric)
     place_labels(ax, list(_labels(found, points, look)), lines)
 
 
@@ -52,7 +52,7 @@ def _strokes(found: Sequence[Family]) -> dict[str, Any]:
 def _draw_front(ax: Any, points: Sequence[tuple[float, float]], smaller: bool) -> None:
     best = [points[i] for i in front(points, smaller)]
     if len(best) > 1:
-        ax.plot(*zip(*best, strict=True), color=MUTED, alpha=0.3, linewidth=9, solid_capstyle="round", zorder=1)
+        ax.plot(*zip(*best, strict=True), color=MUTED, alpha=0.3, linewidth=7, solid_capstyle="round", zorder=1)
 
 
 def _draw_point(ax: Any, cell: Cell, cost: Cost, metric: str, look: Look) -> None:
@@ -95,40 +95,6 @@ def _dense(cells: Sequence[Cell]) -> list[Cell]:
     return [cell for cell in cells if (cell.recipe, cell.teacher) == ("dense", "none")]
 
 
-def _scale(ax: Any, cost: Cost, metric: str) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    ax.margins(x=0.07, y=0.12)
-    if cost is SPARSITY:  # weights that are left, in equal steps of their logarithm: 80, 90 and 95 % lie side by side
-        ax.set_xscale("log")
-        ax.invert_xaxis()
-        ax.xaxis.set_major_locator(FixedLocator(_ticks(ax)))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda left, _: f"{100 * (1 - left):.4g}"))
-    elif cost is not PARAMETERS:
-        ax.set_xlim(left=0)
-    ax.set_xlabel(cost.axis)
-    ax.set_ylabel(metric)
-    ax.set_ylim(ax.get_ylim())
-    ax.set_xlim(ax.get_xlim())
-
-
-def _ticks(ax: Any) -> list[float]:
-    """Weights left at round sparsities, those that would touch the one before left out."""
-    most, least = ax.get_xlim()
-    ticks: list[float] = []
-    for percent in _TICKS:
-        left = 1 - percent / 100
-        far = not ticks or abs(np.subtract(*ax.transData.transform([(left, 0), (ticks[-1], 0)]))[0]) > 24 * _unit(ax)
-        if least <= left <= most and far:
-            ticks.append(left)
-    return ticks
-
-
-def _unit(ax: Any) -> float:
-    return float(ax.figure.dpi / 72)
-
-
 def _labels(
     found: Sequence[Family], points: Mapping[int, tuple[float, float]], look: Mapping[str, Look]
 ) -> list[Label]:
@@ -155,10 +121,10 @@ def _draw_legend(figure: Any, cells: Sequence[Cell], cost: Cost, look: Mapping[s
     handles += [Line2D([], [], color=INK, linestyle=stroke, label=name) for name, stroke in strokes.items()]
     if any(_published(cell, cost, metric) for cell in cells):
         handles.append(Line2D([], [], color=PAPER, markeredgecolor=INK, marker="o", linestyle="", label="published"))
-    handles.append(Line2D([], [], color=MUTED, alpha=0.3, linewidth=9, label="Pareto front"))
+    handles.append(Line2D([], [], color=MUTED, alpha=0.3, linewidth=7, label="Pareto front"))
     if _dense(cells):
         handles.append(Line2D([], [], color=MUTED, linewidth=0.9, label="dense"))
-    columns = max(1, int(72 * figure.get_size_inches()[0] // 120))
+    columns = max(1, int(72 * figure.bbox.width / figure.dpi // 120))
     figure.legend(
         handles=handles,
         loc="upper left",

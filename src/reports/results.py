@@ -24,9 +24,8 @@ def collect(folders: Sequence[Path]) -> Results:
     for _, alike in itertools.groupby(groups, key=lambda group: group.task):
         task = list(alike)
         cells += [_cell(group, settings, groups) for group, settings in zip(task, _differing(task), strict=True)]
-    return Results(
-        cells, found.left_out, list(dict.fromkeys([*_notes(found, groups), *_incomparable_latencies(cells)]))
-    )
+    notes = list(dict.fromkeys([*_notes(found, groups), *_incomparable_latencies(cells)]))
+    return Results(cells, found.left_out, notes, found.commands)
 
 
 def _differing(groups: Sequence[Group]) -> list[dict[str, str]]:

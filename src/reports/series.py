@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from src.reports.cells import Cell
+from src.reports.families import shortened
 from src.reports.figures import MARKERS, SERIES
 
 
@@ -29,4 +30,4 @@ def looks(cells: Sequence[Cell]) -> dict[str, Look]:
 
 
 def _words(teacher: str) -> str:
-    return "no teacher" if teacher == "none" else f"teacher: {teacher}"
+    return "no teacher" if teacher == "none" else shortened(f"teacher: {teacher}", 24)
