@@ -13,8 +13,6 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from src.reports.history import read_rows
 from src.run_folder import write_atomically
 
-METRICS = Path("logs") / "metrics.csv"  # in the folder of a run
-
 
 class CSVLog(CSVLogger):
     """A CSVLogger that keeps the rows it finds; Lightning's own deletes them.

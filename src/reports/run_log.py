@@ -55,7 +55,7 @@ def log_again(config: Mapping[str, Any], folder: Path, loggers: list[Any]) -> No
     """
     others = build_loggers(config["logger"], folder)[1:]  # metrics.csv is there
     for logger in others if is_main_process() else []:
-        from src.reports.csv_log import METRICS, read_rows
+        from src.reports.history import METRICS, read_rows
 
         logger.begin(config, resumed=False)
         for row in read_rows(folder / METRICS) if (folder / METRICS).is_file() else []:
