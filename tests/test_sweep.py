@@ -25,7 +25,7 @@ def trained(monkeypatch):
     """Recipe, teacher and seed of each training, as they come; nothing is trained but what shares a dense run."""
     trainings = []
 
-    def train(config, folder, splits, checkpoint):
+    def train(config, folder, splits, *args):
         trainings.append((config["recipe"]["name"], config["teacher"]["kind"], config["seed"]))
         if config["teacher"]["kind"] == "dense":
             src.train.find_or_train_dense(config, splits)
