@@ -117,6 +117,7 @@ def _check_keys(config: Mapping[str, Any]) -> None:
     check_known("model", config["model"], _shipped("model/tiny"))
     check_known("trainer", config["trainer"], _shipped("trainer/default"))
     check_known("logger", config["logger"], _shipped(f"logger/{config['logger']['kind']}"))
+    check_known("cache", config["cache"], _shipped("job")["cache"])
     check_known("export", config["export"], _shipped(f"export/{config['export']['kind']}"))
     check_known("teacher", config["teacher"], _shipped(f"teacher/{config['teacher']['kind']}"))
     _check_recipe("recipe", config["recipe"])

@@ -122,8 +122,17 @@ def dense_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, **dense}
 
 
+def is_taught(recipe: Mapping[str, Any]) -> bool:
+    """True if a modifier of a recipe learns from a teacher."""
+    return any(map(_needs_teacher, recipe.values()))
+
+
 def _without_teacher(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: node for name, node in recipe.items() if not (isinstance(node, Mapping) and "teacher" in node)}
+    return {name: node for name, node in recipe.items() if not _needs_teacher(node)}
+
+
+def _needs_teacher(node: Any) -> bool:
+    return isinstance(node, Mapping) and "teacher" in node
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
@@ -131,6 +140,8 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     identity: dict[str, Any] = {key: config[key] for key in _FINGERPRINTED}
     if config["teacher"]["kind"] == "dense":
         identity["dense"] = config["dense"]
+    if _rounds_teacher(config):
+        identity["cache"] = config["cache"]["precision"]
     identity["trainer"] = {key: config["trainer"][key] for key in _FINGERPRINTED_TRAINER}
     identity["data"] = {
         split: [_digest(path) for path in paths] for split, paths in local_files(config["task"]["data"]).items()
@@ -144,6 +155,12 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     if config["teacher"]["kind"] == "checkpoint" and looks_local(config["teacher"]["name"]):
         identity["teacher"] = _digests(resolve_model_folder(config["teacher"]["name"], "teacher.name"))
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _rounds_teacher(config: Mapping[str, Any]) -> bool:
+    """True if the outputs of a teacher are not used as they are."""
+    cache = config["cache"]
+    return is_taught(config["recipe"]) and cache["gigabytes"] > 0 and cache["precision"] != "float32"
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -196,26 +196,28 @@ def new_run_folder(config: Mapping[str, Any]) -> Path:
 
 
 @contextmanager
-def only_one(output_dir: Path, name: str, what: str = "it") -> Iterator[None]:
+def only_one(output_dir: Path, name: str, waiting: str = "") -> Iterator[None]:
     """Hold a lock that the end of the process releases, however it ends.
 
     Args:
-        output_dir: holds the locks.
-        name: of the lock.
-        what: another command is waited for to make.
+        waiting: is printed where another process holds it.
     """
-    locks = output_dir / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(locks / f"{name}.lock")
+    lock = lock_of(output_dir, name)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"waiting for another command that makes {what}", flush=True)
+        print(waiting, end="\n" if waiting else "", flush=True)
         lock.acquire()
     try:
         yield
     finally:
         lock.release()
+
+
+def lock_of(output_dir: Path, name: str) -> FileLock:
+    locks = output_dir / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / f"{name}.lock")
 
 
 def require_disk_space(folder: Path, bytes_needed: int) -> None:

@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from src.checks import check
-from src.config import dense_config, fingerprint, resolve, settings_of
+from src.config import dense_config, fingerprint, is_taught, resolve, settings_of
 from src.deployment.exportable import check_export_of
 from src.errors import UserError, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
@@ -79,7 +79,7 @@ def run_job(composed: DictConfig, folder: Path, typed: Sequence[str]) -> None:
         elif config["trainer"]["strategy"] != "auto":
             run_apart(folder, typed)
         elif fingerprint(config) == fingerprint(dense_config(config)):
-            with only_one(Path(config["output_dir"]), fingerprint(config), what="the same dense run"):
+            with only_one(Path(config["output_dir"]), fingerprint(config), waiting="Dense run: another job trains it."):
                 if found := find_run(Path(config["output_dir"]), fingerprint(config)):
                     take_over(found, folder)
                     log_again(config, folder, loggers)
@@ -130,7 +130,7 @@ def find_or_train_dense(config: Mapping[str, Any], splits: "DatasetDict") -> Pat
     """The run of the same task, model and seed with recipe=dense, trained now if there is none."""
     dense, output_dir = dense_config(config), Path(config["output_dir"])
     name = fingerprint(dense)
-    with only_one(output_dir, name, what="the dense teacher"):  # the jobs of a sweep share it
+    with only_one(output_dir, name, waiting="Dense teacher: another job trains it."):  # the jobs of a sweep share it
         found = find_run(output_dir, name)
         if found is None:
             if config["trainer"]["strategy"] != "auto":
@@ -179,6 +179,7 @@ def train(
     from src.models.load import load_saved, load_student, load_tokenizer, save_model
     from src.models.module import FineTuner
     from src.models.teacher import find_teacher
+    from src.models.teacher_cache import TeacherCache
     from src.models.trainer import best_weights, build_trainer, epochs_taken, fit, loader_workers, processes
     from src.models.untrained import apply_without_training
     from src.modifiers.base import build_modifiers, trainer_clock
@@ -217,6 +218,8 @@ def train(
         module = FineTuner(student, task=task, optimizer=config["recipe"]["optimizer"], validation=data.validation)
         monitor = f"val/{task.metric_names[0]}"
         trainer = build_trainer(config, folder, modifiers, monitor=monitor, loggers=loggers)
+        if teacher is not None and is_taught(config["recipe"]):
+            teacher.stored = TeacherCache(teacher, data, trainer, config["cache"]).outputs(clock.total_steps)
         seconds = fit(trainer, module, data, checkpoint)
         if not trainer.is_global_zero:
             sys.exit()  # the main process saves and measures alone

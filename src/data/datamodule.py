@@ -52,7 +52,7 @@ class TaskData(pl.LightningDataModule):
 
     def train_dataloader(self) -> TrainingLoader:
         batches = LengthGroupedBatches(
-            self._lengths("train"), self.batch_size, seed=self.seed, drop_last=self.drop_last, **self._ranks()
+            self.lengths("train"), self.batch_size, seed=self.seed, drop_last=self.drop_last, **self._ranks()
         )
         rows = self.encoded["train"].remove_columns("length")
         return TrainingLoader(rows, batches, self.task.collator(self.tokenizer), self.num_workers)
@@ -62,7 +62,7 @@ class TaskData(pl.LightningDataModule):
 
     def eval_dataloader(self, name: str, rank: int = 0, world_size: int = 1) -> DataLoader:
         """Every example of one split once, longest first, dealt out to ``world_size`` processes."""
-        batches = SortedBatches(self._lengths(name), self.eval_batch_size, rank=rank, world_size=world_size)
+        batches = SortedBatches(self.lengths(name), self.eval_batch_size, rank=rank, world_size=world_size)
         return DataLoader(
             self.encoded[name].remove_columns("length"),
             sampler=batches,
@@ -74,7 +74,7 @@ class TaskData(pl.LightningDataModule):
             generator=torch.Generator(),  # else each pass would draw a number from torch's own
         )
 
-    def _lengths(self, name: str) -> Sequence[int]:
+    def lengths(self, name: str) -> Sequence[int]:
         return self.encoded[name].with_format("numpy")["length"][:]  # row by row it would take minutes
 
     def _ranks(self) -> dict[str, int]:

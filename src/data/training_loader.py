@@ -16,7 +16,7 @@ class TrainingLoader(DataLoader):
     """Batches in the order of a sampler; what is random in one depends on the seed, the epoch and its rows alone.
 
     So neither the number of workers matters nor what was drawn before, and nothing is drawn from torch's own
-    generator.
+    generator. ``row`` says where the rows of a batch stand among the examples, ``(batch,)``.
 
     Args:
         rows: encoded examples.
@@ -90,4 +90,4 @@ class _Batches:
         seed, rows = index
         with torch.random.fork_rng(devices=()):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPU too
-            return self.collate(self.rows[rows])
+            return {**self.collate(self.rows[rows]), "row": torch.tensor(rows)}

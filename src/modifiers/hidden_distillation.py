@@ -43,6 +43,8 @@ class HiddenDistillation(Modifier):
         self.weight = weight
         self.layers = layers
         self._teacher = teacher
+        if teacher is not None:  # a rehearsal has none
+            teacher.shows_states = True
         self._projection: nn.Module = nn.Identity()
         self._hooks: list[Any] = []
         self._states: dict[tuple[str, int], Tensor] = {}  # of the batch at hand

@@ -14,7 +14,7 @@ from src.data.padding import pad_batch
 from src.errors import UserError, nearest
 
 DIGITS = 6  # behind the point of a score that a user is told
-_MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class Task:
@@ -29,6 +29,7 @@ class Task:
     auto_model: Any  # the class of transformers that has the head
     output_names: Sequence[str] = ("logits",)  # what a deployed model says; nothing: it is not deployed
     outputs_per_token = False  # else one for each text
+    random_inputs = False  # an example looks different in each training batch
     max_length: int  # tokens of the longest input
     padding: Mapping[str, int] = {}  # column -> what fills the short rows of a batch, beside the inputs of the model
     tokenizer_options: Mapping[str, Any] = {}  # what a tokenizer is told when it is loaded
@@ -74,7 +75,7 @@ class Task:
 
     def outputs(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Any:
         """What a model, student or teacher, says of a batch."""
-        return model(**{name: batch[name] for name in _MODEL_INPUTS if name in batch})
+        return model(**{name: batch[name] for name in MODEL_INPUTS if name in batch})
 
     def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
         raise NotImplementedError

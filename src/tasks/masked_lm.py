@@ -60,6 +60,7 @@ class MaskedLM(Task):
 
     auto_model = AutoModelForMaskedLM
     output_names: Sequence[str] = ()
+    random_inputs = True
     padding: Mapping[str, int] = {"labels": IGNORED}
 
     def __init__(

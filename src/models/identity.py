@@ -1,0 +1,67 @@
+"""What a model's outputs on some texts depend on, by content: where all of it is equal, so are the outputs."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import transformers
+from datasets import Dataset
+
+from src.data.flat_lists import flat_lists
+from src.models.teacher import Teacher
+from src.tasks.base import MODEL_INPUTS
+
+_SOURCE = Path(__file__).parents[1]
+_CODE = ("data/stored_outputs", "models/by_length", "models/fake_quant", "functional/fake_quant", "tasks/base")
+_OF_THE_FILE = ("_name_or_path", "transformers_version")  # what a configuration says of where it was read
+
+
+def identity_of_outputs(teacher: Teacher, rows: Dataset, trainer: pl.Trainer) -> dict[str, Any]:
+    """Digests and names, of a teacher, encoded texts, and how the trainer would compute."""
+    return {
+        "teacher": _of_teacher(teacher),
+        "texts": _of_texts(rows),
+        "code": _digest(*((_SOURCE / f"{name}.py").read_bytes() for name in _CODE)),
+        "versions": {"torch": str(torch.__version__), "transformers": transformers.__version__},
+        "device": _name(trainer.strategy.root_device),
+        "precision": str(trainer.precision),
+    }
+
+
+def _of_teacher(teacher: Teacher) -> str:
+    config: Mapping[str, Any] = teacher.config.to_dict()
+    described = {name: value for name, value in config.items() if name not in _OF_THE_FILE}
+    attention = teacher.config._attn_implementation
+    parts = [json.dumps([described, attention, teacher.order], sort_keys=True, default=str).encode()]
+    for name, value in sorted(teacher.model.state_dict().items()):
+        parts.append(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        parts.append(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return _digest(*parts)
+
+
+def _of_texts(rows: Dataset) -> str:
+    parts: list[Any] = []
+    for name in (column for column in MODEL_INPUTS if column in rows.column_names):
+        values, lengths = flat_lists(rows, name)
+        parts += [name.encode(), lengths.astype(np.int32), values.astype(np.int32)]
+    return _digest(*parts)
+
+
+def _name(device: torch.device) -> str:
+    """Of the hardware, which has its own way to add up."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _digest(*parts: Any) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(memoryview(part).cast("B")).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
