@@ -9,7 +9,7 @@ import hydra
 from omegaconf import DictConfig
 
 from src.config import resolve
-from src.errors import UserError, nearest, nearest_names, short_errors
+from src.errors import UserError, is_disk_full, nearest, nearest_names, short_errors
 from src.plain_arguments import unwrapped, wrapped
 from src.reports.latex import latex
 from src.reports.markdown import markdown
@@ -63,7 +63,9 @@ def write_report(results: Results, out: Path) -> list[Path]:
         for name, text in texts.items():
             write_atomically(out / name, text)
         pictures = save_pareto(results, out)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+    except OSError as error:
+        if is_disk_full(error):
+            raise
         raise UserError(
             f"{out}: nothing can be written there ({error.strerror}); name another folder by out=FOLDER."
         ) from error

@@ -97,6 +97,7 @@ def _group(rows: Sequence[dict[str, Any]], jobs: Sequence[dict[str, Any]], left_
     """Of each seed the newest good row, else the newest failed one, else it is missing."""
     named = [*rows, *jobs]
     group = Group.like(next((each for each in named if each.get("cell")), named[0]))  # that one's words are full
+    group.settings = dict(named[-1]["settings"])  # a teacher lacks those that a plan has for its recipe
     for seed in sorted({each["seed"] for each in named}):
         tried = sorted((row for row in rows if row["seed"] == seed), key=lambda row: row["written"])
         good = [row for row in tried if row["status"] == "ok"]
