@@ -99,12 +99,13 @@ def smaller_is_better(metric: str) -> bool:
 
 def one_machine(cells: Iterable[Cell]) -> bool:
     """True if all latencies come from like processors and threads and are of inputs of one length."""
-    timed = [
-        row["deployment"]["latency"]
-        for cell in cells
-        if cell.latency
-        for row in cell.rows
-        if row["deployment"].get("seconds")
+    facts = [
+        row["deployment"] for cell in cells if cell.latency for row in cell.rows if row["deployment"].get("seconds")
     ]
-    machines = [(each.get("machine") or {}, each.get("length")) for each in timed]
-    return len({(str(m.get("cpu")), str(m.get("threads")), str(length)) for m, length in machines}) <= 1
+    return len({str(_conditions(each["latency"])) for each in facts}) <= 1
+
+
+def _conditions(latency: dict[str, Any]) -> tuple[Any, ...]:
+    machine = latency.get("machine")
+    known = machine if isinstance(machine, dict) else {}
+    return known.get("cpu"), known.get("threads"), latency.get("length")

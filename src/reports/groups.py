@@ -1,13 +1,12 @@
-"""Which rows are seeds of one configuration, what is planned and missing, and which dense run is whose reference."""
+"""Which rows are seeds of one configuration, what is planned and missing, and which published figures belong to it."""
 
-import glob
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from src.config import model_label
-from src.reports.rows import Found, find
+from src.reports.find import Found
 from src.reports.summary import shortened
 
 NAMES = ("model.name", "teacher.name")  # settings that the words of a line say
@@ -75,7 +74,7 @@ def group_rows(found: Found) -> list[Group]:
         found.rows, key=lambda row: row["folder"] not in jobs
     ):  # a line is called what its sweep calls it
         alike.setdefault(identities(row), []).append(row)
-    return _ordered(_group(rows, planned.get(identity, []), found.left_out) for identity, rows in alike.items())
+    return ordered(_group(rows, planned.get(identity, []), found.left_out) for identity, rows in alike.items())
 
 
 def _identities(
@@ -111,7 +110,7 @@ def _group(rows: Sequence[dict[str, Any]], jobs: Sequence[dict[str, Any]], left_
     return group
 
 
-def _ordered(groups: Iterable[Group]) -> list[Group]:
+def ordered(groups: Iterable[Group]) -> list[Group]:
     by_task: dict[str, list[Group]] = {}
     for group in groups:
         by_task.setdefault(group.task, []).append(group)
@@ -132,52 +131,4 @@ def place_published(groups: list[Group], published: Iterable[dict[str, Any]]) ->
         for group in same_model or fitting or [own]:
             if row not in group.published:  # of two sweeps of one experiment
                 group.published.append(row)
-    return _ordered(placed)
-
-
-def add_references(groups: list[Group]) -> list[Group]:
-    """The groups, and for those without a dense run of their task and model the one that lies elsewhere in the same
-    outputs, with the seeds that are needed.
-    """
-    added: list[Group] = []
-    for task in dict.fromkeys(group.task for group in groups):
-        alone = [g for g in groups if g.task == task and g.rows and dense_of(g, groups) is None]
-        elsewhere = group_rows(find(_dense_folders(task, alone)))
-        for group in alone:
-            dense = dense_of(group, elsewhere)
-            if dense is not None and not dense.reference:
-                seeds = {row["seed"] for each in alone if each.model == dense.model for row in each.rows}
-                dense.rows = [row for row in dense.rows if row["seed"] in seeds]
-                dense.failed, dense.reference = [], True
-                added.append(dense)
-    return _ordered([*groups, *added])
-
-
-def _dense_folders(task: str, groups: Iterable[Group]) -> list[Path]:
-    """Where their dense runs may lie: among the other runs and sweeps of the same outputs."""
-    rows = [row for group in groups for row in group.rows]
-    outputs = {above.parent for row in rows for above in row["folder"].parents if above.name in ("runs", "sweeps")}
-    patterns = [glob.escape(task).join(parts) for parts in (("runs/", "/dense-none-*"), ("sweeps/*/", "-dense-none-*"))]
-    return sorted({path for folder in outputs for pattern in patterns for path in folder.glob(pattern)})
-
-
-def dense_of(group: Group, groups: Iterable[Group]) -> Group | None:
-    """The dense runs to which a configuration is compared: of the same task, model and data, of the same seeds,
-    otherwise the one that is set most alike.
-    """
-    seeds = {row["seed"] for row in group.rows}
-
-    def distance(dense: Group) -> tuple[int, int]:
-        shared = seeds & {row["seed"] for row in dense.rows}
-        return -len(shared), len(set(dense.settings.items()) ^ set(group.settings.items()))
-
-    fitting = [
-        g for g in groups if g.is_dense and g.rows and g.words[:2] == group.words[:2] and _data(g) == _data(group)
-    ]
-    return min((g for g in fitting if distance(g)[0] < 0), key=distance, default=None)
-
-
-def _data(group: Group) -> dict[str, str]:
-    """The settings that concern the task or the model, whose name is among the words."""
-    settings = group.settings.items()
-    return {name: value for name, value in settings if name.startswith(("task.", "model.")) and name not in NAMES}
+    return ordered(placed)

@@ -7,9 +7,10 @@ from typing import Any
 
 from src.config import model_label
 from src.reports.cells import Cell, Published, Results, Statistic, one_machine, smaller_is_better
-from src.reports.groups import NAMES, Group, add_references, dense_of, group_rows, place_published
+from src.reports.find import Found, find
+from src.reports.groups import NAMES, Group, group_rows, place_published
 from src.reports.plain_tables import table
-from src.reports.rows import Found, find
+from src.reports.references import add_references, dense_of
 from src.reports.summary import shortened
 from src.run_folder import is_good, is_running
 

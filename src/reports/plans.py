@@ -1,0 +1,49 @@
+"""What sweep.json has: the jobs that a sweep has planned, and the published figures beside which they stand."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from src.config import CONF
+from src.reports.rows import WORDS, number, settings_in, wrong_words
+from src.reports.summary import shortened
+
+
+def planned_jobs(plan: Mapping[str, Any], path: Path, left_out: list[str]) -> Iterator[dict[str, Any]]:
+    """The jobs, each with the folder of its run."""
+    for place, job in _entries(plan, "jobs", path, left_out):
+        if wrong_words(job) or not isinstance(job.get("folder"), str):
+            left_out.append(f"{shortened(path)}: entry {place} of jobs is damaged.")
+        else:
+            yield job | {"folder": path.parent / job["folder"], "settings": settings_in({"settings": {}} | job, [])}
+
+
+def published_rows(plan: Mapping[str, Any], path: Path, left_out: list[str]) -> Iterator[dict[str, Any]]:
+    """The published figures, each model by its full name."""
+    for place, row in _entries(plan, "published", path, left_out):
+        metrics = row.get("metrics")
+        pairs = metrics.items() if isinstance(metrics, dict) else ()
+        numbers = {name: value for name, value in pairs if number(value, name, []) is not None}
+        if not numbers or not all(isinstance(row.get(name), str) for name in (*WORDS, "source")):
+            left_out.append(f"{shortened(path)}: entry {place} of published is damaged.")
+        else:
+            yield row | {"model": _full_name(row["model"]), "metrics": numbers, "note": str(row.get("note") or "")}
+
+
+def _entries(
+    plan: Mapping[str, Any], name: str, path: Path, left_out: list[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A list of the plan with the places of its entries, from 1."""
+    entries = plan.get(name) or []
+    if not isinstance(entries, list):
+        left_out.append(f"{shortened(path)}: {name} is no list.")
+        return
+    yield from ((place, entry if isinstance(entry, dict) else {}) for place, entry in enumerate(entries, 1))
+
+
+def _full_name(word: str) -> str:
+    """The name of a model that conf/model has a word for."""
+    path = CONF / "model" / f"{word}.yaml"
+    return yaml.safe_load(path.read_text())["name"] if path.is_file() else word
