@@ -70,9 +70,7 @@ def group_rows(found: Found) -> list[Group]:
     for job in found.jobs:
         alike.setdefault(identities(job), [])
         planned.setdefault(identities(job), []).append(job)
-    for row in sorted(
-        found.rows, key=lambda row: row["folder"] not in jobs
-    ):  # a line is called what its sweep calls it
+    for row in found.rows:
         alike.setdefault(identities(row), []).append(row)
     return ordered(_group(rows, planned.get(identity, []), found.left_out) for identity, rows in alike.items())
 

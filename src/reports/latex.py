@@ -13,8 +13,7 @@ _SIGNS = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "`": r"\textasciigrave{}",
+    "`": r"\`{}",
     "±": r"$\pm$",
     "\N{EN DASH}": "--",
 } | {sign: f"\\{sign}" for sign in "&%$#_{}"}

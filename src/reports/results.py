@@ -129,7 +129,8 @@ def _notes(found: Found, groups: Sequence[Group]) -> Iterator[str]:
         folders = [job["folder"] for job in found.jobs if job["folder"].parent == sweep]
         left = [folder for folder in folders if folder not in done]
         if left:
-            yield f"{len(left)} of {len(folders)} runs of {shortened(sweep)} lack a good row; to run these: {command}"
+            again = f"; to run these: {command}" if command else "."
+            yield f"{len(left)} of {len(folders)} runs of {shortened(sweep)} lack a good row{again}"
         for each in left:
             if is_running(each, patience=0):
                 yield f"{shortened(each)} is running."
