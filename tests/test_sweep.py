@@ -101,9 +101,10 @@ def test_its_plan_lists_each_job_once_with_what_is_known_before(place, trained):
 
 
 @pytest.mark.parametrize("recipes", ["dense,oneshot80", "oneshot80,dense"])
-def test_a_dense_run_is_a_job_and_a_teacher_at_once_and_is_trained_once(place, trained, recipes):
-    output_dir = recipes.replace(",", "_")
-    sweep(place, f"recipe={recipes}", "teacher=none,dense", "seed=1", f"output_dir={output_dir}")
+@pytest.mark.parametrize("teachers", ["none,dense", "dense,none"])
+def test_a_dense_run_is_a_job_and_a_teacher_at_once_and_is_trained_once(place, trained, recipes, teachers):
+    output_dir = f"{recipes}_{teachers}".replace(",", "_")
+    sweep(place, f"recipe={recipes}", f"teacher={teachers}", "seed=1", f"output_dir={output_dir}")
     assert sorted(trained) == [
         ("dense", "dense", 1),
         ("dense", "none", 1),
