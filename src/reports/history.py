@@ -46,7 +46,10 @@ def read_history(row: Mapping[str, Any], metric: str) -> History | None:
     try:
         rows = read_rows(row["folder"] / METRICS)
         steps = max(int(each["step"]) for each in rows) + 1
-        epochs = row.get("epochs") or max(int(each["epoch"]) for each in rows if "epoch" in each) + 1
+        begun = (
+            max(int(each["epoch"]) for each in rows if "epoch" in each) + 1
+        )  # fewer than the run's of a file cut short
+        epochs = min(row.get("epochs") or begun, begun)
         points = {
             name: [((int(each["step"]) + 1) * epochs / steps, float(each[name])) for each in rows if name in each]
             for name in (f"val/{metric}", "train/loss")

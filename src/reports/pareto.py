@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from src.reports.cells import Cell, Statistic, smaller_is_better
 
+_LEAST = 1e-4  # of the weights are left, on an axis that is a logarithm
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -35,7 +37,7 @@ class Cost:
 
 
 def _left(cell: Cell) -> Statistic | None:
-    return cell.sparsity and Statistic(tuple(1 - value for value in cell.sparsity.values))
+    return cell.sparsity and Statistic(tuple(max(1 - value, _LEAST) for value in cell.sparsity.values))
 
 
 PARAMETERS = Cost(

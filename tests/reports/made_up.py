@@ -52,7 +52,7 @@ def write_sweep(
                 for seed in seeds:
                     words = {"task": task, "model": "bert_base", "recipe": recipe, "teacher": teacher, "seed": seed}
                     folder = f"{task}-{recipe}-{teacher}-bert_base-seed{seed}-0f3a6c63"
-                    jobs.append({"folder": folder, **words, "settings": {}, "num_epochs": 30})
+                    jobs.append({"folder": folder, **words, "settings": {}, "num_epochs": 10})
                     if (recipe, teacher) != MISSING:
                         write_run(root / folder, words, steps)
     published = [
@@ -111,7 +111,7 @@ def _good_row(words: dict[str, Any]) -> dict[str, Any]:
         "status": "ok",
         "metrics": {"f1": f1, "exact_match": f1 - 8 + noise.gauss(0, 0.2)},
         "test_metrics": {},
-        "epochs": 30.0,
+        "epochs": 10.0,
         "sparsity": sparsity,
         "sparsity_by_layer": by_layer,
         "parameters": parameters,

@@ -1,0 +1,49 @@
+import json
+
+import pytest
+
+from src.reports.history import EVENTS, METRICS, read_history
+from tests.reports.made_up import write_run
+
+WORDS = {"task": "squad", "model": "bert_base", "recipe": "prune72", "teacher": "dense", "seed": 1}
+
+
+@pytest.fixture
+def row(tmp_path):
+    folder = write_run(tmp_path / "run", WORDS)
+    return json.loads((folder / "result.json").read_text()) | {"folder": folder}
+
+
+def test_points_lie_at_the_epochs_of_the_run(row):
+    history = read_history(row, "f1")
+    assert [epoch for epoch, _ in history.metric] == pytest.approx(range(1, 11))
+    assert len(history.loss) == 40
+
+
+def test_of_many_like_events_the_first_and_the_last_are_named(row):
+    words = [word for _, word in read_history(row, "f1").events]
+    assert words == ["teacher", "pruning", "masks frozen"]
+
+
+def test_a_file_that_is_cut_short_shows_what_it_has(row):
+    path = row["folder"] / METRICS
+    path.write_text("\n".join(path.read_text().splitlines()[:31]) + "\n6,24,0.0")
+    history = read_history(row, "f1")
+    assert [epoch for epoch, _ in history.metric] == pytest.approx(range(1, 7))
+    assert len(history.loss) == 24
+
+
+@pytest.mark.parametrize("text", ["", "epoch,step\n", "epoch,step,val/f1\n0,x,3\n", "\0\0\n\0\n"])
+def test_without_readable_metrics_there_is_no_history(row, text):
+    (row["folder"] / METRICS).write_text(text)
+    assert read_history(row, "f1") is None
+
+
+def test_of_another_metric_there_is_none(row):
+    assert read_history(row, "accuracy") is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", '[{"step": 1}]', '[{"epoch": "x"'])
+def test_damaged_events_leave_the_curves(row, text):
+    (row["folder"] / EVENTS).write_text(text)
+    assert read_history(row, "f1").events == []

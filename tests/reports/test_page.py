@@ -1,0 +1,127 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from src.reports.page import page
+from src.reports.pareto_files import save_pareto
+from src.reports.results import collect
+from tests.reports.made_up import COMMAND, TABLE, write_sweep
+from tests.reports.runs import DENSE, failed, put
+
+VOID = {"meta", "br"}
+SHAPES = {"path", "use", "text"}  # that SVG may close at once
+
+
+class Reader(HTMLParser):
+    """Tags that are closed in order, their attributes, the words."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.attributes, self.words = [], [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        assert tag in SHAPES, tag
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, tag
+
+    def handle_data(self, text):
+        self.words.append(text)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return collect([write_sweep(tmp_path_factory.mktemp("sweep") / "a")])
+
+
+@pytest.fixture(scope="module")
+def html(results):
+    return page(results)
+
+
+def test_the_page_is_well_formed_and_has_a_language_and_a_title(html):
+    reader = Reader(html)
+    assert reader.open == []
+    assert ("html", "lang", "en") in reader.attributes
+    assert "<title>squad, bert_base</title>" in html
+
+
+def test_every_cell_stands_in_it_failed_and_missing_ones_as_such(html):
+    assert all(f'<th scope="row" class="word">{recipe}</th>' in html for recipe in TABLE)
+    assert html.count("<tr") >= 2 * len(TABLE)
+    assert '<td class="word bad">2; failed: 1 of 3</td>' in html
+    assert '<td class="bad">missing</td>' in html
+    assert "loss is nan at step 812" in html
+
+
+def test_published_figures_stand_beside_ours(html):
+    assert re.search(r'<tr class="published">.*SparseML.*85\.5', html)
+
+
+def test_the_best_is_marked(html):
+    assert re.search(r"<strong>89\.\d\d ± ", html)
+
+
+def test_it_says_how_it_was_made(html):
+    assert f"<pre>{COMMAND}</pre>" in html
+
+
+def test_it_needs_nothing_else(html):
+    assert "<script" not in html
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+    links = [value for _, name, value in Reader(html).attributes if name.endswith(("href", "src"))]
+    assert all(link.startswith("#") for link in links)
+
+
+def test_every_picture_has_words_for_those_who_do_not_see_it(html):
+    labels = re.findall(r'<svg [^>]*role="img" aria-label="([^"]+)"', html)
+    assert len(labels) == html.count("<svg") == 4 + len(TABLE)
+    assert labels[0].startswith("f1 against parameters that are not zero of 23 configurations. Pareto front: ")
+
+
+def test_what_a_row_says_cannot_run(tmp_path):
+    evil = '<script>alert("$x$")</script>'
+    put(tmp_path / "a", **DENSE, command=evil)
+    put(tmp_path / "b", recipe=evil, teacher="</svg><b>", settings={evil: evil}, cell="b")
+    put(tmp_path / "c", **failed(evil), model=evil, task='"><img src=x>')
+    html = page(collect([tmp_path]))
+    assert Reader(html).open == []
+    assert "<script" not in html
+    assert "<img" not in html
+
+
+def test_a_folder_of_failed_runs_alone_has_a_page(tmp_path):
+    put(tmp_path / "a", **failed())
+    html = page(collect([tmp_path]))
+    assert Reader(html).open == []
+    assert "No run has a result yet." in html
+    assert "failed: 1 of 1" in html
+
+
+def test_several_tasks_are_sections_with_links(tmp_path):
+    put(tmp_path / "a", **DENSE)
+    put(tmp_path / "b", task="mnli", model="bert_base")
+    html = page(collect([tmp_path]))
+    assert '<a href="#task-2">mnli</a>' in html
+    assert '<section id="task-2">\n<h2>mnli, bert_base</h2>' in html
+
+
+def test_the_picture_for_papers_is_written_beside_it(results, tmp_path):
+    assert [path.name for path in save_pareto(results, tmp_path)] == ["pareto.png", "pareto.pdf"]
+    assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in tmp_path.iterdir()} == {"pareto.png", "pareto.pdf"}
+
+
+def test_without_two_points_there_is_no_such_picture(tmp_path):
+    put(tmp_path / "a")
+    assert save_pareto(collect([tmp_path]), tmp_path) == []
