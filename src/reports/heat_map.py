@@ -37,13 +37,12 @@ def heat_html(lines: Sequence[Line], caption: str) -> str:
     """A table in HTML; sparsity in percent."""
     layers = range(len(lines[0][1]))
     head = "".join(f'<th scope="col">{layer + 1}</th>' for layer in layers)
-    body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(map(_field, values))}</tr>\n' for name, values in lines
-    )
+    fields = [(escape(name), "".join(map(_field, values))) for name, values in lines]
+    body = "".join(f'<tr><th scope="row" class="key">{name}</th>{values}</tr>\n' for name, values in fields)
     return (
         f'<p class="quiet">{escape(caption)}</p>\n'
         f'<div class="wide" tabindex="0" role="region" aria-label="Sparsity by layer"><table class="heat">'
-        f"<thead><tr><th>layer</th>{head}</tr></thead>\n"
+        f'<thead><tr><th class="key">layer</th>{head}</tr></thead>\n'
         f"<tbody>\n{body}</tbody></table></div>"
     )
 

@@ -14,6 +14,7 @@ from src.reports.tables import NOT_MEASURED, OURS, Entry, Table, tables
 _STYLE = Path(__file__).with_name("page.css")
 _MOST_TASKS = 6  # that get pictures
 _MOST_COMMANDS = 10
+_HEADING = "recipe"  # the column that stays where it is while the others move
 _NO_RESULT = ("failed", "missing")
 
 
@@ -78,6 +79,7 @@ def _section(number: int, cells: Sequence[Cell], table: Table, curves: int) -> s
 
 def _table(table: Table) -> str:
     kinds = ["word" if i < table.words else "" for i in range(len(table.columns))]
+    kinds[table.columns.index(_HEADING)] += " key"
     head = "".join(
         _tag("th", escape(name), kind, 'scope="col"') for name, kind in zip(table.columns, kinds, strict=True)
     )
@@ -95,14 +97,15 @@ def _table(table: Table) -> str:
 
 
 def _line(table: Table, line: Sequence[Entry], kinds: Sequence[str]) -> str:
-    entries = list(map(_entry, table.columns, line, kinds))
-    heading = entries[0].replace("<td", '<th scope="row"', 1).replace("</td>", "</th>")
+    entries = "".join(map(_entry, table.columns, line, kinds))
     theirs = "source" in table.columns and line[table.columns.index("source")].text != OURS
-    return _tag("tr", heading + "".join(entries[1:]), "published" if theirs else "")
+    return _tag("tr", entries, "published" if theirs else "")
 
 
 def _entry(column: str, entry: Entry, kind: str) -> str:
     text = f"<strong>{escape(entry.text)}</strong>" if entry.best else escape(entry.text)
+    if column == _HEADING:
+        return _tag("th", text, kind, 'scope="row"')
     if entry.text == NOT_MEASURED:
         return _tag("td", text, f"{kind} gap".strip(), 'aria-label="not measured"')
     bad = (column == "seeds" or not kind) and any(word in entry.text for word in _NO_RESULT)

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+MODEL = "bert-base-uncased"
 COMMAND = "python -m src.train -m experiment=squad_layers seed=1,2,3"
 # recipe: F1 without a teacher, F1 with one, layers, sparsity
 TABLE = {
