@@ -43,7 +43,7 @@ def _left(cell: Cell) -> Statistic | None:
 PARAMETERS = Cost(
     "parameters that are not zero", "parameters that are not zero, millions", lambda cell: cell.nonzero_parameters, 1e-6
 )
-SPARSITY = Cost("encoder sparsity", "encoder sparsity, %", _left)
+SPARSITY = Cost("encoder sparsity", "encoder sparsity, % (by the logarithm of what is left)", _left)
 SIZE = Cost("packed size", "packed size, MB", lambda cell: cell.compressed_bytes, 1e-6)
 LATENCY = Cost("latency", "latency of one input, ms", lambda cell: cell.latency, 1e3)
 

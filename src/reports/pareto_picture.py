@@ -40,8 +40,8 @@ def draw(figure: Any, cells: Sequence[Cell], cost: Cost, title: str = "") -> Non
         _draw_point(ax, cell, cost, metric, look[cell.teacher])
         lines += _bars(points[id(cell)], cost.deviation(cell), cell.metrics[metric].deviation or 0)
     _draw_dense(ax, shown, metric)
-    scale(ax, cost, metric)
-    place_labels(ax, list(_labels(found, points, look)), lines)
+    scale(ax, cost, metric, [x for x, _ in points.values()])
+    place_labels(ax, list(_labels(found, points, look, cost)), lines)
 
 
 def _strokes(found: Sequence[Family]) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _dense(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _labels(
-    found: Sequence[Family], points: Mapping[int, tuple[float, float]], look: Mapping[str, Look]
+    found: Sequence[Family], points: Mapping[int, tuple[float, float]], look: Mapping[str, Look], cost: Cost
 ) -> list[Label]:
     named, numbered = [], []
     for family in found:
@@ -105,8 +105,14 @@ def _labels(
             named.append(Label(*points[id(family.cells[0])], family.name, colour))
             continue
         for cell, number in zip(family.cells, family.numbers, strict=True):
-            numbered.append(Label(*points[id(cell)], number, colour))
+            if not (cost is SPARSITY and _says_sparsity(number, cell)):
+                numbered.append(Label(*points[id(cell)], number, colour))
     return named + numbered
+
+
+def _says_sparsity(number: str, cell: Cell) -> bool:
+    """As the axis does."""
+    return cell.sparsity is not None and number == f"{100 * cell.sparsity.mean:.0f}"
 
 
 def _draw_legend(figure: Any, cells: Sequence[Cell], cost: Cost, look: Mapping[str, Look], top: float) -> int:

@@ -1,0 +1,40 @@
+from matplotlib.figure import Figure
+
+from src.reports.pareto import PARAMETERS, SPARSITY
+from src.reports.pareto_picture import draw
+from src.reports.results import collect
+from tests.reports.made_up import write_sweep
+from tests.reports.runs import DENSE, put
+
+
+def drawn(folder, cost):
+    figure = Figure(figsize=(7, 4.6))
+    draw(figure, collect([folder]).cells, cost)
+    return figure
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_a_point_of_a_family_has_its_number_and_the_legend_its_name(tmp_path):
+    figure = drawn(write_sweep(tmp_path / "sweep"), PARAMETERS)
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert {"20", "97", "9", "dense"} <= set(words)
+    assert legend(figure)[:4] == ["no teacher", "teacher: dense", "layers", "prune"]
+
+
+def test_by_sparsity_the_axis_has_the_numbers_and_published_figures_are_hollow(tmp_path):
+    figure = drawn(write_sweep(tmp_path / "sweep"), SPARSITY)
+    assert {text.get_text() for text in figure.axes[0].texts} == {"dense"}
+    assert "published" in legend(figure)
+
+
+def test_sparsities_that_were_measured_come_before_round_ones_on_the_axis(tmp_path):
+    put(tmp_path / "a", **DENSE)
+    for percent in (72, 99):
+        put(tmp_path / str(percent), recipe=f"prune{percent}", sparsity=percent / 100)
+    ax = drawn(tmp_path, SPARSITY).axes[0]
+    shown = {ax.xaxis.get_major_formatter()(tick, 0) for tick in ax.get_xticks()}
+    assert {"0", "72", "99", "90"} <= shown
+    assert "70" not in shown
