@@ -19,9 +19,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from src.checks import check
-from src.config import CONF, model_label, resolve, settings_of
+from src.config import CONF, resolve, settings_of
 from src.errors import StoppedError, UserError, describe, short_errors, wants_traces
-from src.reports.overview import JOBS, JobState, job_states, outcome, overview, progress
+from src.reports.files import on_screen, write_report
+from src.reports.overview import JOBS, JobState, job_states, outcome, progress
+from src.reports.results import collect, table
 from src.run_folder import RESULT, BusyError, ended_well, write_atomically, write_result
 
 
@@ -49,10 +51,16 @@ class Sweep(Callback):
             sys.stdout.flush()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Show what came out; exit with status 1 where a job has no good row."""
+        """Write and show the report; exit with status 1 where a job has no good row."""
         folder = Path(config.hydra.sweep.dir)
-        print(f"\n{overview(folder)}", flush=True)
+        results = collect([folder])
+        print(f"\n{on_screen(results, write_report(results, folder / 'report'))}")
+        if config.logger.kind == "wandb":
+            from src.reports.wandb_log import log_sweep_table  # an extra
+
+            log_sweep_table(folder, resolve(config.logger), *table(results))
         states = job_states(folder)
+        print(f"\nsweep: {progress(folder)}", flush=True)
         missed = sum(state.word != "done" for state in states)
         if missed:
             sys.exit(f"error: {missed} of {len(states)} jobs have no good row; the same command runs them again.")
@@ -73,10 +81,11 @@ def _planned(sweep: DictConfig) -> Iterator[dict[str, Any]]:
 
 def _words(composed: DictConfig, typed: Iterable[str]) -> dict[str, Any]:
     """What is known of a row before its job has run, even if it cannot."""
-    paths = {"task": "task.name", "recipe": "recipe.name", "teacher": "teacher.kind", "seed": "seed"}
+    paths = {"task": "task.name", "model": "model.name", "recipe": "recipe.name", "seed": "seed"}
+    teacher = OmegaConf.select(composed, "teacher.kind")
     return {
         **{word: OmegaConf.select(composed, path) for word, path in paths.items()},
-        "model": model_label(OmegaConf.select(composed, "model.name")),
+        "teacher": OmegaConf.select(composed, "teacher.name") if teacher == "checkpoint" else teacher,
         "num_epochs": OmegaConf.select(composed, "recipe.num_epochs"),
         "settings": settings_of(typed),
     }

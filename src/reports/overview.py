@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.reports.summary import aligned, duration
+from src.config import model_label
+from src.reports.summary import duration
 from src.run_folder import RESULT, is_good, is_running
 
 JOBS = "sweep.json"  # the plan of a sweep, in its folder
@@ -52,7 +53,7 @@ def job_states(folder: Path) -> list[JobState]:
 
 
 def _title(job: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]]) -> str:
-    words = [job[word] for word in ("task", "model") if any(other[word] != job[word] for other in jobs)]
+    words = [model_label(job[word]) for word in ("task", "model") if any(other[word] != job[word] for other in jobs)]
     settings = [
         f"{name.removeprefix('recipe.')}={value}"
         for name, value in job["settings"].items()
@@ -88,15 +89,6 @@ def seconds_left(states: Sequence[JobState], started: float, now: float) -> floa
     done = sum(_epochs(state) for state in states if state.word == "done" and state.ended >= started)
     left = sum(_epochs(state) for state in states if state.word in ("running", "waiting"))
     return (now - started) * left / done if done else None
-
-
-def overview(folder: Path) -> str:
-    """A table of all jobs and the line below it."""
-    table = [["job", "state", "", "time"]]
-    for state in job_states(folder):
-        seconds = state.row.get("train_seconds")
-        table.append([state.title, state.word, outcome(state.row), duration(seconds) if seconds else ""])
-    return "\n".join([*aligned(table), "", progress(folder)])
 
 
 def outcome(row: Mapping[str, Any]) -> str:
