@@ -1,6 +1,7 @@
 """One timed training: by transformers.Trainer, or by Winnow along the path that ``python -m src.train`` takes."""
 
 import argparse
+import contextlib
 import copy
 import gc
 import itertools
@@ -27,6 +28,7 @@ from src.data.load import load_splits
 from src.models.load import load_student, load_tokenizer
 from src.models.module import FineTuner
 from src.models.teacher import Teacher
+from src.models.teacher_cache import TeacherCache
 from src.models.trainer import best_precision, build_trainer, loader_workers
 from src.modifiers.base import build_modifiers
 from src.quiet import quiet_libraries
@@ -65,6 +67,7 @@ class Bench:
         overrides = {
             "winnow masks": ["recipe=oneshot80"],
             "winnow distillation": ["teacher=self"],
+            "winnow cached distillation": ["teacher=self"],
             "winnow quantised": ["+modifier@recipe.quantization=quantization", "recipe.quantization.start_epoch=0"],
         }
         config = compose(self.options, overrides.get(variant, []))
@@ -78,7 +81,8 @@ class Bench:
             num_workers=loader_workers(config["trainer"]["num_workers"]),
             seed=config["seed"],
         )
-        modifiers = build_modifiers(config["recipe"], teacher=Teacher(copy.deepcopy(self.student)))
+        teacher = Teacher(copy.deepcopy(self.student))
+        modifiers = build_modifiers(config["recipe"], teacher=teacher)
         module = FineTuner(
             student,
             task=self.task,
@@ -88,6 +92,11 @@ class Bench:
         loggers = build_loggers(config["logger"], folder)
         trainer = build_trainer(config, folder, modifiers, f"val/{self.task.metric_names[0]}", loggers)
         trainer.limit_val_batches = 0
+        if variant == "winnow cached distillation":  # as in all epochs but the very first
+            cache = TeacherCache(teacher, data, trainer, {**config["cache"], "folder": str(folder / "cache")})
+            with contextlib.redirect_stdout(None):
+                teacher.stored = cache.outputs(len(data.train_dataloader()))
+            assert teacher.stored is not None
         watch = LightningWatch()  # last, so that it starts when one-shot pruning is done
         kept = [c for c in trainer.callbacks if not isinstance(c, Checkpoint)]
         trainer.callbacks = [*kept, watch]

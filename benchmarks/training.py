@@ -21,6 +21,7 @@ VARIANTS = {
     "winnow": "Winnow, dense",
     "winnow masks": "Winnow, 80 % pruned, masks kept",
     "winnow distillation": "Winnow, distilled from a live teacher of the same size",
+    "winnow cached distillation": "Winnow, distilled from a teacher whose outputs are read from the cache",
     "winnow quantised": "Winnow, on 8 bit integers from the first step on",
 }
 # What is compared: quotient of two variants' samples per second, and the aim for it.
@@ -30,6 +31,7 @@ RATIOS = {
     "Winnow over Trainer at equal settings": ("winnow", "trainer equal", "at least 1.0"),
     "Cost of kept masks: step time over dense": ("winnow", "winnow masks", "at most 1.03"),
     "Cost of distillation: step time over dense": ("winnow", "winnow distillation", ""),
+    "Cost of cached distillation: step time over dense": ("winnow", "winnow cached distillation", "at most 1.05"),
     "Cost of quantisation: step time over dense": ("winnow", "winnow quantised", ""),
 }
 

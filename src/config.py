@@ -159,8 +159,8 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
 def _rounds_teacher(config: Mapping[str, Any]) -> bool:
     """True if the outputs of a teacher are not used as they are."""
-    cache = config["cache"]
-    return is_taught(config["recipe"]) and cache["gigabytes"] > 0 and cache["precision"] != "float32"
+    cache = config.get("cache")  # older runs had none
+    return bool(cache) and is_taught(config["recipe"]) and cache["gigabytes"] > 0 and cache["precision"] != "float32"
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -169,7 +169,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     def settings(config: Mapping[str, Any]) -> dict[str, Any]:
         trainer = {key: config["trainer"].get(key) for key in _FINGERPRINTED_TRAINER}
         sections = (*_FINGERPRINTED, *(["dense"] if config["teacher"]["kind"] == "dense" else []))
-        return {path: value for path, _, value in leaves({**{s: config[s] for s in sections}, "trainer": trainer})}
+        rounding = {"cache": {"precision": config["cache"]["precision"]}} if _rounds_teacher(config) else {}
+        used = {**{section: config[section] for section in sections}, "trainer": trainer, **rounding}
+        return {path: value for path, _, value in leaves(used)}
 
     old, new = settings(before), settings(now)
     return [

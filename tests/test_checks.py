@@ -64,6 +64,9 @@ def refused(config, message):
             "trainer.limit_train_batches=-1",
             r"limit_train_batches must be null, a fraction or a number of batches, got -1",
         ),
+        ("cache.gigabytes=-1", r"cache\.gigabytes must be 0 or more, got -1"),
+        ("cache.precision=bf16", r"cache\.precision must be one of float32, float16, got 'bf16'"),
+        ("cache.folder=null", r"cache\.folder must be a folder, got None"),
         ("dense.num_epochs=0", r"dense\.num_epochs must be a whole number, 1 or more, got 0"),
     ],
 )
@@ -92,6 +95,7 @@ def test_a_value_out_of_range_is_refused_with_its_path(configured, override, mes
         ("+task.max_len=9", r"task\.max_len is not a setting.*Did you mean 'max_length'\?"),
         ("+model.nam=bert", r"model\.nam is not a setting.*Did you mean 'name'\?"),
         ("+trainer.presicion=auto", r"trainer\.presicion is not a setting.*Did you mean 'precision'\?"),
+        ("+cache.gigabyte=3", r"cache\.gigabyte is not a setting.*Did you mean 'gigabytes'\?"),
         ("+sead=3", r"sead is not a setting.*Did you mean 'seed'\?"),
         ("+teacher.nmae=x", r"teacher\.nmae is not a setting; teacher has kind"),
         ("+recipe.pruning2.final_sparsity=0.9", r"recipe\.pruning2 is not a setting"),

@@ -26,6 +26,16 @@ def test_without_arguments_the_demo_is_pruned_with_a_dense_teacher(configured):
     assert config["model"]["name"] == "tiny"
 
 
+def test_where_a_teachers_outputs_lie_is_no_part_of_a_fingerprint_but_their_rounding_is(configured):
+    words = ["task=sst2", "recipe=prune80"]
+    plain = fingerprint(configured(*words))
+    assert fingerprint(configured(*words, "cache.folder=elsewhere", "cache.gigabytes=0")) == plain
+    rounded = configured(*words, "cache.precision=float16")
+    assert fingerprint(rounded) != plain
+    assert fingerprint(configured(*words, "cache.precision=float16", "cache.gigabytes=0")) == plain
+    assert fingerprint(dense_config(rounded)) == fingerprint(dense_config(configured(*words)))
+
+
 def test_a_word_stands_for_a_list_of_one(configured):
     config = configured("task.metrics=f1", "task.data.text_columns=text", "task.data.validation=dev")
     assert config["task"]["metrics"] == ["f1"]

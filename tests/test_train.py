@@ -74,6 +74,16 @@ def test_the_row_of_a_run_has_every_field_of_the_contract(pruned):
     assert row["command"].startswith("python -m src.train task=text_classification")
 
 
+def test_the_teacher_reads_the_training_data_once_whatever_the_number_of_epochs(pruned, place):
+    said = [line for line in pruned[1].splitlines() if line.startswith("Teacher's outputs:")]
+    assert said[0] == "Teacher's outputs: 48 texts, computed once for all epochs and runs."
+    assert re.fullmatch(
+        r"Teacher's outputs: 48 texts, 0.0 MB, computed in \d+ s, in outputs/cache/teacher-\w+", said[1]
+    )
+    (header,) = (place / "outputs" / "cache").glob("*/header.json")
+    assert json.loads(header.read_text())["rows"] == 48
+
+
 def test_the_measured_sparsity_is_the_number_of_zeros_in_the_saved_model(pruned):
     row, zeros = result_of(pruned[0]), encoder_zeros(pruned[0])
     assert len(zeros) == 12

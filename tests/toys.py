@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -198,3 +199,11 @@ def run_alone(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, from the root of the repository."""
     command = [sys.executable, "-m", f"src.{name}", *arguments]
     return subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True, timeout=900)
+
+
+def demo_data(config: dict[str, Any], rows: int = 24, batch_size: int = 8, **changes: Any) -> TaskData:
+    """A few generated examples of a demo task, given its configuration."""
+    task = hydra.utils.instantiate(config["task"], _convert_="all")
+    splits = task.prepare(hydra.utils.get_method(config["task"]["data"]["generator"])(train=rows, held_out=8))
+    settings = {"batch_size": batch_size, "eval_batch_size": 8, "seed": 1, **changes}
+    return TaskData(task=task, splits=splits, tokenizer=tiny_tokenizer(), **settings)

@@ -8,6 +8,7 @@ from filelock import Timeout
 
 from src.run_folder import lock_of, only_one
 
+_ENTRIES = "teacher-" + "[0-9a-f]" * 16  # whatever else lies in the folder is left alone
 _PARTIAL = ".partial"  # as `src.run_folder.save_folder` calls what is not whole yet
 
 
@@ -21,11 +22,12 @@ def keep_within(folder: Path, limit: int) -> None:
     An entry whose lock is held, by `only_one` of the folder and its name, stays as it is.
     """
     with only_one(folder, "room"):
+        for partial in folder.glob(_ENTRIES + _PARTIAL):
+            _remove(partial)
         total = 0
-        for entry in sorted(filter(Path.is_dir, folder.glob("[!.]*")), key=_used_at, reverse=True):
-            partial = entry.suffix == _PARTIAL
-            total += 0 if partial else sum(file.stat().st_size for file in entry.iterdir())
-            if partial or total > limit:
+        for entry in sorted(folder.glob(_ENTRIES), key=_used_at, reverse=True):
+            total += sum(file.stat().st_size for file in entry.iterdir())
+            if total > limit:
                 _remove(entry)
 
 
@@ -38,5 +40,5 @@ def _remove(entry: Path) -> None:
     try:
         with lock.acquire(timeout=0):
             shutil.rmtree(entry)
-    except Timeout:
+    except Timeout:  # somebody is making or opening it
         pass

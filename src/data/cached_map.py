@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,18 +10,30 @@ from typing import Any
 
 from datasets import Dataset
 
+from src.run_folder import only_one
+
 _SOURCE = Path(__file__).parents[1]
 
 
 def cached_map(split: Dataset, function: Callable[..., Any], **options: Any) -> Dataset:
     """The rows of a split turned into others, once: the next run with the same data, settings and code finds them.
 
+    So does one that asks at the same time; it waits.
+
     Args:
         split: a split that lies in files; results of one in memory stay there.
         function: of rows, as `Dataset.map` calls it; all that it refers to must be picklable and is part of the key.
         options: of `Dataset.map`.
     """
-    return split.map(_WithCode(function, _code()), **options)
+    with _alone_with(split):
+        return split.map(_WithCode(function, _code()), **options)
+
+
+def _alone_with(split: Dataset) -> AbstractContextManager[None]:
+    """A lock among all processes that map a split; nobody else can find what is made of one in memory."""
+    if not split.cache_files:
+        return nullcontext()
+    return only_one(Path(split.cache_files[0]["filename"]).parent, split._fingerprint)
 
 
 @dataclass

@@ -111,7 +111,7 @@ def test_a_loaded_batch_is_padded_to_its_longest_text_and_masks_its_padding():
     data = toy_data(rows=40, batch_size=8)
     seen = 0
     for batch in data.train_dataloader():
-        assert set(batch) == {"input_ids", "token_type_ids", "attention_mask", "labels"}
+        assert set(batch) == {"input_ids", "token_type_ids", "attention_mask", "labels", "row"}
         longest = int(batch["attention_mask"].sum(dim=1).max())
         assert longest <= batch["input_ids"].shape[1] < longest + 8
         assert torch.equal(batch["input_ids"] != data.tokenizer.pad_token_id, batch["attention_mask"].bool())

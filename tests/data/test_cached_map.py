@@ -1,3 +1,6 @@
+import multiprocessing
+import time
+
 from datasets import Dataset
 
 from src.data import cached_map as module
@@ -21,3 +24,26 @@ def test_rows_are_kept_for_the_next_run_until_the_code_changes(tmp_path, monkeyp
     assert file() == first
     monkeypatch.setattr(module, "_code", lambda: "another")
     assert file() != first
+
+
+def test_two_processes_that_ask_at_the_same_time_do_the_work_once(tmp_path):
+    Dataset.from_dict({"text": ["a", "b"]}).to_parquet(tmp_path / "rows.parquet")
+    split = Dataset.from_parquet(str(tmp_path / "rows.parquet"), cache_dir=str(tmp_path / "cache"))
+    counter = tmp_path / "rows"
+
+    def counted(row):
+        with counter.open("a") as file:
+            file.write("x")
+        time.sleep(0.1)
+        return upper(row)
+
+    forked = multiprocessing.get_context("fork")
+    processes = [forked.Process(target=cached_map, args=(split, counted)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert counter.read_text() == "xx"
+    assert cached_map(split, counted)["text"][:] == ["A", "B"]
+    assert counter.read_text() == "xx"

@@ -1,0 +1,40 @@
+import os
+
+import pytest
+
+from src.data.cache_folder import keep_within, mark_used
+from src.run_folder import only_one
+
+NAMES = [f"teacher-{i:016x}" for i in range(4)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Entries of 100 bytes, the first used the longest ago, one that is half made, and a stranger's folder."""
+    for i, name in enumerate([*NAMES, "teacher-00000000000000ff.partial", "mine"]):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(bytes(100))
+        os.utime(tmp_path / name, (1000 + i, 1000 + i))
+    return tmp_path
+
+
+def left(folder):
+    return sorted(path.name for path in folder.glob("teacher-*"))
+
+
+def test_the_least_recently_used_go_beyond_the_limit(folder):
+    mark_used(folder / NAMES[0])
+    keep_within(folder, limit=250)
+    assert left(folder) == [NAMES[0], NAMES[3]]
+    assert (folder / "mine" / "file").is_file()
+
+
+def test_all_stay_that_fit_but_what_is_half_made(folder):
+    keep_within(folder, limit=400)
+    assert left(folder) == NAMES
+
+
+def test_what_another_process_is_making_or_opening_stays(folder):
+    with only_one(folder, "teacher-00000000000000ff"), only_one(folder, NAMES[1]):
+        keep_within(folder, limit=0)
+    assert left(folder) == [NAMES[1], "teacher-00000000000000ff.partial"]
