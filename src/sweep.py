@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.checks import check
 from src.config import CONF, resolve, settings_of
 from src.errors import StoppedError, UserError, describe, short_errors, wants_traces
+from src.launchers import check_launcher
 from src.reports.files import on_screen, write_report
 from src.reports.overview import JOBS, JobState, job_states, outcome, progress
 from src.reports.results import collect, table
@@ -33,6 +34,7 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Write sweep.json and say what is to be done; a mistake that every job has ends the command."""
         with short_errors():
+            check_launcher(config.hydra)
             jobs = {job["folder"]: job for job in _planned(config)}
             mistakes = [mistake for job in jobs.values() if (mistake := job.pop("mistake", None))]
             if mistakes and len(mistakes) == len(jobs):
@@ -154,7 +156,9 @@ def run_apart(folder: Path, typed: Iterable[str]) -> None:
     """
     command = [sys.executable, "-m", "src.train", *typed, f"hydra.run.dir={folder}", "resume=true"]
     path = os.pathsep.join(filter(None, [str(CONF.parent), os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen(command, start_new_session=True, env=os.environ | {"PYTHONPATH": path})
+    # Within SLURM Lightning would wait for srun to start the others, but for a session that is interactive.
+    environment = os.environ | {"PYTHONPATH": path, "SLURM_JOB_NAME": "interactive"}
+    process = subprocess.Popen(command, start_new_session=True, env=environment)
     try:
         with _sigterm_raises():
             status = process.wait()

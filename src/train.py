@@ -17,6 +17,7 @@ from src.config import dense_config, fingerprint, is_taught, resolve, settings_o
 from src.deployment.exportable import check_export_of
 from src.errors import UserError, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
+from src.launchers import queued_again, runs_beside_others
 from src.memory import limit_kernel_cache
 from src.reports.export import export_summary
 from src.reports.run_log import build_loggers, log_again, run_log
@@ -47,7 +48,7 @@ def main(composed: DictConfig) -> None:
     folder, typed = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
     with short_errors():
         if hydra_config.mode == RunMode.MULTIRUN:
-            with recorded_job(folder, composed, typed):
+            with queued_again(), recorded_job(folder, composed, typed):
                 run_job(composed, folder, typed)
         else:
             check_is_no_sweep(hydra_config)
@@ -72,6 +73,8 @@ def run_alone(composed: DictConfig, made: Path, typed: Sequence[str]) -> None:
 def run_job(composed: DictConfig, folder: Path, typed: Sequence[str]) -> None:
     """A job of a sweep: what is done of it stays, the rest follows; a dense run is shared with teacher=dense."""
     config = checked(composed, typed) | {"resume": True}
+    if runs_beside_others(HydraConfig.get()):
+        config["trainer"] = config["trainer"] | {"progress_bar": False}
     checkpoint = job_to_resume(folder, config)
     with run_log() as loggers:
         if ended_well(folder):

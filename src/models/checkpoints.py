@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from src.errors import StoppedError
+from src.launchers import stop_signal
 from src.resume import CHECKPOINTS, LAST, PREVIOUS, how_to_resume
 
 
@@ -38,7 +39,7 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class RunCheckpoint(Checkpoint):
-    """Saves the whole training every so many optimizer steps, at the end of each epoch, and when SIGTERM comes.
+    """Saves the whole training every so many optimizer steps, at the end of each epoch, and when a signal asks for it.
 
     A state is always that between an optimizer step and the next batch; at the end of an epoch it is before the
     validation, which a resumed run repeats.
@@ -72,7 +73,7 @@ class RunCheckpoint(Checkpoint):
             self._go_on(trainer, Path(trainer.ckpt_path))
         # Lightning's own handler talks to the other processes in the middle of whatever they are doing.
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._note_sigterm)
+            signal.signal(stop_signal(), self._note_signal)
 
     def _go_on(self, trainer: pl.Trainer, checkpoint: Path) -> None:
         self.saved_step = trainer.global_step
@@ -131,11 +132,12 @@ class RunCheckpoint(Checkpoint):
                     "ready": 1, "started": 1, "processed": 0, "completed": 0,
                 }  # fmt: skip
 
-    def _note_sigterm(self, *args: Any) -> None:
+    def _note_signal(self, *args: Any) -> None:
         self._terminated = True
 
     def _stop(self, trainer: pl.Trainer) -> None:
-        message = f"stopped by SIGTERM at step {_step_of(trainer)}, which is saved; go on with: {how_to_resume()}"
+        told = f"stopped by {stop_signal().name} at step {_step_of(trainer)}, which is saved"
+        message = f"{told}; go on with: {how_to_resume()}"
         raise StoppedError(message, status=os.EX_TEMPFAIL)
 
     def interrupted(self, trainer: pl.Trainer) -> StoppedError:

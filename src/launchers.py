@@ -1,0 +1,56 @@
+"""Where the jobs of a sweep run: here one after the other, or by a launcher that an extra installs."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from src.errors import StoppedError
+from src.extras import require_extra
+
+_EXTRAS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}  # by the plugin of Hydra that launches
+
+
+def check_launcher(hydra_config: Any) -> None:
+    """Refuse a launcher that is not installed, before it is asked for anything.
+
+    Args:
+        hydra_config: the ``hydra`` section of a sweep.
+    """
+    plugin = re.match(r"hydra_plugins\.hydra_(\w+)_launcher\.", hydra_config.launcher._target_)
+    if plugin and plugin[1] in _EXTRAS:
+        word = f"hydra/launcher={hydra_config.runtime.choices['hydra/launcher']}"
+        require_extra(word, extra=_EXTRAS[plugin[1]], package=f"hydra_plugins.hydra_{plugin[1]}_launcher")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers of each cluster
+
+
+def runs_beside_others(hydra_config: Any) -> bool:
+    """True if the jobs of a sweep may run at the same time; then no one of them has the terminal for itself."""
+    return not hydra_config.launcher._target_.startswith("hydra._internal.")
+
+
+def stop_signal() -> signal.Signals:
+    """What asks a training to save its state and stop.
+
+    In a job of submitit that is SIGUSR2, which it gets before its time is over or another job takes its place. A
+    SIGTERM may come with it there, and must not end the job before it is in the queue again.
+    """
+    return signal.SIGUSR2 if _in_submitit() else signal.SIGTERM
+
+
+@contextmanager
+def queued_again() -> Iterator[None]:
+    """Around a job: one that was stopped in submitit is put into the queue again, and goes on from its checkpoint."""
+    queue_again: Any = signal.getsignal(signal.SIGUSR2) if _in_submitit() else None
+    try:
+        yield
+    except StoppedError:
+        if callable(queue_again):
+            queue_again(signal.SIGUSR2, None)  # submitit's own answer, which ends the process
+        raise
+
+
+def _in_submitit() -> bool:
+    return "SUBMITIT_EXECUTOR" in os.environ
