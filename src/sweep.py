@@ -24,7 +24,8 @@ from src.errors import StoppedError, UserError, describe, short_errors, wants_tr
 from src.launchers import check_launcher
 from src.reports.files import on_screen, write_report
 from src.reports.overview import JOBS, JobState, job_states, outcome, progress
-from src.reports.results import collect, table
+from src.reports.results import collect
+from src.reports.run_log import log_sweep
 from src.run_folder import RESULT, BusyError, ended_well, write_atomically, write_result
 
 
@@ -57,10 +58,7 @@ class Sweep(Callback):
         folder = Path(config.hydra.sweep.dir)
         results = collect([folder])
         print(f"\n{on_screen(results, write_report(results, folder / 'report'))}")
-        if config.logger.kind == "wandb":
-            from src.reports.wandb_log import log_sweep_table  # an extra
-
-            log_sweep_table(folder, resolve(config.logger), *table(results))
+        log_sweep(config.logger, folder)
         states = job_states(folder)
         print(f"\nsweep: {progress(folder)}", flush=True)
         missed = sum(state.word != "done" for state in states)

@@ -64,6 +64,22 @@ def log_again(config: Mapping[str, Any], folder: Path, loggers: list[Any]) -> No
     loggers += others
 
 
+def log_sweep(settings: Mapping[str, Any], folder: Path) -> None:
+    """The tables of a sweep go where the metrics of its jobs went, if that is a place for tables.
+
+    Args:
+        settings: the ``logger`` section.
+        folder: of the sweep.
+    """
+    if settings["kind"] == "wandb":
+        from src.reports.wandb_log import log_sweep_table
+
+        try:
+            log_sweep_table(folder, settings)
+        except Exception as error:
+            print(f"note: the tables of the sweep are not in W&B: {describe(error)}")
+
+
 def _end(loggers: list[Any], status: int) -> None:
     """A log that cannot be ended well, for want of a connection say, does not undo a run."""
     for logger in loggers if is_main_process() else []:

@@ -14,6 +14,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from src.hub import is_reachable
 from src.reports.csv_log import steps_done
 from src.reports.facts import deployment_files, flat, group_of, read_row
+from src.reports.plain_tables import run_table, table
+from src.reports.results import collect
 from src.run_folder import write_atomically
 
 STEP = "step"  # optimizer steps done; what the charts are drawn over
@@ -113,20 +115,21 @@ class WandbLog(Logger):
         run.finish(exit_code=status)
 
 
-def log_sweep_table(folder: Path, settings: Mapping[str, Any], header: Sequence[str], rows: Sequence[Any]) -> None:
-    """The table of a sweep, as a run of its own in the sweep's group; the same run whenever the sweep goes on.
+def log_sweep_table(folder: Path, settings: Mapping[str, Any]) -> None:
+    """The tables of a sweep, ``results`` with a line a configuration and ``runs`` with one a run, as a run of its own
+    in the sweep's group; the same one whenever the sweep goes on.
 
     Args:
         folder: of the sweep.
         settings: the ``logger`` section.
-        header: the names of the columns.
-        rows: a value for each column.
     """
+    results = collect([folder])
     state = folder / "wandb" / "state.json"
     known = _read(state) or {"id": secrets.token_hex(4)}
     write_atomically(state, json.dumps(known))
     run = open_run(folder, settings, id=known["id"], group=folder.name, job_type="sweep", config={})
-    log_table(run, "results", header, rows)
+    log_table(run, "results", *table(results))
+    log_table(run, "runs", *run_table(results))
     run.finish()
 
 

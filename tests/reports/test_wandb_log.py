@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,25 @@ def test_the_table_of_a_run_equals_its_result_json(swept):
     assert dict(zip(tables["results"]["columns"], values, strict=True)) == flat(row)
     assert dict(tables["sparsity_by_layer"]["data"]) == row["sparsity_by_layer"]
     assert flat(row)["metrics/accuracy"] == row["metrics"]["accuracy"]
+
+
+def test_the_tables_of_a_sweep_are_a_run_of_its_group_and_equal_its_rows(swept):
+    summary = read_run(swept[0].parent)
+    assert (summary["name"], summary["group"], summary["job_type"]) == ("night", "night", "sweep")
+    runs = [
+        dict(zip(summary["tables"]["runs"]["columns"], line, strict=True)) for line in summary["tables"]["runs"]["data"]
+    ]
+    found = {Path(line["folder"]).name: line for line in runs}
+    rows = {folder.name: json.loads((folder / "result.json").read_text()) for folder in swept}
+    assert set(found) == set(rows)
+    good, failed = (found[folder.name] for folder in swept)
+    row = rows[swept[0].name]
+    for name in ("seed", "status", "sparsity", "parameters", "nonzero_parameters", "epochs", "train_seconds"):
+        assert good[name] == row[name]
+    assert {name: good[name] for name in row["metrics"]} == row["metrics"]
+    assert {name: good[f"{name} (test)"] for name in row["test_metrics"]} == row["test_metrics"]
+    assert (failed["status"], failed["error"]) == ("failed", rows[swept[1].name]["error"])
+    assert len(summary["tables"]["results"]["data"]) == 2
 
 
 def test_the_resolved_configuration_and_the_metrics_over_steps_are_in_the_run(swept):
