@@ -3,12 +3,16 @@
 import os
 import re
 import signal
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from src.errors import StoppedError
 from src.extras import require_extra
+
+# Our files in conf/hydra/launcher have the names of the plugins' own settings, by which Hydra also checks them.
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
 
 _EXTRAS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}  # by the plugin of Hydra that launches
 

@@ -28,6 +28,7 @@ def sweep(tmp_path_factory):
         name = launcher[0].rsplit("=")[-1] if launcher else "basic"
         ended = run_alone("train", "-m", *own_data(place / "data"), *JOBS, f"output_dir={place / name}", *launcher)
         assert ended.returncode == 0, ended.stderr
+        assert "Warning" not in ended.stderr
         (plan,) = (place / name).glob("sweeps/*/sweep.json")
         jobs = json.loads(plan.read_text())["jobs"]
         found = {job["folder"]: json.loads((plan.parent / job["folder"] / "result.json").read_text()) for job in jobs}
