@@ -15,6 +15,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -36,7 +37,10 @@ class Sweep(Callback):
         """Write sweep.json and say what is to be done; a mistake that every job has ends the command."""
         with short_errors():
             check_launcher(config.hydra)
-            jobs = {job["folder"]: job for job in _planned(config)}
+            try:
+                jobs = {job["folder"]: job for job in _planned(config)}
+            except ConfigCompositionException:
+                return  # a word that there is not: Hydra says so next, with those there are
             mistakes = [mistake for job in jobs.values() if (mistake := job.pop("mistake", None))]
             if mistakes and len(mistakes) == len(jobs):
                 raise UserError(mistakes[0])
@@ -45,7 +49,7 @@ class Sweep(Callback):
                 "name": folder.name,
                 "command": shlex.join(["python", "-m", "src.train", *sys.argv[1:]]),
                 "jobs": list(jobs.values()),
-                "published": OmegaConf.to_container(config.published) if config.get("published") else [],
+                "published": OmegaConf.to_container(config.published),
             }
             write_atomically(folder / JOBS, json.dumps(plan, indent=2) + "\n")
             print(f"sweep: {len(jobs)} jobs in {folder}, {progress(folder)}")
@@ -56,8 +60,9 @@ class Sweep(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write and show the report; exit with status 1 where a job has no good row."""
         folder = Path(config.hydra.sweep.dir)
-        results = collect([folder])
-        print(f"\n{on_screen(results, write_report(results, folder / 'report'))}")
+        with short_errors():
+            results = collect([folder])
+            print(f"\n{on_screen(results, write_report(results, folder / 'report'))}")
         log_sweep(config.logger, folder)
         states = job_states(folder)
         print(f"\nsweep: {progress(folder)}", flush=True)

@@ -8,7 +8,7 @@ import pytest
 import src.train
 from src.config import settings_label, settings_of, sweep_name
 from src.run_folder import is_good, write_atomically
-from tests.toys import failure, own_data, review_tables, run
+from tests.toys import failure, own_data, review_tables, run, run_alone
 
 FAST = ["recipe.num_epochs=1", "dense.num_epochs=1", "trainer.progress_bar=false"]
 
@@ -147,3 +147,12 @@ def test_an_experiment_is_no_single_run(place):
     assert message == (
         "error: an experiment is a sweep over recipe, teacher: add -m after src.train, or say one of each."
     )
+
+
+def test_a_word_that_there_is_not_is_told_by_hydra_with_those_there_are(place):
+    ended = run_alone("train", "-m", "recipe=dense,prune8O", f"output_dir={place / 'mistyped'}")
+    assert ended.returncode == 1
+    assert "Could not find 'recipe/prune8O'" in ended.stderr
+    assert "prune80_quant" in ended.stderr
+    assert ended.stderr.rstrip().endswith("Did you mean 'prune80'?")
+    assert not list((place / "mistyped").rglob("sweep.json"))
