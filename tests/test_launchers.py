@@ -66,7 +66,7 @@ def test_a_sweep_gives_the_same_table_wherever_its_jobs_run(sweep, one_after_the
 @pytest.mark.parametrize("launcher", PLUGINS)
 def test_a_launcher_that_is_not_installed_is_refused_with_the_extra_to_install(tmp_path, monkeypatch, launcher):
     monkeypatch.setitem(sys.modules, f"hydra_plugins.hydra_{PLUGINS[launcher]}_launcher", None)
-    if launcher == "submitit_local":
+    if launcher == "slurm":  # whose name Hydra knows from nowhere else
         message = failure(
             "train", "-m", "seed=1,2", f"hydra/launcher={launcher}", f"output_dir={tmp_path}", folder=tmp_path
         )
