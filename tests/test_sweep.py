@@ -7,7 +7,9 @@ import pytest
 
 import src.train
 from src.config import settings_label, settings_of, sweep_name
+from src.models import teacher, teacher_cache
 from src.run_folder import is_good, write_atomically
+from tests.kill_sweep import kill_sweep
 from tests.toys import failure, own_data, review_tables, run, run_alone
 
 FAST = ["recipe.num_epochs=1", "dense.num_epochs=1", "trainer.progress_bar=false"]
@@ -156,3 +158,30 @@ def test_a_word_that_there_is_not_is_told_by_hydra_with_those_there_are(place):
     assert "prune80_quant" in ended.stderr
     assert ended.stderr.rstrip().endswith("Did you mean 'prune80'?")
     assert not list((place / "mistyped").rglob("sweep.json"))
+
+
+def test_over_six_runs_a_teacher_is_trained_once_and_reads_the_training_data_once(place, monkeypatch):
+    dense, said = [], []
+    train, asked = src.train.train, teacher_cache.outputs_by_length
+
+    def counted_train(config, *args):
+        dense.extend([config["seed"]] * (config["recipe"]["name"] == "dense"))
+        return train(config, *args)
+
+    def counted_asked(model, task, batch):
+        said.extend(batch["input_ids"])
+        return asked(model, task, batch)
+
+    monkeypatch.setattr(src.train, "train", counted_train)
+    for module in (teacher_cache, teacher):  # that asks for all texts, and that asks in each batch
+        monkeypatch.setattr(module, "outputs_by_length", counted_asked)
+    sparsities = "recipe.pruning.final_sparsity=0.5,0.6,0.7"
+    sweep(place, "recipe=oneshot80,oneshot90", "teacher=dense", sparsities, "seed=1", "output_dir=six")
+    assert len(rows(place / "six")) == 6
+    assert dense == [1]
+    assert len(said) == 48  # as many as there are examples
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_twice_ends_as_one_left_alone(tmp_path):
+    assert kill_sweep(tmp_path, seed=1, kills=2)
