@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from src.tasks.base import MODEL_INPUTS
 
-# How a matrix product is added up depends on the numbers of its rows and columns; with these it does not.
+# How a matrix product is added up depends on the numbers of its rows and columns, and on which rows a thread gets; with
+# multiples of these it does not.
 _LENGTHS = 8  # a text is padded to the next multiple, and no further
-_ROWS = 8  # fewer texts are filled up with copies of one of them
+_ROWS = 8  # texts are filled up to the next multiple with copies of one of them
 
 
 @torch.no_grad()
@@ -33,7 +34,7 @@ def outputs_by_length(model: nn.Module, task: Any, batch: Mapping[str, Tensor]) 
     said: dict[str, Tensor] = {}
     for length in padded.unique().tolist():
         rows = (padded == length).nonzero().squeeze(1)
-        filled = torch.cat([rows, rows[:1].expand(max(0, _ROWS - len(rows)))])
+        filled = torch.cat([rows, rows[:1].expand(-len(rows) % _ROWS)])
         fill = {"input_ids": model.config.pad_token_id or 0}
         part = {
             name: _of_width(batch[name][filled], length, fill.get(name, 0)) for name in MODEL_INPUTS if name in batch

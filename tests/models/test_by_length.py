@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -47,3 +48,18 @@ def test_a_text_is_not_padded_beyond_what_the_model_can_read():
     assert longest % 8
     teacher = Teacher(toy_model(data.task, max_position_embeddings=longest))
     assert len(outputs(teacher, data, list(range(40)))) == 40
+
+
+def test_nor_on_how_threads_share_the_rows():
+    data, threads = toy_data(rows=60), torch.get_num_threads()
+    teacher = Teacher(toy_model(data.task, seed=5, hidden_size=384, num_attention_heads=12, intermediate_size=64))
+    length = data.lengths("train")
+    alike = np.flatnonzero(-(-length // 8) == 2)[:11].tolist()
+    assert len(alike) == 11
+    torch.set_num_threads(2)
+    try:
+        alone = {row: outputs(teacher, data, [row])[row] for row in alike}
+        for rows in (alike[:9], alike[:10], alike):  # the second thread would get one to three of them
+            assert all(torch.equal(said, alone[row]) for row, said in outputs(teacher, data, rows).items())
+    finally:
+        torch.set_num_threads(threads)
