@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from src.reports.cells import Cell, smaller_is_better
 from src.reports.columns import Column, columns
-from src.reports.pareto import main_metric
+from src.reports.pareto import ALIKE, main_metric
 
 _LEVELS = 8  # sparsities of which the best is named
 
@@ -62,32 +62,46 @@ def _layers(cells: Sequence[Cell], metric: Column) -> Iterator[str]:
     if pairs:
         yield (
             f"Fewer layers: {_share(beaten, len(pairs))} cells score worse than a pruned one with all layers, the same "
-            f"teacher and no more parameters left; {len(fewer) - len(pairs)} more are too small to be compared."
+            f"teacher and as few parameters left{_too_small(len(fewer) - len(pairs))}."
         )
+
+
+def _too_small(cells: int) -> str:
+    return f"; {cells} more are too small to be compared" if cells else ""
 
 
 def _is_rival(rival: Cell, cell: Cell, layers: float) -> bool:
     if not (rival.layers and rival.nonzero_parameters and cell.nonzero_parameters):
         return False
     same = (rival.model, rival.teacher) == (cell.model, cell.teacher)
-    return same and rival.layers.mean == layers and rival.nonzero_parameters.mean <= cell.nonzero_parameters.mean
+    as_few = rival.nonzero_parameters.mean <= ALIKE * cell.nonzero_parameters.mean
+    return same and as_few and rival.layers.mean == layers
 
 
 def _teachers(cells: Sequence[Cell], metric: Column) -> Iterator[str]:
     """Each cell with a teacher against the same without one."""
     alone = {(cell.model, cell.recipe, str(cell.settings)): cell for cell in cells if cell.teacher == "none"}
-    gains: dict[str, list[float]] = {}
+    pairs: dict[str, list[tuple[Cell, Cell]]] = {}
     for cell in cells:
         other = alone.get((cell.model, cell.recipe, str(cell.settings)))
         if cell.teacher != "none" and other:
-            gains.setdefault(cell.teacher, []).append(_score(cell, metric) - _score(other, metric))
-    for teacher, values in gains.items():
-        better = sum(value > 0 for value in values)
-        low, high = (f"{end(values):+.{metric.decimals}f}" for end in (min, max))
+            pairs.setdefault(cell.teacher, []).append((cell, other))
+    for teacher, group in pairs.items():
+        gains = [_score(cell, metric) - _score(other, metric) for cell, other in group]
+        better = _share(sum(gain > 0 for gain in gains), len(gains))
+        low, high = (f"{end(gains):+.{metric.decimals}f}" for end in (min, max))
         yield (
-            f"Teacher {teacher}: {_share(better, len(values))} recipes score better with it than without, by {low} to "
-            f"{high} {metric.name}."
+            f"Teacher {teacher}: {better} recipes score better with it than without, by {low} to {high} {metric.name}"
+            f"{_beside_the_seeds(gains, group, metric)}."
         )
+
+
+def _beside_the_seeds(gains: Sequence[float], pairs: Sequence[tuple[Cell, Cell]], metric: Column) -> str:
+    """How many differences are larger than both standard deviations, where there are some."""
+    spreads = [[cell.metrics[metric.name].deviation for cell in pair] for pair in pairs]
+    known = [(gain, max(filter(None, spread))) for gain, spread in zip(gains, spreads, strict=True) if any(spread)]
+    larger = sum(abs(gain) > metric.factor * spread for gain, spread in known)
+    return f"; {larger or 'none'} of these by more than a standard deviation over seeds" if known else ""
 
 
 def _seeds(cells: Sequence[Cell]) -> Iterator[str]:

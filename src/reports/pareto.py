@@ -1,11 +1,11 @@
 """What a model costs beside what it scores: which pictures a report has, and which cells no other beats."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from src.reports.cells import Cell, Statistic, smaller_is_better
 
+ALIKE = 1.02  # costs whose ratio is smaller are taken as equal: a head more, the noise of a clock
 _LEAST = 1e-4  # of the weights are left, on an axis that is a logarithm
 
 
@@ -81,17 +81,15 @@ def front(points: Sequence[tuple[float, float]], smaller_is_better: bool = False
     """Which points no other beats, the cheapest first: whatever costs no more scores worse.
 
     Args:
-        points: (cost, score); less cost is better.
+        points: (cost, score); less cost is better, but a difference of 2 % is none.
         smaller_is_better: of the scores.
     """
     sign = 1 if smaller_is_better else -1
     found: list[int] = []
-    best = math.inf
-    for i in sorted(range(len(points)), key=lambda i: (points[i][0], sign * points[i][1])):
-        if sign * points[i][1] < best:
-            best = sign * points[i][1]
+    for i in sorted(range(len(points)), key=lambda i: (sign * points[i][1], points[i][0])):  # the best score first
+        if all(points[i][0] * ALIKE < points[j][0] for j in found):
             found.append(i)
-    return found
+    return found[::-1]
 
 
 def front_cells(cells: Sequence[Cell], cost: Cost) -> list[Cell]:

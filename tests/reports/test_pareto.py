@@ -13,6 +13,11 @@ def test_on_the_front_is_what_nothing_as_cheap_beats():
     assert front(POINTS) == [1, 2]
 
 
+def test_a_cost_that_is_two_percent_lower_is_the_same():
+    assert front([(1.0, 0.8), (1.019, 0.9)]) == [1]
+    assert front([(1.0, 0.8), (1.021, 0.9)]) == [0, 1]
+
+
 def test_where_smaller_scores_are_better_the_front_is_the_other_one():
     assert front(POINTS, smaller_is_better=True) == [3, 0]
 
