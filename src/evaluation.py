@@ -12,7 +12,7 @@ from torchmetrics import MetricCollection
 from src.data.datamodule import TaskData
 from src.models.module import metric_suffixes
 from src.modifiers.masks import encoder_weights
-from src.run_folder import write_atomically
+from src.whole_files import write_atomically
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from src.config import resolve
 from src.errors import UserError, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.local_files import local_files
-from src.run_folder import write_atomically
+from src.whole_files import write_atomically
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="plan")

@@ -18,7 +18,7 @@ from src.deployment.folder import find_deployment
 from src.errors import UserError, nearest_names, short_errors
 from src.plain_arguments import unwrapped, wrapped
 from src.ranges import check_range
-from src.run_folder import open_atomically
+from src.whole_files import open_atomically
 
 _TEXTS = ("text", "text_pair", "question", "context")
 _PLAIN = (*_TEXTS, "deployment", "file", "out")

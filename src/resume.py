@@ -12,7 +12,8 @@ from omegaconf import read_write
 
 from src.config import differences, fingerprint
 from src.errors import UserError
-from src.run_folder import FINGERPRINT, clear, ended_well, is_main_process, is_running, read_config
+from src.locks import is_running
+from src.run_folder import FINGERPRINT, clear, ended_well, is_main_process, read_config
 
 CHECKPOINTS = "checkpoints"
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"

@@ -5,25 +5,24 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from src.config import RESOLVED, fingerprint, model_label
 from src.errors import UserError, describe, nearest
+from src.locks import LOCK, alone
+from src.whole_files import write_atomically
 
 RESULT = "result.json"
 FINGERPRINT = Path(".hydra") / "fingerprint"
-_LOCK = Path(".hydra") / "lock"
-_SECONDS_TO_DIE = 10  # loader processes of a killed run hold its lock until they notice
 _RESUMED = Path(".hydra") / "resumed"  # how often
 _EARLIER = ("checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/best.ckpt", "logs/metrics.csv", _RESUMED)
 _PACKAGES = ("torch", "pytorch-lightning", "transformers", "datasets", "torchmetrics", "hydra-core")
@@ -33,10 +32,6 @@ def clear(folder: Path) -> None:
     """Remove what an earlier run has left in a folder that another could take for its own."""
     for path in (RESULT, *_EARLIER):
         (folder / path).unlink(missing_ok=True)
-
-
-class BusyError(UserError):
-    """A folder in which another command runs."""
 
 
 @contextmanager
@@ -75,37 +70,6 @@ def recorded_run(folder: Path, config: Mapping[str, Any], resumed: bool = False)
             raise
         row["status"] = "ok"
         write_result(folder, row)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """No other command may run in a folder within it."""
-    (folder / _LOCK).parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / _LOCK, timeout=_SECONDS_TO_DIE)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise BusyError(f"{folder}: another command runs in this folder; wait for it, or name another one.") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def is_running(folder: Path, patience: float = _SECONDS_TO_DIE) -> bool:
-    """True if a command runs in this folder now.
-
-    Args:
-        folder: of a run.
-        patience: seconds for which the processes of a killed run may hold its lock.
-    """
-    if not (folder / _LOCK).is_file():
-        return False
-    try:
-        with FileLock(folder / _LOCK, timeout=patience):
-            return False
-    except Timeout:
-        return True
 
 
 def ended_well(folder: Path) -> bool:
@@ -172,7 +136,7 @@ def take_over(run: Path, folder: Path) -> None:
         target = folder / path.relative_to(run)
         recorded = path.parent.name == ".hydra" and target.is_file()
         logged = path.relative_to(run).parts[0] in ("wandb", "tensorboard")  # that of a run is its own
-        if path.is_file() and path.name not in (RESULT, _LOCK.name) and not recorded and not logged:
+        if path.is_file() and path.name not in (RESULT, LOCK.name) and not recorded and not logged:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
             _share(path, target)
@@ -193,80 +157,6 @@ def new_run_folder(config: Mapping[str, Any]) -> Path:
     name = f"{config['recipe']['name']}-{config['teacher']['kind']}-{model_label(config['model']['name'])}"
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")  # jobs may start in one second
     return Path(config["output_dir"]) / "runs" / config["task"]["name"] / name / stamp
-
-
-@contextmanager
-def only_one(output_dir: Path, name: str, waiting: str = "") -> Iterator[None]:
-    """Hold a lock that the end of the process releases, however it ends.
-
-    Args:
-        waiting: is printed where another process holds it.
-    """
-    lock = lock_of(output_dir, name)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(waiting, end="\n" if waiting else "", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def lock_of(output_dir: Path, name: str) -> FileLock:
-    locks = output_dir / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    return FileLock(locks / f"{name}.lock")
-
-
-def require_disk_space(folder: Path, bytes_needed: int) -> None:
-    """Refuse to start a run whose files would not fit."""
-    free = shutil.disk_usage(folder).free
-    if free < bytes_needed:
-        raise UserError(
-            f"{folder}: the run writes up to {bytes_needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; "
-            "free some space, or name another place with hydra.run.dir=FOLDER."
-        )
-
-
-def save_folder(folder: Path, save: Callable[[Path], Any]) -> None:
-    """Fill a folder that is there whole or not at all.
-
-    Args:
-        folder: replaced if it exists.
-        save: writes into the folder it is given.
-    """
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        save(partial)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    with open_atomically(path) as file:
-        file.write(text)
-
-
-@contextmanager
-def open_atomically(path: Path) -> Iterator[TextIO]:
-    """A file to write to that is there once all has been written, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def command() -> str:

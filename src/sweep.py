@@ -23,11 +23,13 @@ from src.checks import check
 from src.config import CONF, resolve, settings_of
 from src.errors import StoppedError, UserError, describe, short_errors, wants_traces
 from src.launchers import check_launcher
+from src.locks import BusyError
 from src.reports.files import on_screen, write_report
 from src.reports.overview import JOBS, JobState, job_states, outcome, progress
 from src.reports.results import collect
 from src.reports.run_log import log_sweep
-from src.run_folder import RESULT, BusyError, ended_well, write_atomically, write_result
+from src.run_folder import RESULT, ended_well, write_result
+from src.whole_files import write_atomically
 
 
 class Sweep(Callback):

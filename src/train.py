@@ -18,25 +18,15 @@ from src.deployment.exportable import check_export_of
 from src.errors import UserError, nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.launchers import queued_again, runs_beside_others
+from src.locks import only_one
 from src.memory import limit_kernel_cache
 from src.reports.export import export_summary
 from src.reports.run_log import build_loggers, log_again, run_log
 from src.reports.summary import summary
 from src.resume import find_unfinished, intact_checkpoint, job_to_resume, run_to_resume
-from src.run_folder import (
-    ended_well,
-    find_run,
-    is_main_process,
-    new_run_folder,
-    only_one,
-    read_result,
-    recorded_run,
-    require_disk_space,
-    save_folder,
-    take_over,
-    write_atomically,
-)
+from src.run_folder import ended_well, find_run, is_main_process, new_run_folder, read_result, recorded_run, take_over
 from src.sweep import check_is_no_sweep, recorded_job, run_apart
+from src.whole_files import require_disk_space, save_folder, write_atomically
 
 if TYPE_CHECKING:
     from datasets import DatasetDict

@@ -186,7 +186,7 @@ def unfinished(folder, configured, *overrides, age=0):
 
 
 def test_the_newest_run_is_found_that_is_intact_unfinished_and_not_running(tmp_path, configured, monkeypatch):
-    monkeypatch.setattr("src.run_folder._SECONDS_TO_DIE", 0.1)
+    monkeypatch.setattr("src.locks._SECONDS_TO_DIE", 0.1)
     wanted = {unfinished(tmp_path / name, configured, age=age) for age, name in enumerate("abcde")}.pop()
     unfinished(tmp_path / "other", configured, "seed=9", age=-9)
     assert find_unfinished(tmp_path, wanted) == tmp_path / "a"

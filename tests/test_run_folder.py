@@ -1,22 +1,11 @@
 import json
 import os
-import threading
 
 import pytest
 
 from src.config import fingerprint
 from src.errors import UserError
-from src.run_folder import (
-    find_run,
-    new_run_folder,
-    only_one,
-    read_config,
-    read_result,
-    recorded_run,
-    require_disk_space,
-    save_folder,
-    write_atomically,
-)
+from src.run_folder import find_run, new_run_folder, read_config, read_result, recorded_run
 
 
 def finished(folder, *, status="ok", wanted="abc", age=0, model=True):
@@ -55,31 +44,6 @@ def test_the_teacher_of_a_checkpoint_is_recorded_by_its_name(configured, tmp_pat
         assert row["teacher"] == "someone/model"
 
 
-def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):
-    path = tmp_path / "sub" / "result.json"
-    write_atomically(path, "first")
-    monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError("No space left on device")))
-    with pytest.raises(OSError, match="No space"):
-        write_atomically(path, "second")
-    assert path.read_text() == "first"
-    assert [p.name for p in path.parent.iterdir()] == ["result.json"]
-
-
-def test_a_folder_is_replaced_whole_or_left_as_it_was(tmp_path):
-    save_folder(tmp_path / "model", lambda folder: (folder / "weights").write_text("first"))
-
-    def fail(folder):
-        (folder / "weights").write_text("sec")
-        raise OSError("No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        save_folder(tmp_path / "model", fail)
-    assert (tmp_path / "model" / "weights").read_text() == "first"
-    assert [p.name for p in tmp_path.iterdir()] == ["model"]
-    save_folder(tmp_path / "model", lambda folder: (folder / "other").write_text("third"))
-    assert [p.name for p in (tmp_path / "model").iterdir()] == ["other"]
-
-
 def test_the_newest_good_run_with_the_fingerprint_is_found(tmp_path):
     finished(tmp_path / "old", age=100)
     newest = finished(tmp_path / "deep" / "er" / "new", age=10)
@@ -105,28 +69,6 @@ def test_a_folder_that_is_no_finished_run_is_refused(tmp_path, prepare, message)
     prepare(tmp_path / "run")
     with pytest.raises(UserError, match=message):
         read_result(tmp_path / "run")
-
-
-def test_only_one_holds_a_lock_at_a_time(tmp_path):
-    order = []
-
-    def second():
-        with only_one(tmp_path, "abc"):
-            order.append("second")
-
-    with only_one(tmp_path, "abc"):
-        other = threading.Thread(target=second)
-        other.start()
-        other.join(timeout=0.3)
-        order.append("first")
-    other.join(timeout=5)
-    assert order == ["first", "second"]
-
-
-def test_a_run_that_would_not_fit_on_the_disk_does_not_start(tmp_path):
-    require_disk_space(tmp_path, bytes_needed=1)
-    with pytest.raises(UserError, match=r"writes up to 1,000,000,000,000 MB .*hydra\.run\.dir=FOLDER"):
-        require_disk_space(tmp_path, bytes_needed=10**18)
 
 
 def test_a_run_goes_to_the_folder_of_its_task_recipe_teacher_and_model(configured):

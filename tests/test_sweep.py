@@ -8,7 +8,8 @@ import pytest
 import src.train
 from src.config import settings_label, settings_of, sweep_name
 from src.models import teacher, teacher_cache
-from src.run_folder import is_good, write_atomically
+from src.run_folder import is_good
+from src.whole_files import write_atomically
 from tests.kill_sweep import kill_sweep
 from tests.toys import failure, own_data, review_tables, run, run_alone
 

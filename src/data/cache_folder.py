@@ -6,10 +6,10 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from src.run_folder import lock_of, only_one
+from src.locks import lock_of, only_one
 
 _ENTRIES = "teacher-" + "[0-9a-f]" * 16  # whatever else lies in the folder is left alone
-_PARTIAL = ".partial"  # as `src.run_folder.save_folder` calls what is not whole yet
+_PARTIAL = ".partial"  # as `src.whole_files.save_folder` calls what is not whole yet
 
 
 def mark_used(entry: Path) -> None:

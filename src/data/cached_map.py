@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from src.run_folder import only_one
+from src.locks import only_one
 
 _SOURCE = Path(__file__).parents[1]
 

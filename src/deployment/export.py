@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from src.config import model_label
 from src.deployment.exportable import PACKAGES, exportable
 from src.errors import UserError
-from src.run_folder import alone, save_folder, write_atomically, write_result
+from src.locks import alone
+from src.run_folder import write_result
+from src.whole_files import save_folder, write_atomically
 
 if TYPE_CHECKING:
     from src.deployment.samples import Samples

@@ -18,10 +18,12 @@ from src.data.cache_folder import keep_within, mark_used
 from src.data.datamodule import TaskData
 from src.data.stored_outputs import Layout, StoredOutputs, write_outputs
 from src.errors import UserError, is_disk_full
+from src.locks import only_one
 from src.models.by_length import outputs_by_length
 from src.models.identity import identity_of_outputs
 from src.models.teacher import Teacher
-from src.run_folder import is_main_process, only_one, save_folder
+from src.run_folder import is_main_process
+from src.whole_files import save_folder
 
 
 class _LiveError(Exception):

@@ -13,7 +13,7 @@ from src.recipes.native import of_every_recipe
 from src.recipes.report import entries, report
 from src.recipes.running import recipe_name, translate_file
 from src.recipes.translation import Translation
-from src.run_folder import write_atomically
+from src.whole_files import write_atomically
 
 
 @dataclass(frozen=True)

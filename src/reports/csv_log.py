@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from src.reports.history import read_rows
-from src.run_folder import write_atomically
+from src.whole_files import write_atomically
 
 
 class CSVLog(CSVLogger):

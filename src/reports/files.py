@@ -12,7 +12,7 @@ from src.reports.pareto_files import save_pareto
 from src.reports.plain_tables import csv_text, run_table
 from src.reports.results import Results, table
 from src.reports.summary import shortened
-from src.run_folder import write_atomically
+from src.whole_files import write_atomically
 
 SHOWN = 20  # sentences on the screen; the files hold all
 

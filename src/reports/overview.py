@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from src.config import model_label
+from src.locks import is_running
 from src.reports.summary import duration
-from src.run_folder import RESULT, is_good, is_running
+from src.run_folder import RESULT, is_good
 
 JOBS = "sweep.json"  # the plan of a sweep, in its folder
 _WORDS = ("done", "failed", "running", "waiting")

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from src.config import model_label
+from src.locks import is_running
 from src.reports.cells import Cell, Published, Results, Statistic, one_machine, smaller_is_better
 from src.reports.find import Found, find
 from src.reports.groups import NAMES, Group, group_rows, place_published
 from src.reports.plain_tables import table
 from src.reports.references import add_references, dense_of
 from src.reports.summary import shortened
-from src.run_folder import is_good, is_running
+from src.run_folder import is_good
 
 __all__ = ["Cell", "Published", "Results", "Statistic", "collect", "smaller_is_better", "table"]
 

@@ -16,7 +16,7 @@ from src.reports.csv_log import steps_done
 from src.reports.facts import deployment_files, flat, group_of, read_row
 from src.reports.plain_tables import run_table, table
 from src.reports.results import collect
-from src.run_folder import write_atomically
+from src.whole_files import write_atomically
 
 STEP = "step"  # optimizer steps done; what the charts are drawn over
 

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from src.data.cache_folder import keep_within, mark_used
-from src.run_folder import only_one
+from src.locks import only_one
 
 NAMES = [f"teacher-{i:016x}" for i in range(4)]
 

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
+from src.locks import alone
 from src.reports.overview import JobState, job_states, outcome, progress, seconds_left
-from src.run_folder import alone
 
 STARTED = 1_700_000_000.0
 

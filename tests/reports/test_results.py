@@ -1,7 +1,7 @@
 import pytest
 
+from src.locks import alone
 from src.reports.results import Statistic, collect
-from src.run_folder import alone
 from tests.reports.runs import DENSE, deployed, plan, put
 
 

@@ -1,0 +1,31 @@
+import threading
+
+import pytest
+
+from src.locks import BusyError, alone, is_running, only_one
+
+
+def test_only_one_holds_a_lock_at_a_time(tmp_path):
+    order = []
+
+    def second():
+        with only_one(tmp_path, "abc"):
+            order.append("second")
+
+    with only_one(tmp_path, "abc"):
+        other = threading.Thread(target=second)
+        other.start()
+        other.join(timeout=0.3)
+        order.append("first")
+    other.join(timeout=5)
+    assert order == ["first", "second"]
+
+
+def test_a_folder_in_which_a_command_runs_is_busy_for_another_and_free_after_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("src.locks._SECONDS_TO_DIE", 0.05)
+    assert not is_running(tmp_path / "nowhere")
+    with alone(tmp_path):
+        assert is_running(tmp_path, patience=0)
+        with pytest.raises(BusyError, match="another command runs"), alone(tmp_path):
+            pass
+    assert not is_running(tmp_path, patience=0)

@@ -1,0 +1,37 @@
+import os
+
+import pytest
+
+from src.errors import UserError
+from src.whole_files import require_disk_space, save_folder, write_atomically
+
+
+def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "sub" / "result.json"
+    write_atomically(path, "first")
+    monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError("No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, "second")
+    assert path.read_text() == "first"
+    assert [p.name for p in path.parent.iterdir()] == ["result.json"]
+
+
+def test_a_folder_is_replaced_whole_or_left_as_it_was(tmp_path):
+    save_folder(tmp_path / "model", lambda folder: (folder / "weights").write_text("first"))
+
+    def fail(folder):
+        (folder / "weights").write_text("sec")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        save_folder(tmp_path / "model", fail)
+    assert (tmp_path / "model" / "weights").read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    save_folder(tmp_path / "model", lambda folder: (folder / "other").write_text("third"))
+    assert [p.name for p in (tmp_path / "model").iterdir()] == ["other"]
+
+
+def test_a_run_that_would_not_fit_on_the_disk_does_not_start(tmp_path):
+    require_disk_space(tmp_path, bytes_needed=1)
+    with pytest.raises(UserError, match=r"writes up to 1,000,000,000,000 MB .*hydra\.run\.dir=FOLDER"):
+        require_disk_space(tmp_path, bytes_needed=10**18)
