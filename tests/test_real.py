@@ -26,7 +26,9 @@ pytestmark = [
     pytest.mark.skipif(not MINILM.is_dir(), reason="the real encoder is not there: ../shared/models/minilm"),
 ]
 
-SMALL = ["task.data.max_train_samples=64", "task.data.max_eval_samples=48", "recipe.num_epochs=1", "dense.num_epochs=1"]
+EVAL = 24
+SMALL = ["task.data.max_train_samples=16", f"task.data.max_eval_samples={EVAL}", "recipe.num_epochs=1",
+         "dense.num_epochs=1"]  # fmt: skip
 MODEL = ["model=minilm", f"model.name={MINILM}", "trainer.accelerator=cpu"]
 
 
@@ -85,7 +87,7 @@ def test_the_main_job_runs_on_sst2_and_its_model_opens_with_plain_transformers(p
     assert_exactly_sparse(place / "sst2", 0.8)
 
     file = next((DATA / "glue" / "sst2").glob("validation*.parquet"))
-    rows = load_dataset("parquet", data_files=str(file), split="train").shuffle(seed=0).select(range(48))
+    rows = load_dataset("parquet", data_files=str(file), split="train").shuffle(seed=0).select(range(EVAL))
     model = AutoModelForSequenceClassification.from_pretrained(place / "sst2" / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(place / "sst2" / "model")
     with torch.no_grad():
@@ -110,19 +112,20 @@ def test_banking77_trains_from_its_csv_files_by_overrides_alone(place):
 
 
 def test_entities_of_wnut17_are_scored_as_seqeval_scores_the_predictions(place):
-    options = ["task=wnut17", f"task.data.path={DATA}/wnut_17", *MODEL, "task.data.max_eval_samples=300"]
-    run("train", *options, "task.data.max_train_samples=512", "recipe=prune80", "recipe.num_epochs=3",
-        "dense.num_epochs=3", "dense.optimizer.learning_rate=2e-4", "recipe.optimizer.learning_rate=2e-4",
-        "task.max_length=16", "hydra.run.dir=wnut17", folder=place)  # fmt: skip
+    """One that has learnt to find some."""
+    options = ["task=wnut17", f"task.data.path={DATA}/wnut_17", *MODEL, "task.data.max_eval_samples=100"]
+    run("train", *options, "task.data.max_train_samples=256", "task.data.batch_size=8", "recipe=oneshot20",
+        "teacher=none", "recipe.num_epochs=3", "recipe.optimizer.learning_rate=4e-4", "task.max_length=16",
+        "hydra.run.dir=wnut17", folder=place)  # fmt: skip
     row = result_of(place / "wnut17")
-    assert_exactly_sparse(place / "wnut17", 0.8)
+    assert_exactly_sparse(place / "wnut17", 0.2)
 
     for split, file, recorded in (
         ("validation", "predictions", "metrics"),
         ("test", "test_predictions", "test_metrics"),
     ):
         parquet = str(next((DATA / "wnut_17").glob(f"{split}*.parquet")))
-        rows = load_dataset("parquet", data_files=parquet, split="train").shuffle(seed=0).select(range(300))
+        rows = load_dataset("parquet", data_files=parquet, split="train").shuffle(seed=0).select(range(100))
         true = [[rows.features["ner_tags"].feature.int2str(tag) for tag in tags] for tags in rows["ner_tags"]]
         predicted = json.loads((place / "wnut17" / f"{file}.json").read_text())
         assert 0 < row[recorded]["f1"] < 1
@@ -177,7 +180,7 @@ def test_squad_is_trained_pruned_and_scored_as_an_independent_scorer_scores_its_
     assert_exactly_sparse(place / task, 0.8)
     answers = json.loads((place / task / "predictions.json").read_text())
     file = str(next((DATA / task).glob("validation*.parquet")))
-    rows = load_dataset("parquet", data_files=file, split="train").shuffle(seed=0).select(range(48))
+    rows = load_dataset("parquet", data_files=file, split="train").shuffle(seed=0).select(range(EVAL))
     assert set(answers) == set(rows["id"])
     assert all(answers[row["id"]] in row["context"] for row in rows)
     target = [{"id": r["id"], "answers": {"text": r["answers"]["text"] or [""], "answer_start": [0]}} for r in rows]

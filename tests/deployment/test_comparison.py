@@ -16,7 +16,7 @@ INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 def deployed(run, *, quantized, **shape):
     """A run with a toy model and its deployment, without tokenizer; its task."""
     data = toy_data()
-    model = toy_model(data.task).eval()
+    model = toy_model(data.task, num_hidden_layers=1).eval()
     if quantized:
         insert_fake_quant(model, list(quantizable(model)), weight_bits=8, per_channel=True, reduce_range=False)
         switch(model, observes=True, quantizes=True)

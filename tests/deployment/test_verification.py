@@ -123,7 +123,7 @@ def test_a_zero_that_is_lost_is_counted(model, samples, graph):
 
 
 def test_a_float_graph_is_verified_in_the_same_way(samples, tmp_path):
-    model = toy_model(samples.task).eval()
+    model = toy_model(samples.task, num_hidden_layers=1).eval()
     path = written(model, tmp_path / "model.onnx")
     assert verify(model, path, samples)["failures"] == []
     name = "bert.pooler.dense.weight"
@@ -134,7 +134,7 @@ def test_a_float_graph_is_verified_in_the_same_way(samples, tmp_path):
 
 
 def test_float16_is_compared_with_the_float32_model(samples, tmp_path):
-    model = toy_model(samples.task).eval()
+    model = toy_model(samples.task, num_hidden_layers=1).eval()
     report = verify(model, written(model, tmp_path / "model.onnx", half=True), samples, half=True)
     assert report["failures"] == []
     assert report["logits"]["control"] == "the model in float16"

@@ -16,18 +16,19 @@ from src.models.quantization import insert_fake_quant, quantizable, rounded_stat
 OUTPUTS = {"SequenceClassification": ["logits"], "TokenClassification": ["logits"]}
 OUTPUTS["QuestionAnswering"] = ["start_logits", "end_logits"]
 _SIZES = {
-    "bert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24},
-    "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24},
+    "bert": {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24},
+    "distilbert": {"dim": 16, "n_heads": 2, "hidden_dim": 24},
 }
 _SIZES["roberta"] = {**_SIZES["bert"], "type_vocab_size": 1, "pad_token_id": 1}
 _SIZES["electra"] = {**_SIZES["bert"], "embedding_size": 8}
 
 
-def family(name: str, head: str = "SequenceClassification") -> PreTrainedModel:
-    """A model of random weights, two layers of width 16."""
+def family(name: str, head: str = "SequenceClassification", layers: int = 2) -> PreTrainedModel:
+    """A model of random weights, of width 16."""
     import transformers
 
-    config = AutoConfig.for_model(name, vocab_size=60, max_position_embeddings=66, **_SIZES[name])
+    sizes = {**_SIZES[name], "n_layers" if name == "distilbert" else "num_hidden_layers": layers}
+    config = AutoConfig.for_model(name, vocab_size=60, max_position_embeddings=66, **sizes)
     model = getattr(transformers, f"AutoModelFor{head}").from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():  # larger than those that a training starts from, so that logits vary

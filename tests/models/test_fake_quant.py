@@ -137,7 +137,7 @@ def test_a_reduced_range_has_half_the_integers():
 
 @pytest.fixture
 def quantized():
-    model = toy_model(toy_data().task).eval()
+    model = toy_model(toy_data().task, num_hidden_layers=1).eval()
     insert_fake_quant(model, quantizable(model), weight_bits=8, per_channel=True, reduce_range=False)
     return model
 
