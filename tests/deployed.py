@@ -47,7 +47,8 @@ def task_of(section: Mapping[str, Any], labels: list[str]) -> Task:
 def random_model(task: Task, seed: int = 0) -> PreTrainedModel:
     """With weights so large, and a head so placed, that texts are answered in different ways."""
     torch.manual_seed(seed)
-    model = load_student({"name": "toy", "config": {**BERT, "num_hidden_layers": 1, "initializer_range": 0.7}}, task, tiny_tokenizer()).eval()
+    config = {**BERT, "num_hidden_layers": 1, "initializer_range": 0.7}
+    model = load_student({"name": "toy", "config": config}, task, tiny_tokenizer()).eval()
     if isinstance(task, TextClassification):
         texts = tiny_tokenizer()(TEXTS, padding=True, return_tensors="pt")
         with torch.no_grad():

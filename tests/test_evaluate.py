@@ -14,7 +14,7 @@ def place(tmp_path_factory):
     review_tables(folder / "data", held_out=24)
     run(
         "train", *own_data(folder / "data"), "recipe=oneshot80", "recipe.num_epochs=1", "teacher=none",
-        "hydra.run.dir=run", folder=folder,
+        "model.config.num_hidden_layers=1", "hydra.run.dir=run", folder=folder,
     )  # fmt: skip
     return folder
 

@@ -4,6 +4,7 @@ import pytest
 
 from tests.toys import TINY, failure, own_data, review_tables, run, run_alone
 
+SMALL = "task.data.max_train_samples=640"  # of the demo: 20 steps an epoch
 CYCLIC = ["recipe=cyclic80", "recipe.num_epochs=5"]
 
 
@@ -107,14 +108,14 @@ def test_the_known_models_can_be_planned_without_a_download(tmp_path, model):
 
 
 def test_long_runs_of_like_events_are_folded(tmp_path):
-    words = ["recipe=prune80", "plan.picture=null"]
+    words = ["recipe=prune80", "plan.picture=null", SMALL]
     folded, whole = run("plan", *words, folder=tmp_path), run("plan", *words, "plan.all=true", folder=tmp_path)
-    assert "55 more (plan.all=true shows them)" in folded
-    assert len(whole.splitlines()) == len(folded.splitlines()) + 54
+    assert "56 more (plan.all=true shows them)" in folded
+    assert len(whole.splitlines()) == len(folded.splitlines()) + 55
 
 
 def test_a_plan_writes_nothing_but_its_picture_and_its_file(tmp_path):
-    planned("model=tiny", folder=tmp_path)
+    planned("model=tiny", SMALL, folder=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json", "plan.png"]
 
 
@@ -128,10 +129,10 @@ def test_a_plan_writes_nothing_but_its_picture_and_its_file(tmp_path):
         ),
         (["recipe.pruning.params=[head]"], "params: 'head' matches none of the 14 linear weights"),
         (["recipe.pruning.final_sparsity=80"], "final_sparsity must be in [0, 1), got 80; write 80 % as 0.8"),
-        (["trainer.max_steps=5"], "trainer.max_steps=5 ends before the recipe does: 6 epochs of 750 steps are 4,500."),
+        (["trainer.max_steps=5"], "trainer.max_steps=5 ends before the recipe does: 6 epochs of 20 steps are 120."),
         (["+recipe.pruning.prams=[a]"], "recipe.pruning.prams is not a setting"),
         (["+plan.jsn=a"], "plan.jsn is not a setting; plan has all, json, picture. Did you mean 'json'?"),
     ],
 )
 def test_what_could_not_be_trained_is_refused_in_the_plan(tmp_path, words, message):
-    assert message in failure("plan", "model=tiny", *words, folder=tmp_path)
+    assert message in failure("plan", "model=tiny", SMALL, *words, folder=tmp_path)

@@ -127,11 +127,10 @@ def quantized(configured, tmp_path_factory):
     [
         ("on_validation_start", 4),  # quantisation is due, and has not begun
         ("on_train_batch_end", 4),
-        ("on_train_batch_start", 5),
         ("on_train_batch_end", 6),
         ("on_validation_batch_end", 8),
         ("on_train_batch_end", 9),
-        ("on_train_batch_end", 10),
+        ("on_train_batch_end", 10),  # the grids freeze
         ("on_train_batch_start", 11),
         ("on_train_batch_end", 12),
     ],
