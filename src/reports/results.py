@@ -142,6 +142,7 @@ def _notes(found: Found, groups: Sequence[Group]) -> Iterator[str]:
             yield f"{shortened(row['folder'])} has a good model, and after it: {_reason(row)}"
     for task in {row["task"]: None for row in found.published if row["task"] not in {group.task for group in groups}}:
         yield f"Published figures of {task} are not shown, as no run here is of it."
+    yield from _common_settings(groups)
     for group in groups:
         if group.reference:
             where = ", ".join(str(shortened(row["folder"])) for row in group.rows)
@@ -151,6 +152,16 @@ def _notes(found: Found, groups: Sequence[Group]) -> Iterator[str]:
             if group.rows and (group.model != model_label(row["model"]) or data):
                 ours = ", ".join([group.model, *(f"{name}={value}" for name, value in data.items())])
                 yield f"Published figures are of {row['model']} on all of {row['task']}, ours of {ours}."
+
+
+def _common_settings(groups: Sequence[Group]) -> Iterator[str]:
+    """What all command lines of a task set alike; a reader would else take the lines for runs by the defaults."""
+    for task, alike in itertools.groupby(groups, key=lambda group: group.task):
+        ours = [group.settings for group in alike if group.is_ours and not group.reference]
+        common = {name: value for name, value in next(iter(ours), {}).items() if name not in NAMES}
+        said = [f"{name}={Path(v).name}" for name, v in common.items() if all(each.get(name) == v for each in ours)]
+        if said:
+            yield f"All lines of {task}: {', '.join(said)}."
 
 
 def _incomparable_latencies(cells: Iterable[Cell]) -> Iterator[str]:

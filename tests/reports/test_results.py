@@ -121,3 +121,11 @@ def test_latencies_of_unlike_machines_are_not_to_be_compared(tmp_path):
 def test_what_failed_after_a_good_training_is_told(tmp_path):
     put(tmp_path / "a", error="the export was refused")
     assert collect([tmp_path]).notes == [f"{tmp_path}/a has a good model, and after it: the export was refused"]
+
+
+def test_what_all_command_lines_set_alike_is_said_once(tmp_path):
+    for seed, epochs in ((1, "3"), (2, "6")):
+        settings = {"task.data.path": "/data/sst2", "task.data.max_train_samples": "8000", "recipe.num_epochs": epochs}
+        put(tmp_path / epochs, seed=seed, settings=settings, cell=epochs * 12)
+    (note,) = collect([tmp_path]).notes
+    assert note == "All lines of sst2: task.data.path=sst2, task.data.max_train_samples=8000."
