@@ -8,11 +8,9 @@ from omegaconf import DictConfig
 
 from src.checks import check_export
 from src.config import resolve
-from src.deployment.export import export_run
 from src.errors import nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.memory import limit_kernel_cache
-from src.reports.export import export_summary
 from src.run_folder import read_config, read_result
 
 
@@ -25,6 +23,9 @@ def main(composed: DictConfig) -> None:
         read_result(run)
         work_offline_without_a_connection({**read_config(run), "model": {"name": str(run), "config": None}})
         limit_kernel_cache()
+        from src.deployment.export import export_run  # heavy imports wait until the settings are known to be good
+        from src.reports.export import export_summary
+
         folder = export_run(run, settings["export"])
         report = json.loads((folder / "verification.json").read_text())
         print(export_summary(read_result(run), report, folder))

@@ -20,7 +20,6 @@ from src.hub import work_offline_without_a_connection
 from src.launchers import queued_again, runs_beside_others
 from src.locks import only_one
 from src.memory import limit_kernel_cache
-from src.reports.export import export_summary
 from src.reports.run_log import build_loggers, log_again, run_log
 from src.reports.summary import summary
 from src.resume import find_unfinished, intact_checkpoint, job_to_resume, run_to_resume
@@ -113,6 +112,7 @@ def run(config: Mapping[str, Any], folder: Path, checkpoint: Path | None, logger
 def deploy(folder: Path, settings: Mapping[str, Any]) -> str:
     """Export a run; what came of it, as a table. Settings that cannot work are refused before the training."""
     from src.deployment.export import export_run
+    from src.reports.export import export_summary
 
     deployment = export_run(folder, settings)
     report = json.loads((deployment / "verification.json").read_text())

@@ -1,9 +1,11 @@
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from src.checks import check
-from src.config import dense_config, fingerprint, model_label, resolve
+from src.config import CONF, dense_config, fingerprint, model_label, resolve
 from src.errors import UserError
 
 CSV = "text,label\nthe plot was bad,sad\ngood,glad\n"
@@ -219,3 +221,13 @@ def test_without_a_teacher_nothing_that_needs_one_is_left_of_a_recipe(configured
 )
 def test_a_model_is_called_by_the_last_part_of_its_name_and_a_run_not_by_its_time(name, label):
     assert model_label(name) == label
+
+
+def test_no_command_imports_anything_heavy_before_its_settings_are_checked():
+    sources = (CONF.parent / "src").glob("*.py")
+    commands = ", ".join(f"src.{path.stem}" for path in sources if "@hydra.main" in path.read_text())
+    assert commands.count("src.") == 7
+    heavy = "{'torch', 'transformers', 'datasets', 'pytorch_lightning', 'matplotlib', 'onnx', 'onnxruntime', 'wandb'}"
+    code = f"import sys, {commands}; print(sorted({heavy} & set(sys.modules)))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=CONF.parent, capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
