@@ -11,6 +11,7 @@ from src.config import resolve
 from src.errors import UserError, nearest, nearest_names, short_errors
 from src.plain_arguments import unwrapped, wrapped
 from src.reports.files import SHOWN, on_screen, write_report
+from src.reports.overview import JOBS, progress
 from src.reports.results import collect
 
 _PLAIN = ("path", "out")
@@ -35,6 +36,8 @@ def _main(composed: DictConfig) -> None:
             raise UserError(_nothing(paths, results.left_out))
         files = write_report(results, Path(settings["out"] or default))
         print(on_screen(results, files))
+        for sweep in (folder for folder in folders if (folder / JOBS).is_file()):
+            print(f"\nsweep {sweep.name}: {progress(sweep)}")
 
 
 def _folder(path: str) -> Path:

@@ -24,6 +24,15 @@ def test_the_command_prints_the_table_and_writes_it_in_every_form(tmp_path):
     assert run("report", "path=runs", folder=tmp_path) == output  # its own files change nothing
 
 
+def test_of_a_sweep_it_says_how_far_it_is(tmp_path):
+    sweep = plan(tmp_path / "s", {"folder": "a"}, {"folder": "b", "seed": 2}, {"folder": "c", "seed": 3})
+    put(sweep / "a")
+    put(sweep / "b", seed=2, **failed())
+    assert "\nsweep s: 1 of 3 done, 1 failed" in run("report", "path=s", folder=tmp_path)
+    (sweep / "sweep.json").write_text('{"jobs": [3, {"folder": 1}]}')
+    assert run("report", "path=s", folder=tmp_path).endswith("\nsweep s: 0 of 0 done\n")
+
+
 def test_several_folders_are_one_table(tmp_path):
     put(tmp_path / "a b" / "x", **DENSE)
     put(tmp_path / "c" / "y")

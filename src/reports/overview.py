@@ -35,22 +35,29 @@ class JobState:
     ended: float = 0.0
 
 
-def read_plan(folder: Path) -> dict[str, Any]:
-    """sweep.json of a sweep, with no jobs where there is none that can be read."""
+def planned(folder: Path) -> list[dict[str, Any]]:
+    """The jobs that sweep.json of a sweep lists; none where it cannot be read, without those that are damaged."""
     try:
-        plan = json.loads((folder / JOBS).read_text())
-        return plan if isinstance(plan, dict) and isinstance(plan.get("jobs"), list) else {"jobs": []}
-    except (OSError, ValueError):
-        return {"jobs": []}
+        jobs = json.loads((folder / JOBS).read_text())["jobs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [job for job in jobs if _is_entry(job)] if isinstance(jobs, list) else []
+
+
+def _is_entry(job: Any) -> bool:
+    words = ("folder", "task", "model", "recipe", "teacher")
+    return (
+        isinstance(job, dict)
+        and all(isinstance(job.get(word), str) for word in words)
+        and isinstance(job.get("settings"), dict)
+        and "seed" in job
+    )
 
 
 def job_states(folder: Path) -> list[JobState]:
     """The state of every planned job of a sweep, in the order of the plan."""
-    jobs = read_plan(folder)["jobs"]
-    titles = [_title(job, jobs) for job in jobs]
-    return [
-        _state(job, title, folder / job["folder"], _started(folder)) for job, title in zip(jobs, titles, strict=True)
-    ]
+    jobs, started = planned(folder), _started(folder)
+    return [_state(job, _title(job, jobs), folder / job["folder"], started) for job in jobs]
 
 
 def _title(job: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]]) -> str:
@@ -60,7 +67,7 @@ def _title(job: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]]) -> str:
         for name, value in job["settings"].items()
         if any(other["settings"].get(name) != value for other in jobs)
     ]
-    return ", ".join([*words, job["recipe"], f"teacher {job['teacher']}", f"seed {job['seed']}", *settings])
+    return ", ".join([*words, str(job["recipe"]), f"teacher {job['teacher']}", f"seed {job['seed']}", *settings])
 
 
 def _state(job: Mapping[str, Any], title: str, run: Path, started: float) -> JobState:
@@ -68,6 +75,7 @@ def _state(job: Mapping[str, Any], title: str, run: Path, started: float) -> Job
         row, ended = json.loads((run / RESULT).read_text()), (run / RESULT).stat().st_mtime
     except (OSError, ValueError):
         row, ended = {}, 0.0
+    row = row if isinstance(row, dict) else {}
     if is_good(row):
         return JobState(job, title, "done", row, ended)
     if is_running(run, patience=0):

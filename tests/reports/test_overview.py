@@ -39,7 +39,7 @@ def test_a_job_is_done_failed_since_the_start_running_or_waiting(sweep):
         "failed": ('{"status": "failed", "error": "why"}', 5),
         "failed_before": ('{"status": "failed", "error": "why"}', -5),
         "cut": ('{"status": "o', 5),
-        "odd": ("[]", 5),
+        "odd": ("[1]", 5),
     }
     folder = sweep([job(name) for name in (*rows, "running", "nothing")], rows)
     with alone(folder / "running"):
