@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.checks import check
 from src.config import CONF, resolve, settings_of
@@ -81,9 +81,18 @@ def _planned(sweep: DictConfig) -> Iterator[dict[str, Any]]:
     overrides = OverridesParser.create().parse_overrides([*words, *sweep.hydra.overrides.task])
     (batch,) = BasicSweeper.split_arguments(overrides, None)
     loader = GlobalHydra.instance().config_loader()
-    for typed in batch:
+    folders: dict[str, set[str]] = {}
+    for number, typed in enumerate(batch):
         composed = loader.load_sweep_config(sweep, typed)
-        yield {"folder": composed.hydra.sweep.subdir, **_words(composed, typed), **_mistake(composed)}
+        with open_dict(composed):
+            composed.hydra.job.num = number  # as the launchers do it; a folder may be called by it
+        folder = composed.hydra.sweep.subdir
+        if unlike := folders.setdefault(folder, set(typed)) ^ set(typed):
+            raise UserError(
+                f"{' and '.join(sorted(unlike))} would run in one folder, {folder}; tell them apart by "
+                "'hydra.sweep.subdir=${hydra.job.num}'."
+            )
+        yield {"folder": folder, **_words(composed, typed), **_mistake(composed)}
 
 
 def _words(composed: DictConfig, typed: Iterable[str]) -> dict[str, Any]:

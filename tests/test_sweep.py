@@ -128,6 +128,16 @@ def test_a_mistake_that_all_jobs_have_is_told_once_before_any_runs(place, traine
     assert not list((place / "wrong").rglob("result.json"))
 
 
+def test_two_jobs_in_one_folder_are_refused(place, trained):
+    names = "hydra.sweep.subdir=one"
+    arguments = [*own_data(place / "data"), *FAST, "recipe=oneshot80", "teacher=none", "output_dir=one", names]
+    message = failure("train", "-m", *arguments, "seed=1,2", folder=place)
+    assert message.startswith("error: seed=1 and seed=2 would run in one folder, one;")
+    assert not trained
+    run("train", "-m", *arguments[:-1], "seed=1,2", "hydra.sweep.subdir=${hydra.job.num}", folder=place)
+    assert sorted(rows(place / "one")) == ["0", "1"]
+
+
 def test_a_job_that_fails_before_its_training_has_a_row_that_says_why(place):
     arguments = [*own_data(place / "data"), *FAST, "recipe=oneshot80,layers9", "teacher=none", "output_dir=short"]
     failure("train", "-m", *arguments, folder=place)
