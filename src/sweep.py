@@ -155,7 +155,7 @@ def _record(folder: Path, error: str | None, words: Mapping[str, Any]) -> None:
         row = json.loads((folder / RESULT).read_text())
     except (OSError, ValueError):
         row = {"error": ""}
-    if row.get("error") != error:
+    if not isinstance(row, dict) or row.get("error") != error:
         failed = {"status": "failed", "error": error, **words, "metrics": {}}
         write_result(folder, row | {"error": error} if ended_well(folder) else failed)
 

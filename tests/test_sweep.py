@@ -144,6 +144,10 @@ def test_a_job_that_fails_before_its_training_has_a_row_that_says_why(place):
     failed = [row for row in rows(place / "short").values() if row["status"] == "failed"]
     assert [(row["recipe"], row["seed"]) for row in failed] == [("layers9", 1)]
     assert "9" in failed[0]["error"]
+    (path,) = (place / "short").rglob("*-layers9-*/result.json")
+    path.write_text("[1]")  # what another has left there is no row
+    failure("train", "-m", *arguments, folder=place)
+    assert json.loads(path.read_text())["error"] == failed[0]["error"]
 
 
 def test_a_run_of_other_data_in_the_folder_of_a_job_makes_way(place, trained):
