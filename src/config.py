@@ -39,7 +39,7 @@ _FINGERPRINTED_TRAINER = (
 # what cannot change the result.
 _UNSAID = re.compile(
     r"(task|model|recipe|teacher|seed|experiment|logger|export|output_dir|resume)$|hydra[./]|"
-    r"(logger|export|cache)\.|trainer\.(progress_bar|num_workers|log_every_n_steps|checkpoint_every)$"
+    r"(logger|export|cache)\.|trainer\.(progress_bar|num_workers|log_every_n_steps|checkpoint_every|keep_checkpoints)$"
 )
 
 _NO_LABEL = re.compile(r"/|model|\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d+")

@@ -129,6 +129,7 @@ RANGES: dict[str, Range] = {
     "label_all_tokens": _YES_NO,
     "deterministic": _YES_NO,
     "checkpoint_every": _COUNT,
+    "keep_checkpoints": _YES_NO,
     "resume": _YES_NO,
     "num_workers": Range("auto or a whole number, 0 or more", lambda v: v == "auto" or (_whole(v) and v >= 0)),
     "accumulate_grad_batches": _COUNT,

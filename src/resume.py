@@ -13,9 +13,8 @@ from omegaconf import read_write
 from src.config import differences, fingerprint
 from src.errors import UserError
 from src.locks import is_running
-from src.run_folder import FINGERPRINT, clear, ended_well, is_main_process, read_config
+from src.run_folder import CHECKPOINTS, FINGERPRINT, clear, ended_well, is_main_process, read_config
 
-CHECKPOINTS = "checkpoints"
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 

@@ -23,6 +23,7 @@ from src.whole_files import write_atomically
 
 RESULT = "result.json"
 FINGERPRINT = Path(".hydra") / "fingerprint"
+CHECKPOINTS = "checkpoints"
 _RESUMED = Path(".hydra") / "resumed"  # how often
 _EARLIER = ("checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/best.ckpt", "logs/metrics.csv", _RESUMED)
 _PACKAGES = ("torch", "pytorch-lightning", "transformers", "datasets", "torchmetrics", "hydra-core")
@@ -70,6 +71,8 @@ def recorded_run(folder: Path, config: Mapping[str, Any], resumed: bool = False)
             raise
         row["status"] = "ok"
         write_result(folder, row)
+        if not config["trainer"]["keep_checkpoints"]:
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 def ended_well(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 import json
 import os
+from contextlib import suppress
 
 import pytest
 
@@ -37,6 +38,20 @@ def test_a_run_that_fails_is_recorded_as_failed_and_the_error_goes_on(configured
     result = read_result(tmp_path)
     assert result["status"] == "failed"
     assert result["error"]
+
+
+def test_the_checkpoints_of_a_run_go_with_its_good_end_alone_and_only_where_that_is_said(configured, tmp_path):
+    def left(name, *words, error=None):
+        with suppress(RuntimeError), recorded_run(tmp_path / name, configured(*words)):
+            (tmp_path / name / "checkpoints").mkdir()
+            (tmp_path / name / "checkpoints" / "last.ckpt").touch()
+            if error:
+                raise error
+        return (tmp_path / name / "checkpoints" / "last.ckpt").exists()
+
+    assert left("kept")
+    assert not left("small", "trainer.keep_checkpoints=false")
+    assert left("failed", "trainer.keep_checkpoints=false", error=RuntimeError("boom"))
 
 
 def test_the_teacher_of_a_checkpoint_is_recorded_by_its_name(configured, tmp_path):

@@ -14,7 +14,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from src.errors import StoppedError
 from src.launchers import stop_signal
-from src.resume import CHECKPOINTS, LAST, PREVIOUS, how_to_resume
+from src.resume import LAST, PREVIOUS, how_to_resume
+from src.run_folder import CHECKPOINTS
 
 
 class WholeFiles(TorchCheckpointIO):

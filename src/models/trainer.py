@@ -16,7 +16,7 @@ from src.models.checkpoints import RunCheckpoint, WholeFiles
 from src.models.random_state import RandomState
 from src.modifiers.base import Modifier
 from src.reports.progress import ProgressBar, progress_callback
-from src.resume import CHECKPOINTS
+from src.run_folder import CHECKPOINTS
 
 
 def best_precision(accelerator: str) -> str:
