@@ -15,8 +15,8 @@ HAND_COPIED = [
     ("squad_schedules", "dense", "none", {"f1": 88.002, "exact_match": 80.634}),
     ("squad_schedules", "oneshot99", "none", {"f1": 9.685, "exact_match": 3.614}),
     ("squad_schedules", "prune97_8of10", "none", {"f1": 70.260, "exact_match": 57.021}),
-    ("squad_distilled", "prune80_18of30", "none", {"f1": 84.06276, "exact_match": 74.63576}),
-    ("squad_distilled", "prune97_18of30", "dense", {"f1": 75.01276, "exact_match": 63.94513}),
+    ("squad_distillation", "prune80_18of30", "none", {"f1": 84.06276, "exact_match": 74.63576}),
+    ("squad_distillation", "prune97_18of30", "dense", {"f1": 75.01276, "exact_match": 63.94513}),
     ("squad_layers", "layers9_dense", "dense", {"f1": 87.94176, "exact_match": 80.46358}),
     ("squad_layers", "prune72_18of30", "none", {"f1": 85.49873, "exact_match": 76.43330}),
     ("squad_layers", "layers6_prune90_18of30", "dense", {"f1": 80.53862, "exact_match": 71.00284}),
@@ -86,7 +86,9 @@ def test_published_figures_are_those_of_the_paper(experiment, recipe, teacher, m
 
 
 def test_records_stand_beside_the_cell_of_their_sparsity():
-    rows = {(row["source"], row["task"], row["recipe"], row["note"]): row for row in published("squad_distilled")[8:]}
+    rows = {
+        (row["source"], row["task"], row["recipe"], row["note"]): row for row in published("squad_distillation")[8:]
+    }
     assert rows["Sanh et al. 2020", "squad", "prune90_18of30", "soft movement pruning over 10 epochs"]["metrics"] == {
         "f1": 84.9,
         "exact_match": 76.6,
@@ -101,7 +103,7 @@ def test_records_stand_beside_the_cell_of_their_sparsity():
 @pytest.mark.skipif(not SEEDS.is_dir(), reason="the published documents are not beside this folder")
 @pytest.mark.parametrize(
     ("experiment", "table", "count"),
-    [("squad_schedules", 0, 16), ("squad_distilled", 1, 8), ("squad_layers", 2, 24), ("qqp_mnli", 3, 6)],
+    [("squad_schedules", 0, 16), ("squad_distillation", 1, 8), ("squad_layers", 2, 24), ("qqp_mnli", 3, 6)],
 )
 def test_every_figure_of_a_published_table_is_there(experiment, table, count):
     """Sparsity, layers and distillation of each row are read from the document again, and its last figures."""
