@@ -94,6 +94,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: for a value that is missing or refers to nothing, and a recipe file that cannot be translated.
     """
+    config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     translation = {}
     if OmegaConf.select(config, "recipe.path"):
         config, translation["translation"] = translated(config)

@@ -1,10 +1,7 @@
 """A sweep: the jobs that a command asks for, each in a folder that the same command finds again."""
 
 import json
-import os
 import shlex
-import signal
-import subprocess
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.checks import check
-from src.config import CONF, resolve, settings_of
+from src.config import resolve, settings_of
 from src.errors import StoppedError, UserError, describe, short_errors, wants_traces
 from src.launchers import check_launcher
 from src.locks import BusyError
@@ -109,7 +106,7 @@ def _words(composed: DictConfig, typed: Iterable[str]) -> dict[str, Any]:
 
 def _mistake(composed: DictConfig) -> dict[str, str]:
     try:
-        check(resolve(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])))
+        check(resolve(composed))
     except UserError as error:
         return {"mistake": describe(error)}
     return {}
@@ -158,41 +155,6 @@ def _record(folder: Path, error: str | None, words: Mapping[str, Any]) -> None:
     if not isinstance(row, dict) or row.get("error") != error:
         failed = {"status": "failed", "error": error, **words, "metrics": {}}
         write_result(folder, row | {"error": error} if ended_well(folder) else failed)
-
-
-def run_apart(folder: Path, typed: Iterable[str]) -> None:
-    """A data-parallel job in a process group of its own: Lightning starts its other processes by the command line
-    of the first, and that of a sweep would run the whole sweep again.
-
-    Args:
-        folder: of its run.
-        typed: the overrides of its command line.
-    """
-    command = [sys.executable, "-m", "src.train", *typed, f"hydra.run.dir={folder}", "resume=true"]
-    path = os.pathsep.join(filter(None, [str(CONF.parent), os.environ.get("PYTHONPATH")]))
-    # Within SLURM Lightning would wait for srun to start the others, but for a session that is interactive.
-    environment = os.environ | {"PYTHONPATH": path, "SLURM_JOB_NAME": "interactive"}
-    process = subprocess.Popen(command, start_new_session=True, env=environment)
-    try:
-        with _sigterm_raises():
-            status = process.wait()
-    except BaseException:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-        raise
-    if status:
-        row = json.loads((folder / RESULT).read_text()) if (folder / RESULT).is_file() else {}
-        raise UserError(row.get("error") or f"its processes ended with status {status}; see what they said.")
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM becomes a SystemExit, so that what was started can be stopped too."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def check_is_no_sweep(hydra_config: Any) -> None:

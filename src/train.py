@@ -12,10 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from src.apart import run_apart, words_of_dense
 from src.checks import check
 from src.config import dense_config, fingerprint, is_taught, resolve, settings_of
 from src.deployment.exportable import check_export_of
-from src.errors import UserError, nearest_names, short_errors
+from src.errors import nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
 from src.launchers import queued_again, runs_beside_others
 from src.locks import only_one
@@ -24,7 +25,7 @@ from src.reports.run_log import build_loggers, log_again, run_log
 from src.reports.summary import summary
 from src.resume import find_unfinished, intact_checkpoint, job_to_resume, run_to_resume
 from src.run_folder import ended_well, find_run, is_main_process, new_run_folder, read_result, recorded_run, take_over
-from src.sweep import check_is_no_sweep, recorded_job, run_apart
+from src.sweep import check_is_no_sweep, recorded_job
 from src.whole_files import require_disk_space, save_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -126,16 +127,14 @@ def find_or_train_dense(config: Mapping[str, Any], splits: "DatasetDict") -> Pat
     with only_one(output_dir, name, waiting="Dense teacher: another job trains it."):  # the jobs of a sweep share it
         found = find_run(output_dir, name)
         if found is None:
-            if config["trainer"]["strategy"] != "auto":
-                raise UserError(
-                    "teacher=dense: there is no dense run yet, and a data-parallel run cannot train it; "
-                    "run the same command with recipe=dense first."
-                )
             unfinished = find_unfinished(output_dir, name) if config["resume"] else None
             found = unfinished or new_run_folder(dense)
             checkpoint = intact_checkpoint(found)
             how = "an unfinished one goes on" if checkpoint else f"none found in {output_dir}, so it is trained first"
-            print(f"Dense teacher: {how}, in {found}")
+            print(f"Dense teacher: {how}, in {found}", flush=True)
+            if config["trainer"]["strategy"] != "auto":
+                run_apart(found, words_of_dense(name))
+                return found
             with run_log() as loggers, recorded_run(found, dense, resumed=checkpoint is not None) as row:
                 loggers += build_loggers(dense["logger"], found)
                 row |= train(dense, found, splits, checkpoint, loggers)
