@@ -45,6 +45,8 @@ def is_running(folder: Path, patience: float = _SECONDS_TO_DIE) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:  # another user's folder, or a disk that is read-only: no command of ours is in it
+        return False
 
 
 @contextmanager

@@ -29,3 +29,13 @@ def test_a_folder_in_which_a_command_runs_is_busy_for_another_and_free_after_it(
         with pytest.raises(BusyError, match="another command runs"), alone(tmp_path):
             pass
     assert not is_running(tmp_path, patience=0)
+
+
+def test_of_a_folder_that_only_others_may_write_to_nobody_knows_and_nothing_breaks(tmp_path, monkeypatch):
+    def refused(*args, **kwargs):
+        raise PermissionError
+
+    with alone(tmp_path):
+        monkeypatch.setattr("src.locks.FileLock.acquire", refused)
+        assert not is_running(tmp_path, patience=0)
+        monkeypatch.undo()

@@ -1,7 +1,7 @@
 """A report's data: a cell is one configuration with all its seeds, one line of the table."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Cell:
 
     Args:
         settings: those in which the lines of a task differ.
-        label: what tells it apart in pictures.
+        title: recipe, and what else tells the lines of a task apart, but for the teacher.
         rows: good ones of result.json, each with its ``folder``, a Path, ordered by seed.
         failed: seed, error and folder of seeds without a good row.
         missing: seeds that a sweep has planned and that have no row.
@@ -57,7 +57,7 @@ class Cell:
     recipe: str
     teacher: str
     settings: dict[str, str]
-    label: str
+    title: str
     rows: list[dict[str, Any]]
     failed: list[dict[str, Any]]
     missing: list[int]
@@ -75,6 +75,14 @@ class Cell:
     published: list[Published]
     reference: bool = False
 
+    @property
+    def is_dense(self) -> bool:
+        return (self.recipe, self.teacher) == ("dense", "none")
+
+    @property
+    def label(self) -> str:
+        return self.title if self.teacher == "none" else f"{self.title}, {self.teacher}"
+
 
 @dataclass(frozen=True)
 class Results:
@@ -84,13 +92,29 @@ class Results:
         cells: grouped by task in the order in which they stand.
         left_out: sentences: what was not read or not used, and why.
         notes: sentences: what a reader of the figures must know.
-        commands: of the sweeps, by their folders.
+        commands: of the sweeps, by the folders of the runs that they plan.
     """
 
     cells: list[Cell]
     left_out: list[str]
     notes: list[str] = field(default_factory=list)
     commands: dict[Path, str] = field(default_factory=dict)
+
+
+def short_names(settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings by the last part of their names where that tells them apart, else by their full names."""
+    last = [name.split(".")[-1] for name in settings]
+    return {
+        short if last.count(short) == 1 else name: settings[name] for name, short in zip(settings, last, strict=True)
+    }
+
+
+def comparable(cells: Sequence[Cell], figure: Callable[[Cell], Statistic | None]) -> list[Cell]:
+    """Those whose mean may be called the best: no seed failed or is missing, and most cells have no more of them."""
+    seeds = {id(cell): len(found.values) for cell in cells if (found := figure(cell))}
+    whole = [cell for cell in cells if id(cell) in seeds and not (cell.failed or cell.missing)]
+    usual = max(statistics.multimode(seeds[id(cell)] for cell in whole), default=0)
+    return [cell for cell in whole if seeds[id(cell)] >= usual]
 
 
 def smaller_is_better(metric: str) -> bool:

@@ -49,17 +49,10 @@ def draw(figure: Any, runs: Sequence[tuple[str, list[History]]], metric: str) ->
     loss = figure.add_axes((_LEFT / width, _BOTTOM / height, inner / width, _LOSS / height), sharex=score)
     for colour, seeds in runs:
         for run in seeds:
-            thin = {"color": colour, "linewidth": 0.9, "alpha": 0.6} if len(seeds) > 1 else {"color": colour}
-            score.plot(*zip(*run.metric, strict=True), **thin)
-            if run.loss:
-                loss.plot(*_binned(run.loss), **thin | {"linewidth": 0.9})
+            _draw_seed(score, loss, run, {"color": colour, "alpha": 0.6 if len(seeds) > 1 else 1})
         _draw_mean(score, seeds, colour)
-    for epoch, word, row, side in marks:
-        for ax in (score, loss):
-            ax.axvline(epoch, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
-        offset = (2 if side == "left" else -2, 2 + _ROW * row)
-        at = {"xycoords": ("data", "axes fraction"), "xytext": offset, "textcoords": "offset points"}
-        score.annotate(word, (epoch, 1), **at, fontsize=8.5, ha=side, color=INK)
+    for mark in marks:
+        _draw_event(score, loss, *mark)
     score.set_ylabel(metric, fontsize=9)
     loss.set_ylabel("loss", fontsize=9)
     loss.set_xlabel("epoch", fontsize=9)
@@ -68,6 +61,21 @@ def draw(figure: Any, runs: Sequence[tuple[str, list[History]]], metric: str) ->
     loss.tick_params(labelsize=9)
     loss.locator_params(axis="y", nbins=3)
     figure.align_ylabels()
+
+
+def _draw_seed(score: Any, loss: Any, run: History, look: dict[str, Any]) -> None:
+    single = {"marker": "o", "markersize": 4} if len(run.metric) == 1 else {}  # a line of one point is not seen
+    score.plot(*zip(*run.metric, strict=True), **look, **single, linewidth=1.5 if look["alpha"] == 1 else 0.9)
+    if run.loss:
+        loss.plot(*_binned(run.loss), **look, linewidth=0.9)
+
+
+def _draw_event(score: Any, loss: Any, epoch: float, word: str, row: int, side: str) -> None:
+    for ax in (score, loss):
+        ax.axvline(epoch, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
+    offset = (2 if side == "left" else -2, 2 + _ROW * row)
+    at = {"xycoords": ("data", "axes fraction"), "xytext": offset, "textcoords": "offset points"}
+    score.annotate(word, (epoch, 1), **at, fontsize=8.5, ha=side, color=INK)
 
 
 def _draw_mean(ax: Any, seeds: Sequence[History], colour: str) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from src.reports.cells import Cell
+from src.reports.cells import Cell, short_names
 
 _NUMBERED = re.compile(r"(?:(?<=_)|^)([a-z]+)(\d+)(?=_|$)", re.IGNORECASE)  # not the 18of30 of prune80_18of30
 _SCHEDULE = re.compile(r"(_\d+of\d+)?")
@@ -49,7 +49,7 @@ def families(cells: Sequence[Cell]) -> list[Family]:
 def _families_of(group: Sequence[Cell], cells: Sequence[Cell]) -> list[Family]:
     numbers = {id(cell): _split(cell)[1] for cell in group}
     if len(group) == 1 or any(len(each) != 1 for each in numbers.values()):
-        return [Family(title(cell), (cell,)) for cell in group]
+        return [Family(shortened(cell.title, 32), (cell,)) for cell in group]
     ordered = sorted(group, key=lambda cell: float(numbers[id(cell)][0].split("=")[-1]))
     texts = tuple(numbers[id(cell)][0] for cell in ordered)
     return [Family(_split(group[0])[0], tuple(ordered), texts, _start(group[0], cells))]
@@ -61,16 +61,9 @@ def _split(cell: Cell) -> tuple[str, list[str]]:
     if numbered := list(_NUMBERED.finditer(name)):
         last = numbered[-1]
         name, numbers = name[: last.end(1)] + name[last.end() :], [last[2]]
-    settings = {setting.split(".")[-1]: value for setting, value in cell.settings.items()}
-    words = [f"{setting}={value}" for setting, value in settings.items()]
-    numbers += [word for word, value in zip(words, settings.values(), strict=True) if _NUMBER.fullmatch(value)]
+    words = {f"{setting}={value}": value for setting, value in short_names(cell.settings).items()}
+    numbers += [word for word, value in words.items() if _NUMBER.fullmatch(value)]
     return ", ".join([name, *(word for word in words if word not in numbers)]), numbers
-
-
-def title(cell: Cell) -> str:
-    """Its label without the teacher, which pictures show otherwise; short enough to stand in one."""
-    name = cell.label.replace(f", {cell.teacher}", "", 1)
-    return shortened(name, 32)
 
 
 def shortened(name: str, most: int) -> str:

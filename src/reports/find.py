@@ -65,6 +65,7 @@ def _read(path: Path, left_out: list[str]) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(content, ensure_ascii=False).encode()  # half a character could not be written into a report
     except OSError as error:
         left_out.append(f"{shortened(path)} cannot be read ({error.strerror}).")
     except (ValueError, RecursionError) as error:

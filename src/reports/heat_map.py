@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -15,11 +16,11 @@ _WEIGHTS = Path("model") / "model.safetensors"
 _HEAD = 1 << 24  # bytes; a longer one is damaged
 _HIGH = 0.66  # from this sparsity on the page's other ink has more contrast on the field
 
-Line = tuple[str, list[float | None]]
+Line = tuple[str, dict[int, float]]
 
 
 def heat_map(cells: Sequence[Cell]) -> list[Line]:
-    """The name of each line and the sparsity of each layer, None for a layer that is not there.
+    """The name of each line and the sparsity of each layer that is there.
 
     Args:
         cells: of one task; each with zeros is a line, a mean over its seeds. Of a single one each kind of matrix is.
@@ -28,16 +29,14 @@ def heat_map(cells: Sequence[Cell]) -> list[Line]:
     lines = [(cell.label, _of_cell(cell)) for cell in sparse]
     if len(sparse) == 1:
         lines = _kinds(sparse[0])
-    lines = [(name, values) for name, values in lines if values]
-    layers = max((len(values) for _, values in lines), default=0)
-    return [(name, values + [None] * (layers - len(values))) for name, values in lines]
+    return [(name, values) for name, values in lines if values]
 
 
 def heat_html(lines: Sequence[Line], caption: str) -> str:
     """A table in HTML; sparsity in percent."""
-    layers = range(len(lines[0][1]))
+    layers = sorted({layer for _, values in lines for layer in values})
     head = "".join(f'<th scope="col">{layer + 1}</th>' for layer in layers)
-    fields = [(escape(name), "".join(map(_field, values))) for name, values in lines]
+    fields = [(escape(name), "".join(_field(values.get(layer)) for layer in layers)) for name, values in lines]
     body = "".join(f'<tr><th scope="row" class="key">{name}</th>{values}</tr>\n' for name, values in fields)
     return (
         f'<p class="quiet">{escape(caption)}</p>\n'
@@ -58,9 +57,8 @@ def _percent(value: float) -> str:
     return f"{min(100 * value, 99.9) if value < 1 else 100:.1f}" if value > 0.9 else f"{100 * value:.0f}"
 
 
-def _of_cell(cell: Cell) -> list[float | None]:
-    runs = [_by_layer(row) for row in cell.rows]
-    return _mean_by_layer([values for values in runs if values])
+def _of_cell(cell: Cell) -> dict[int, float]:
+    return _mean_by_layer([_by_layer(row) for row in cell.rows])
 
 
 def _by_layer(row: Mapping[str, Any]) -> dict[int, float]:
@@ -85,10 +83,9 @@ def _sizes(path: Path) -> dict[str, int]:
         return {}
 
 
-def _mean_by_layer(runs: Sequence[Mapping[int, float]]) -> list[float | None]:
-    layers = 1 + max((layer for run in runs for layer in run), default=-1)
-    values = [[run[layer] for run in runs if layer in run] for layer in range(layers)]
-    return [sum(each) / len(each) if each else None for each in values]
+def _mean_by_layer(runs: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    layers = {layer for run in runs for layer in run}
+    return {layer: statistics.fmean(run[layer] for run in runs if layer in run) for layer in layers}
 
 
 def _kinds(cell: Cell) -> list[Line]:

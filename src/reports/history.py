@@ -9,6 +9,7 @@ from typing import Any
 
 METRICS = Path("logs") / "metrics.csv"
 EVENTS = "events.json"
+_LARGEST = 1e30  # more is damaged; of NaN no such comparison is true
 
 # How an event of events.json is called in a picture: the first of its kind, and the last where it comes again.
 _WORDS = {
@@ -46,19 +47,18 @@ def read_history(row: Mapping[str, Any], metric: str) -> History | None:
     try:
         rows = read_rows(row["folder"] / METRICS)
         steps = max(int(each["step"]) for each in rows) + 1
-        begun = (
-            max(int(each["epoch"]) for each in rows if "epoch" in each) + 1
-        )  # fewer than the run's of a file cut short
-        epochs = min(row.get("epochs") or begun, begun)
-        points = {
-            name: [((int(each["step"]) + 1) * epochs / steps, float(each[name])) for each in rows if name in each]
-            for name in (f"val/{metric}", "train/loss")
-        }
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        begun = max(int(each["epoch"]) for each in rows if "epoch" in each) + 1
+        epochs = min(row.get("epochs") or begun, begun)  # fewer than the run's of a file cut short
+        scores, losses = (_points(rows, name, epochs / steps) for name in (f"val/{metric}", "train/loss"))
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, csv.Error):
         return None
-    if not points[f"val/{metric}"]:
-        return None
-    return History(points[f"val/{metric}"], points["train/loss"], _read_events(row["folder"] / EVENTS))
+    return History(scores, losses, _read_events(row["folder"] / EVENTS)) if scores and epochs > 0 else None
+
+
+def _points(rows: Iterable[Mapping[str, str]], name: str, epochs: float) -> list[tuple[float, float]]:
+    """Epoch and value of the rows that have one, and one that can be drawn; ``epochs`` are those of a step."""
+    points = (((int(row["step"]) + 1) * epochs, float(row[name])) for row in rows if name in row)
+    return [(epoch, value) for epoch, value in points if epoch >= 0 and abs(value) < _LARGEST]
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -72,9 +72,9 @@ def _read_events(path: Path) -> list[tuple[float, str]]:
     """Nothing where the file is not there or damaged: the curves are worth showing all the same."""
     try:
         rows = [(float(row["epoch"]), str(row["modifier"]), str(row["change"])) for row in json.loads(path.read_text())]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError):
         return []
-    return sorted(set(_named(rows)))
+    return sorted(set(_named(row for row in rows if abs(row[0]) < _LARGEST)))
 
 
 def _named(rows: Iterable[tuple[float, str, str]]) -> list[tuple[float, str]]:

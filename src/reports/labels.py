@@ -8,6 +8,7 @@ import numpy as np
 
 from src.reports.figures import PAPER
 
+_POINTS = 9.0  # the size of a word
 _GAP = 5.0  # points between a mark and its word
 # Right or left and up or down, the best first.
 _PLACES = ((0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0))
@@ -16,18 +17,16 @@ _WORST = 90.0
 
 
 class Label(NamedTuple):
-    """``x`` and ``y`` in data coordinates; ``best``: place to be tried first."""
+    """``x`` and ``y`` in data coordinates."""
 
     x: float
     y: float
     text: str
     colour: str
-    best: tuple[int, int] = (0, 1)
-    size: float = 9.0
 
 
-def place_labels(ax: Any, labels: Sequence[Label], lines: Sequence[np.ndarray] = ()) -> int:
-    """Write what there is room for, and return how many words were left out.
+def place_labels(ax: Any, labels: Sequence[Label], lines: Sequence[np.ndarray] = ()) -> None:
+    """Write what there is room for.
 
     Args:
         ax: its limits are set already.
@@ -39,25 +38,21 @@ def place_labels(ax: Any, labels: Sequence[Label], lines: Sequence[np.ndarray] =
     sampled = np.concatenate([_samples(ax.transData.transform(line), 4 * unit) for line in lines] or [np.empty((0, 2))])
     frame = ax.get_window_extent()
     taken: list[np.ndarray] = [_box(mark, (7 * unit, 7 * unit), (0, 0), 0) for mark in marks]
-    left_out = 0
     for label, mark in zip(labels, marks, strict=True):
-        extent = _size(ax, label)
-        places = sorted(_PLACES, key=lambda place: place != label.best)
-        boxes = [_box(mark, extent, place, _GAP * unit) for place in places]
+        extent = _size(ax, label.text)
+        boxes = [_box(mark, extent, place, _GAP * unit) for place in _PLACES]
         costs = [_cost(box, taken, sampled, frame) + 0.1 * rank for rank, box in enumerate(boxes)]
         if min(costs) > _WORST:
-            left_out += 1
             continue
         chosen = boxes[int(np.argmin(costs))]
         taken.append(chosen)
         centre = ax.transData.inverted().transform(chosen.mean(axis=0))
         ground = {"facecolor": PAPER, "alpha": 0.7, "edgecolor": "none", "pad": 0.5}
-        ax.text(*centre, label.text, color=label.colour, fontsize=label.size, ha="center", va="center", bbox=ground)
-    return left_out
+        ax.text(*centre, label.text, color=label.colour, fontsize=_POINTS, ha="center", va="center", bbox=ground)
 
 
-def _size(ax: Any, label: Label) -> tuple[float, float]:
-    text = ax.text(0, 0, label.text, fontsize=label.size)
+def _size(ax: Any, word: str) -> tuple[float, float]:
+    text = ax.text(0, 0, word, fontsize=_POINTS)
     box = text.get_window_extent()
     text.remove()
     return box.width, box.height

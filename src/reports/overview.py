@@ -108,7 +108,8 @@ def outcome(row: Mapping[str, Any]) -> str:
 
 
 def _epochs(state: JobState) -> float:
-    return state.job.get("num_epochs") or 1.0
+    epochs = state.job.get("num_epochs")
+    return epochs if isinstance(epochs, int | float) and 0 < epochs < 1e9 else 1.0
 
 
 def _started(folder: Path) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from src.reports.cells import Cell, Results
 from src.reports.findings import findings
 from src.reports.page_pictures import MOST_CURVES, curve_figures, heat_figure, pareto_figures
-from src.reports.tables import NOT_MEASURED, OURS, Entry, Table, tables
+from src.reports.tables import NOT_MEASURED, OURS, Entry, Table, is_published_only, tables
 
 _STYLE = Path(__file__).with_name("page.css")
 _MOST_TASKS = 6  # that get pictures
@@ -58,7 +58,8 @@ def _summary(results: Results) -> str:
     times = [row["written"] for cell in cells for row in cell.rows]
     when = f", the last on {datetime.fromtimestamp(max(times)):%Y-%m-%d at %H:%M}" if times else ""
     notes = "".join(f"<p>{escape(note)}</p>\n" for note in results.notes)
-    return f'<p class="quiet">{len(cells)} configurations; runs: {", ".join(said)}{when}.</p>\n{notes}'
+    lines = sum(not is_published_only(cell) for cell in cells)
+    return f'<p class="quiet">configurations: {lines}; runs: {", ".join(said)}{when}.</p>\n{notes}'
 
 
 def _contents(tasks: Sequence[Sequence[Cell]]) -> str:
@@ -85,8 +86,9 @@ def _table(table: Table) -> str:
     )
     body = "\n".join(_line(table, line, kinds) for line in table.lines)
     caption = (
-        "Means over seeds ± one sample standard deviation; the best of a column is bold. "
-        "Recovery is the share of the dense run's score that is kept."
+        "Means over seeds ± one sample standard deviation; n: over so many of them alone. The best of a column is "
+        "bold, among lines that lack no seed and have as many as most. Recovery is the share of the dense run's score "
+        "that is kept."
     )
     return (
         f'<p class="quiet">{caption}</p>\n'
@@ -133,7 +135,7 @@ def _left_out(results: Results) -> str:
 def _commands(results: Results) -> str:
     """Those by which the runs were made, each once; of a sweep its own, not those of its jobs."""
     rows = [row for cell in results.cells for row in cell.rows]
-    said = (results.commands.get(row["folder"].parent) or row.get("command") for row in rows)
+    said = (results.commands.get(row["folder"]) or row.get("command") for row in rows)
     commands = list(dict.fromkeys(str(command) for command in said if command))
     if not commands:
         return ""

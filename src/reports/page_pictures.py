@@ -6,7 +6,6 @@ from html import escape
 
 from src.reports import curves, pareto_picture
 from src.reports.cells import Cell
-from src.reports.families import title
 from src.reports.figures import SERIES, inline_svg
 from src.reports.heat_map import heat_html, heat_map
 from src.reports.history import History
@@ -34,7 +33,7 @@ def pareto_figures(cells: Sequence[Cell]) -> str:
 
 
 def _pareto_figure(cells: Sequence[Cell], cost: Cost) -> str:
-    best = "; ".join(cell.label for cell in front_cells(cells, cost))
+    best = "; ".join(cell.label for cell in front_cells(cells, cost)) or "none, as all lack seeds"
     title = f"{main_metric(cells)} against {cost.name}"
     alt = f"{title} of {len(measured(cells, cost))} configurations. Pareto front: {best}."
     svg = inline_svg(partial(pareto_picture.draw, cells=cells, cost=cost), _PARETO, alt)
@@ -49,7 +48,10 @@ def heat_figure(cells: Sequence[Cell]) -> str:
     if not lines:
         return ""
     shown = curves.spread(lines, _MOST_LINES)
-    caption = "Zeros among the weights of each layer, in percent; means over its matrices and over seeds."
+    caption = (
+        "Zeros among the weights of each layer, in percent: means over seeds and over matrices, of a single "
+        "configuration matrix by matrix."
+    )
     if len(shown) < len(lines):
         caption += f" {len(shown)} of {len(lines)} configurations are shown."
     return f"<h3>Sparsity by layer</h3>\n{heat_html(shown, caption)}"
@@ -63,16 +65,17 @@ def curve_figures(cells: Sequence[Cell], most: int) -> str:
             recipes.setdefault((cell.model, cell.recipe, *cell.settings.values()), []).append(cell)
     chosen = curves.spread(list(recipes.values()), most)
     look, metric = looks(cells), main_metric(cells)
-    runs = {title(each[0]): [(cell, found) for cell in each if (found := curves.histories(cell))] for each in chosen}
-    drawn = "\n".join(_curve_figure(name, found, look, metric) for name, found in runs.items() if found)
-    lacking = sum(len(each) for each in chosen) - sum(len(found) for found in runs.values())
+    runs = [[(cell, found) for cell in each if (found := curves.histories(cell))] for each in chosen]
+    drawn = "\n".join(_curve_figure(found, look, metric) for found in runs if found)
+    lacking = sum(map(len, chosen)) - sum(map(len, runs))
     words = [f"{len(chosen)} of {len(recipes)} recipes are shown."] if len(chosen) < len(recipes) else []
     words += [f"{lacking} configurations left no readable logs/metrics.csv."] if lacking else []
     said = f'<p class="quiet">{_key(look)} Seeds are thin, their mean is thick. {" ".join(words)}</p>'
     return f'<h3>Training</h3>\n{said}\n<div class="curves">\n{drawn}\n</div>' if drawn else ""
 
 
-def _curve_figure(name: str, runs: Sequence[tuple[Cell, list[History]]], look: Mapping[str, Look], metric: str) -> str:
+def _curve_figure(runs: Sequence[tuple[Cell, list[History]]], look: Mapping[str, Look], metric: str) -> str:
+    name = runs[0][0].title
     coloured = [(look[cell.teacher].colour, found) for cell, found in runs]
     said = "; ".join(f"{look[cell.teacher].words}, seeds: {len(found)}" for cell, found in runs)
     alt = f"{metric} on validation data and training loss of {name} over the epochs ({said})"

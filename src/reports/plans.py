@@ -17,7 +17,8 @@ def planned_jobs(plan: Mapping[str, Any], path: Path, left_out: list[str]) -> It
         if wrong_words(job) or not isinstance(job.get("folder"), str):
             left_out.append(f"{shortened(path)}: entry {place} of jobs is damaged.")
         else:
-            yield job | {"folder": path.parent / job["folder"], "settings": settings_in({"settings": {}} | job, [])}
+            said = {name: job[name] for name in (*WORDS, "seed")}
+            yield said | {"folder": path.parent / job["folder"], "settings": settings_in({"settings": {}} | job, [])}
 
 
 def published_rows(plan: Mapping[str, Any], path: Path, left_out: list[str]) -> Iterator[dict[str, Any]]:
@@ -45,5 +46,5 @@ def _entries(
 
 def _full_name(word: str) -> str:
     """The name of a model that conf/model has a word for."""
-    path = CONF / "model" / f"{word}.yaml"
-    return yaml.safe_load(path.read_text())["name"] if path.is_file() else word
+    known = {path.stem: path for path in (CONF / "model").glob("*.yaml")}
+    return yaml.safe_load(known[word].read_text())["name"] if word in known else word

@@ -7,7 +7,7 @@ from typing import Any
 
 from src.config import model_label
 from src.locks import is_running
-from src.reports.cells import Cell, Published, Results, Statistic, one_machine, smaller_is_better
+from src.reports.cells import Cell, Published, Results, Statistic, one_machine, short_names, smaller_is_better
 from src.reports.find import Found, find
 from src.reports.groups import NAMES, Group, group_rows, place_published
 from src.reports.plain_tables import table
@@ -27,7 +27,8 @@ def collect(folders: Sequence[Path]) -> Results:
         task = list(alike)
         cells += [_cell(group, settings, groups) for group, settings in zip(task, _differing(task), strict=True)]
     notes = list(dict.fromkeys([*_notes(found, groups), *_incomparable_latencies(cells)]))
-    return Results(cells, found.left_out, notes, found.commands)
+    commands = {job["folder"]: found.commands.get(job["folder"].parent, "") for job in found.jobs}
+    return Results(cells, found.left_out, notes, commands)
 
 
 def _differing(groups: Sequence[Group]) -> list[dict[str, str]]:
@@ -64,7 +65,7 @@ def _cell(group: Group, settings: dict[str, str], groups: Sequence[Group]) -> Ce
         recipe=group.recipe,
         teacher=group.teacher,
         settings=settings,
-        label=_label(group, settings, groups),
+        title=_title(group, settings, groups),
         rows=group.rows,
         failed=[{"seed": row["seed"], "error": _reason(row), "folder": row["folder"]} for row in group.failed],
         missing=group.missing,
@@ -84,16 +85,10 @@ def _cell(group: Group, settings: dict[str, str], groups: Sequence[Group]) -> Ce
     )
 
 
-def _label(group: Group, settings: Mapping[str, str], groups: Sequence[Group]) -> str:
+def _title(group: Group, settings: Mapping[str, str], groups: Sequence[Group]) -> str:
     models = {each.model for each in groups if each.task == group.task and each.is_ours}
-    words = [*([group.model] if len(models) > 1 else []), group.recipe]
-    words += [group.teacher] if group.teacher != "none" else []
-    short = [name.split(".")[-1] for name in settings]
-    for name, value in settings.items():
-        last = name.split(".")[-1]
-        told = last if short.count(last) == 1 else ".".join(name.split(".")[-2:])
-        words += [f"{told}={Path(value).name}"] if value != "default" else []
-    return ", ".join(words)
+    said = [f"{name}={Path(value).name}" for name, value in short_names(settings).items() if value != "default"]
+    return ", ".join([*([group.model] if len(models) > 1 else []), group.recipe, *said])
 
 
 def _reason(row: Mapping[str, Any]) -> str:
@@ -114,12 +109,13 @@ def _recovery(group: Group, dense: Group | None) -> Statistic | None:
     if dense is None or not dense.main_metric:
         return None
     name = dense.main_metric
-    references = {row["seed"]: row["metrics"].get(name, 0.0) for row in dense.rows}
-    pairs = [(row["metrics"].get(name), references.get(row["seed"], 0.0)) for row in group.rows]
-    shares = [(after, before) for after, before in pairs if after is not None and before > 0]
+    references = {row["seed"]: row["metrics"][name] for row in dense.rows if name in row["metrics"]}
+    ours = [row for row in group.rows if name in row["metrics"] and row["seed"] in references]
+    pairs = [(row["metrics"][name], before) for row in ours if (before := references[row["seed"]]) > 0]
     if smaller_is_better(name):
-        shares = [(before, after) for after, before in shares if after > 0]
-    return Statistic(tuple(after / before for after, before in shares)) if shares else None
+        pairs = [(before, after) for after, before in pairs]
+    shares = tuple(part / whole for part, whole in pairs if whole > 0)
+    return Statistic(shares) if shares else None
 
 
 def _notes(found: Found, groups: Sequence[Group]) -> Iterator[str]:
@@ -136,7 +132,7 @@ def _notes(found: Found, groups: Sequence[Group]) -> Iterator[str]:
             if is_running(each, patience=0):
                 yield f"{shortened(each)} is running."
             elif each not in begun and each.is_dir():
-                yield f"{shortened(each)} has begun and not ended: it was stopped."
+                yield f"{shortened(each)} has begun and not ended; nothing runs in it here."
     for row in found.rows:
         if row["status"] == "ok" and row.get("error"):
             yield f"{shortened(row['folder'])} has a good model, and after it: {_reason(row)}"

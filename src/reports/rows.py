@@ -1,6 +1,7 @@
 """The row of a run as result.json has it, checked value by value; what is wrong is left out of it and said."""
 
 import re
+import reprlib
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,9 +11,11 @@ from src.config import settings_of
 from src.reports.summary import shortened
 
 WORDS = ("task", "model", "recipe", "teacher")
-_LARGEST = 1e300
-_NUMBERS = ("sparsity", "parameters", "nonzero_parameters", "layers", "epochs", "train_seconds")
-_OF_NUMBERS = ("metrics", "test_metrics", "sparsity_by_layer")
+_LARGEST = 1e30  # no figure of a run is larger
+_NUMBERS = {"sparsity": 1.0} | dict.fromkeys(
+    ("parameters", "nonzero_parameters", "layers", "epochs", "train_seconds"), _LARGEST
+)
+_OF_NUMBERS = {"metrics": (-_LARGEST, _LARGEST), "test_metrics": (-_LARGEST, _LARGEST), "sparsity_by_layer": (0.0, 1.0)}
 
 
 def checked_row(row: dict[str, Any], path: Path, left_out: list[str]) -> Iterator[dict[str, Any]]:
@@ -24,10 +27,11 @@ def checked_row(row: dict[str, Any], path: Path, left_out: list[str]) -> Iterato
         left_out.append(f"{shortened(path)} is no row of a run: {', '.join(wrong)}.")
         return
     dropped: list[str] = []
-    for name in _NUMBERS:
-        row[name] = number(row.get(name), name, dropped)
-    for name in _OF_NUMBERS:
-        numbers = {key: number(value, f"{name} {key}", dropped) for key, value in _mapping(row, name, dropped).items()}
+    for name, most in _NUMBERS.items():
+        row[name] = number(row.get(name), name, dropped, 0, most)
+    for name, bounds in _OF_NUMBERS.items():
+        pairs = _mapping(row, name, dropped).items()
+        numbers = {key: number(value, f"{name} {key}", dropped, *bounds) for key, value in pairs}
         row[name] = {key: value for key, value in numbers.items() if value is not None}
     row["deployment"] = _deployment(row, dropped)
     row["settings"] = settings_in(row, dropped)
@@ -46,16 +50,16 @@ def wrong_words(row: Mapping[str, Any]) -> list[str]:
     return wrong if isinstance(seed, int) and not isinstance(seed, bool) else [*wrong, f"seed is {seed!r}"]
 
 
-def number(value: Any, name: str, dropped: list[str]) -> float | None:
-    """A finite number, or None; what is there and is none is added to ``dropped`` by its name."""
+def number(value: Any, name: str, dropped: list[str], least: float = -_LARGEST, most: float = _LARGEST) -> float | None:
+    """A number within its bounds, or None; what is there and is none is added to ``dropped`` by its name."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         dropped.append(f"{name} is no number")
-    elif abs(value) < _LARGEST:  # false of NaN
+    elif least <= value <= most:  # false of NaN
         return value
     else:
-        dropped.append(f"{name} is not finite")
+        dropped.append(f"{name} is {reprlib.repr(value)}")
     return None
 
 
@@ -71,12 +75,12 @@ def _mapping(row: Mapping[str, Any], name: str, dropped: list[str]) -> dict[str,
 def _deployment(row: Mapping[str, Any], dropped: list[str]) -> dict[str, Any]:
     """As it is, sizes checked, with ``seconds``: the latency at batch 1 of the deployed graph in ONNX Runtime."""
     facts = _mapping(row, "deployment", dropped)
-    sizes = {name: number(facts.get(name), name, dropped) for name in ("bytes", "compressed_bytes")}
+    sizes = {name: number(facts.get(name), name, dropped, 0) for name in ("bytes", "compressed_bytes")}
     try:
         timed = facts["latency"]["batches"]["1"][f"onnxruntime, {facts['precision']} graph"]["latency"]["median"]
     except (KeyError, TypeError):
         timed = None
-    return facts | sizes | {"seconds": number(timed, "latency", dropped)}
+    return facts | sizes | {"seconds": number(timed, "latency", dropped, 0)}
 
 
 def settings_in(row: Mapping[str, Any], dropped: list[str]) -> dict[str, str]:

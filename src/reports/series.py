@@ -23,7 +23,7 @@ def looks(cells: Sequence[Cell]) -> dict[str, Look]:
     known = dict.fromkeys(["none", *(cell.teacher for cell in cells)])
     present = {cell.teacher for cell in cells}
     return {
-        teacher: Look(SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)], _words(teacher))
+        teacher: Look(SERIES[i % len(SERIES)], MARKERS[(i + i // len(SERIES)) % len(MARKERS)], _words(teacher))
         for i, teacher in enumerate(known)
         if teacher in present
     }

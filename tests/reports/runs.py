@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from src.reports.cells import Cell
+from src.reports.results import collect
+
 ROW: dict[str, Any] = {
     "status": "ok",
     "error": None,
@@ -56,3 +59,14 @@ def deployed(size: int, milliseconds: float, cpu: str = "EPYC") -> dict[str, Any
     timed = {"onnxruntime, int8 graph": {"latency": {"median": milliseconds / 1e3}}}
     latency = {"machine": {"cpu": cpu, "threads": 1}, "length": 128, "batches": {"1": timed}}
     return {"precision": "int8", "bytes": size, "compressed_bytes": size // 2, "latency": latency}
+
+
+def published(**changes: Any) -> dict[str, Any]:
+    """A published row of a sweep.json, beside ROW."""
+    row = {"source": "Sanh", "task": "sst2", "model": "bert_base", "recipe": "prune80", "teacher": "dense"}
+    return row | {"metrics": {"accuracy": 0.92}} | changes
+
+
+def lines(folder: Path) -> dict[str, Cell]:
+    """The lines of a report by their labels."""
+    return {cell.label: cell for cell in collect([folder]).cells}

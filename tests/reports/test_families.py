@@ -35,6 +35,19 @@ def test_a_number_on_the_command_line_makes_a_family_too(tmp_path):
     assert found(tmp_path)["dense", "none"].numbers == ("num_epochs=2", "num_epochs=10")
 
 
+def test_two_settings_of_one_last_name_are_two_numbers(tmp_path):
+    for epochs, teachers in (("2", "2"), ("4", "2"), ("4", "4")):
+        settings = {"recipe.num_epochs": epochs, "dense.num_epochs": teachers}
+        put(tmp_path / f"{epochs}{teachers}", settings=settings, cell=epochs + teachers)
+    assert all(family.numbers == () for family in found(tmp_path).values())
+
+
+def test_the_name_of_a_cell_beside_its_teacher_is_whole(tmp_path):
+    put(tmp_path / "a", recipe="dense_1epoch", teacher="dense")
+    put(tmp_path / "b", recipe="dense_1epoch", teacher="dense", model="bert")
+    assert [name for name, _ in found(tmp_path)] == ["minilm, dense_1epoch", "bert, dense_1epoch"]
+
+
 def test_what_differs_in_two_numbers_stands_alone(tmp_path):
     for recipe, epochs in (("prune80", "2"), ("prune90", "4")):
         put(tmp_path / recipe, recipe=recipe, settings={"recipe.num_epochs": epochs}, cell=recipe)

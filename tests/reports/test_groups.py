@@ -1,16 +1,7 @@
 import os
 
 from src.reports.results import Statistic, collect
-from tests.reports.runs import DENSE, failed, plan, put
-
-
-def lines(folder):
-    return {cell.label: cell for cell in collect([folder]).cells}
-
-
-def published(**changes):
-    row = {"source": "Sanh", "task": "sst2", "model": "bert_base", "recipe": "prune80", "teacher": "dense"}
-    return row | {"metrics": {"accuracy": 0.92}} | changes
+from tests.reports.runs import DENSE, failed, lines, plan, published, put
 
 
 def test_seeds_of_one_configuration_are_one_line(tmp_path):

@@ -23,8 +23,8 @@ def test_a_field_is_the_mean_over_matrices_and_seeds(tmp_path):
     put(tmp_path / "b", sparsity_by_layer=by_layer((0.4, 0.6), (0.8, 1.0)), seed=2)
     put(tmp_path / "c", sparsity_by_layer=by_layer((0.5, 0.5)), recipe="layers1_prune50")
     table = lines(tmp_path)
-    assert table["prune80, dense"] == pytest.approx([0.4, 0.9])
-    assert table["layers1_prune50, dense"] == [0.5, None]
+    assert table["prune80, dense"] == pytest.approx({0: 0.4, 1: 0.9})
+    assert table["layers1_prune50, dense"] == {0: 0.5}
 
 
 def test_where_the_model_is_there_large_matrices_count_for_more(tmp_path):
@@ -33,15 +33,16 @@ def test_where_the_model_is_there_large_matrices_count_for_more(tmp_path):
     head = json.dumps({QUERY.format(0): {"shape": [2, 2]}, OUTPUT.format(0): {"shape": [2, 6]}}).encode()
     (tmp_path / "a" / "model").mkdir()
     (tmp_path / "a" / "model" / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)
-    assert lines(tmp_path)["prune80, dense"] == pytest.approx([0.6])
+    assert lines(tmp_path)["prune80, dense"] == pytest.approx({0: 0.6})
 
 
 def test_of_a_single_sparse_cell_each_kind_of_matrix_is_a_line(tmp_path):
     put(tmp_path / "a", sparsity_by_layer=by_layer((0.2, 0.4), (0.8, 1.0)))
-    assert lines(tmp_path) == {"attention.self.query": [0.2, 0.8], "output.dense": [0.4, 1.0]}
+    assert lines(tmp_path) == {"attention.self.query": {0: 0.2, 1: 0.8}, "output.dense": {0: 0.4, 1: 1.0}}
 
 
 def test_numbers_stand_in_their_fields_and_a_dropped_layer_is_no_zero():
-    html = heat_html([("a<b", [0.0, 0.805, 0.9961, 1.0, None])], "caption")
-    for text in (">0<", ">80<", ">99.6<", ">100.0<", "no such layer", "a&lt;b"):
+    html = heat_html([("a<b", {0: 0.0, 1: 0.805, 2: 0.9961, 10**9: 1.0}), ("c", {2: 0.1})], "caption")
+    for text in (">0<", ">80<", ">99.6<", ">100.0<", "a&lt;b", ">1000000001<"):
         assert text in html
+    assert html.count("no such layer") == 3

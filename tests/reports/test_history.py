@@ -33,10 +33,20 @@ def test_a_file_that_is_cut_short_shows_what_it_has(row):
     assert len(history.loss) == 24
 
 
-@pytest.mark.parametrize("text", ["", "epoch,step\n", "epoch,step,val/f1\n0,x,3\n", "\0\0\n\0\n"])
+@pytest.mark.parametrize(
+    "text", ["", "epoch,step\n", "epoch,step,val/f1\n0,x,3\n", "epoch,step,val/f1\n0,-1,3\n", "\0\0\n\0\n"]
+)
 def test_without_readable_metrics_there_is_no_history(row, text):
     (row["folder"] / METRICS).write_text(text)
     assert read_history(row, "f1") is None
+
+
+def test_what_cannot_be_drawn_is_left_out(row):
+    lines = ["epoch,step,train/loss,val/f1", "0,0,nan,", "0,1,0.5,inf", "0,2,1e300,", "0,3,,0.7", ""]
+    (row["folder"] / METRICS).write_text("\n".join(lines))
+    (row["folder"] / EVENTS).write_text('[{"epoch": NaN, "modifier": "pruning", "change": "prunes"}]')
+    history = read_history(row, "f1")
+    assert (history.metric, history.loss, history.events) == ([(1.0, 0.7)], [(0.5, 0.5)], [])
 
 
 def test_of_another_metric_there_is_none(row):

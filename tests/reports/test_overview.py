@@ -51,6 +51,12 @@ def test_a_job_is_done_failed_since_the_start_running_or_waiting(sweep):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("epochs", ["2", None, [], float("nan"), float("inf"), -1])
+def test_a_damaged_number_of_epochs_counts_as_one(epochs):
+    states = [JobState(job("a", num_epochs=each), "", "done", {}, 20) for each in (epochs, 3)]
+    assert seconds_left([*states, JobState(job("b", num_epochs=2), "", "waiting", {})], 10, 30) == 10
+
+
 def test_the_time_left_is_that_of_the_epochs_left_at_the_pace_of_those_done_since_the_start():
     def state(word, epochs, ended=0.0):
         return JobState(job("a", num_epochs=epochs), "", word, {}, ended)

@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 
@@ -6,8 +7,8 @@ import pytest
 from src.reports.page import page
 from src.reports.pareto_files import save_pareto
 from src.reports.results import collect
-from tests.reports.made_up import COMMAND, TABLE, write_sweep
-from tests.reports.runs import DENSE, failed, put
+from tests.reports.made_up import COMMAND, TABLE, write_run, write_sweep
+from tests.reports.runs import DENSE, failed, plan, published, put
 
 VOID = {"meta", "br"}
 SHAPES = {"path", "use", "text"}  # that SVG may close at once
@@ -106,6 +107,25 @@ def test_a_folder_of_failed_runs_alone_has_a_page(tmp_path):
     assert Reader(html).open == []
     assert "No run has a result yet." in html
     assert "failed: 1 of 1" in html
+
+
+def test_every_recipe_has_its_curves_however_alike_their_names(tmp_path):
+    for last in "ab":
+        words = {"task": "squad", "model": "bert_base", "recipe": "prune72", "teacher": "none", "seed": 1}
+        folder = write_run(tmp_path / last, words)
+        row = json.loads((folder / "result.json").read_text())
+        (folder / "result.json").write_text(json.dumps(row | {"recipe": "long" * 10 + last, "cell": last}))
+    html = page(collect([tmp_path]))
+    assert html.count(f"<figcaption>{'long' * 10}") == 2
+
+
+def test_a_run_that_its_sweep_does_not_plan_any_more_names_its_own_command(tmp_path):
+    put(tmp_path / "a", command="of the job")
+    put(tmp_path / "b", seed=2, command="of an earlier job")
+    plan(tmp_path, {"folder": "a"}, published=[published(recipe="prune90")])
+    html = page(collect([tmp_path]))
+    assert "<pre>python -m src.train -m ...</pre>\n<pre>of an earlier job</pre>" in html
+    assert "configurations: 1; runs: 2 finished" in html  # a published line is none
 
 
 def test_several_tasks_are_sections_with_links(tmp_path):

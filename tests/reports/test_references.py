@@ -1,11 +1,7 @@
 import pytest
 
 from src.reports.results import Statistic, collect
-from tests.reports.runs import DENSE, put
-
-
-def lines(folder):
-    return {cell.label: cell for cell in collect([folder]).cells}
+from tests.reports.runs import DENSE, lines, put
 
 
 def test_of_several_dense_runs_the_one_that_is_set_most_alike_is_the_reference(tmp_path):

@@ -2,11 +2,7 @@ import pytest
 
 from src.locks import alone
 from src.reports.results import Statistic, collect
-from tests.reports.runs import DENSE, deployed, plan, put
-
-
-def lines(folder):
-    return {cell.label: cell for cell in collect([folder]).cells}
+from tests.reports.runs import DENSE, deployed, lines, plan, published, put
 
 
 def test_a_statistic_has_the_sample_deviation_and_none_of_one_value():
@@ -20,7 +16,7 @@ def test_runs_that_have_begun_and_not_ended_are_told(tmp_path):
     (tmp_path / "a").mkdir()
     with alone(tmp_path / "b"):
         notes = collect([tmp_path]).notes
-    assert notes[1:] == [f"{tmp_path}/a has begun and not ended: it was stopped.", f"{tmp_path}/b is running."]
+    assert notes[1:] == [f"{tmp_path}/a has begun and not ended; nothing runs in it here.", f"{tmp_path}/b is running."]
 
 
 def test_settings_are_those_in_which_the_lines_of_a_task_differ(tmp_path):
@@ -31,9 +27,16 @@ def test_settings_are_those_in_which_the_lines_of_a_task_differ(tmp_path):
     cells = collect([tmp_path]).cells
     assert [(cell.label, cell.settings) for cell in cells] == [
         ("prune80, dense", {"recipe.pruning.final_sparsity": "default"}),
-        ("prune80, dense, final_sparsity=0.9", {"recipe.pruning.final_sparsity": "0.9"}),
+        ("prune80, final_sparsity=0.9, dense", {"recipe.pruning.final_sparsity": "0.9"}),
         ("prune80, dense", {}),
     ]
+
+
+def test_two_settings_of_one_last_name_are_called_by_their_full_ones(tmp_path):
+    settings = {"recipe.num_epochs": "2", "dense.num_epochs": "2", "recipe.learning_rate.schedule": "cosine"}
+    put(tmp_path / "a", cell="aa")
+    put(tmp_path / "b", cell="bb", settings=settings)
+    assert list(lines(tmp_path))[1] == "prune80, recipe.num_epochs=2, dense.num_epochs=2, schedule=cosine, dense"
 
 
 def test_lines_that_words_do_not_tell_apart_have_their_fingerprints(tmp_path):
@@ -66,11 +69,6 @@ def test_there_is_no_recovery_from_nothing(tmp_path, dense):
     put(tmp_path / "a", **(DENSE | {"metrics": metrics}))
     put(tmp_path / "b")
     assert lines(tmp_path)["prune80, dense"].recovery is None
-
-
-def published(**changes):
-    row = {"source": "Sanh", "task": "sst2", "model": "bert_base", "recipe": "prune80", "teacher": "dense"}
-    return row | {"metrics": {"accuracy": 0.92}} | changes
 
 
 def test_published_figures_of_our_own_model_and_data_need_no_note(tmp_path):

@@ -1,0 +1,13 @@
+import pytest
+from matplotlib.figure import Figure
+
+from src.reports.curves import draw
+from src.reports.history import History
+
+
+@pytest.mark.parametrize(("epochs", "marker"), [([1.0], "o"), ([1.0, 2.0], "None")])
+def test_a_run_that_was_validated_once_is_seen(epochs, marker):
+    figure = Figure(figsize=(4.2, 3.3))
+    draw(figure, [("#a8470a", [History([(epoch, 0.8) for epoch in epochs], [(0.5, 1.0)], [])])], "accuracy")
+    (line,) = figure.axes[0].get_lines()
+    assert line.get_marker() == marker
