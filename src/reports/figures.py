@@ -60,14 +60,15 @@ def inline_svg(draw: Callable[[Any], None], size: tuple[float, float], alt: str)
     with _drawn(draw, size, salt=alt) as figure:
         figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()[text.getvalue().index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every picture of a page
     svg = re.sub(r"; font-family: [^;\"]*|<style.*?</style>| transform=\"rotate\(-0 [^\"]*\"", "", svg)
     svg = re.sub("|".join(_VARIABLES), lambda found: f"var({_VARIABLES[found[0]]})", svg)
     box = re.search(r'viewBox="[^"]*"', svg)
     svg = re.sub(r' clip-path="[^"]*"|<clipPath.*?</clipPath>', "", svg, flags=re.DOTALL)  # nothing lies outside
     svg = re.sub(r"</?g>|<defs>\s*</defs>", "", svg)
-    svg = re.sub(r"(\d\.\d\d)\d{4}\b|\s*\n\s*", lambda found: found[1] or " ", svg)
+    svg = re.sub(r"\s*\n\s*", " ", svg)
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d{4}\b", r"\1", tag[0]), svg)  # no number of a word
     opening = f'<svg {box[0] if box else ""} role="img" aria-label="{escape(alt)}">'
     return opening + svg[svg.index(">") + 1 :].strip()
 

@@ -1,6 +1,7 @@
 """A report's tables in LaTeX, for ``\\input`` in a paper that uses booktabs and graphicx."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
 from src.reports.cells import Results
@@ -43,11 +44,13 @@ def _lines(table: Table) -> Iterator[str]:
 
 
 def _marked(entry: Entry) -> str:
-    """Bold where it is the best; the braces keep a ``[`` from being read as an option of the line before."""
+    """Bold where it is the best; the braces keep ``[`` and ``*`` from being read as options of the line before."""
     text = _escaped(entry.text)
-    return rf"\textbf{{{text}}}" if entry.best else f"{{}}{text}" if text.startswith("[") else text
+    return rf"\textbf{{{text}}}" if entry.best else f"{{}}{text}" if text.startswith(("[", "*")) else text
 
 
 def _escaped(text: str) -> str:
-    """Plain words; a sign that pdfLaTeX may lack becomes a question mark."""
-    return "".join(_SIGNS.get(sign, sign if sign.isascii() else "?") for sign in " ".join(text.split()))
+    """Plain words; letters lose their accents, and a sign that pdfLaTeX may lack becomes a question mark."""
+    signs = unicodedata.normalize("NFKD", " ".join(text.split()))
+    plain = (_SIGNS.get(sign, sign if sign.isascii() else "?") for sign in signs if not unicodedata.combining(sign))
+    return "".join(sign for sign in plain if sign.isprintable())

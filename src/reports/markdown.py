@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from src.reports.cells import Cell, Results
 from src.reports.tables import Entry, Table, tables
 
-_SPECIAL = re.compile(r"([\\`*<>\[\]|~#$]|\b_|_\b)")
+_SPECIAL = re.compile(r"([\\`*<>\[\]|~#$&]|\b_|_\b)")
 
 
 def markdown(results: Results) -> str:

@@ -14,8 +14,13 @@ def csv_text(header: Iterable[str], lines: Iterable[Iterable[str | float | None]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([["NaN" if value is None else value for value in line] for line in lines])
+    writer.writerows([["NaN" if value is None else _unbroken(value) for value in line] for line in lines])
     return text.getvalue()
+
+
+def _unbroken(value: str | float) -> str | float:
+    """The writer does not quote a carriage return, at which readers end the line."""
+    return value.replace("\r", " ") if isinstance(value, str) else value
 
 
 def table(results: Results) -> tuple[list[str], list[list[str | float | None]]]:

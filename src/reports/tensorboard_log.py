@@ -60,5 +60,6 @@ class TensorBoardLog(TensorBoardLogger):
 
 def _table(header: tuple[str, str], rows: Iterable[tuple[str, Any]]) -> str:
     """A Markdown table of two columns."""
-    lines = [header, ("---", "---"), *((name, str(value).replace("|", r"\|")) for name, value in rows)]
+    said = ((name, " ".join(str(value).split()).replace("|", r"\|")) for name, value in rows)
+    lines = [header, ("---", "---"), *said]
     return "\n".join(f"| {name} | {value} |" for name, value in lines)

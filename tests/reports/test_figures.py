@@ -6,7 +6,7 @@ from src.reports.figures import INK, SERIES, inline_svg, save_picture
 def draw(figure):
     ax = figure.add_axes((0.2, 0.2, 0.7, 0.7))
     ax.plot([1, 2], [3, 4], color=SERIES[0], marker="o")
-    ax.text(1, 3, "a <b> & $x$", color=INK)
+    ax.text(1, 3, "a <b> & $x$ 0.000025", color=INK)
 
 
 def test_a_picture_takes_the_colours_of_its_page():
@@ -19,7 +19,7 @@ def test_a_picture_takes_the_colours_of_its_page():
 def test_a_picture_is_whole_and_its_text_is_text():
     root = ET.fromstring(inline_svg(draw, (4, 3), 'what "it" shows').replace("xlink:", ""))
     assert root.get("aria-label") == 'what "it" shows'
-    assert "a <b> & $x$" in "".join(root.itertext())
+    assert "a <b> & $x$ 0.000025" in "".join(root.itertext())
 
 
 def test_the_same_figures_make_the_same_picture(tmp_path):

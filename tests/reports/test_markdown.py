@@ -23,8 +23,8 @@ def test_the_table_is_one_that_github_renders_and_a_terminal_aligns(tmp_path):
 
 
 def test_signs_of_markdown_in_names_are_plain_words(tmp_path):
-    put(tmp_path / "a", recipe="a|b*c*_d_ <i> `e` prune80_quant")
-    assert r"a\|b\*c\*\_d\_ \<i\> \`e\` prune80_quant" in text_of(tmp_path)
+    put(tmp_path / "a", recipe="a|b*c*_d_ <i> `e` &lt; prune80_quant")
+    assert r"a\|b\*c\*\_d\_ \<i\> \`e\` \&lt; prune80_quant" in text_of(tmp_path)
 
 
 def test_why_runs_failed_stands_below_once_a_reason(tmp_path):
