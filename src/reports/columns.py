@@ -37,10 +37,13 @@ class Column:
     def text(self, statistic: Statistic) -> str:
         """The mean, and the deviation where there are several seeds."""
         deviation = statistic.deviation if self.spread else None
-        return self.number(statistic.mean) + ("" if deviation is None else f" ± {self.number(deviation)}")
+        spread = "" if deviation is None else f" ± {self.factor * deviation:.{self.decimals}f}"
+        return self.number(statistic.mean) + spread
 
     def number(self, value: float) -> str:
-        return f"{self.factor * value:.{self.decimals}f}"
+        """What is not zero never looks as if it were."""
+        text = f"{self.factor * value:z.{self.decimals}f}"
+        return f"{self.factor * value:.1g}" if value and not float(text) else text
 
 
 def columns(cells: Sequence[Cell]) -> list[Column]:
@@ -58,6 +61,12 @@ def columns(cells: Sequence[Cell]) -> list[Column]:
         _in_unit(cells, "train_seconds", "training", _TIMES, digits=2),
     ]
     return [*_metrics(cells), *(column for column in figures if any(column.statistic(cell) for cell in cells))]
+
+
+def percent(share: float) -> str:
+    """Three digits of it; what is not whole is never 100."""
+    value = 100 * share
+    return f"{value:.3g}" if value < 99.9 or share >= 1 else f"{min(value, 99.99):.4g}"
 
 
 def _metrics(cells: Sequence[Cell]) -> list[Column]:
@@ -99,7 +108,7 @@ def _in_unit(
     smallest = min(means, default=1.0)
     known = list(units.items()) or [("", 1.0)]
     unit, size = next((each for each in known if smallest >= each[1]), known[-1])
-    decimals = max(0, digits - 1 - math.floor(math.log10(smallest / size)))
+    decimals = max(0, digits - 1 - math.floor(math.log10(smallest) - math.log10(size)))
     if all((statistic.mean / size).is_integer() for statistic in found):
         decimals = 0
     label = f"{title}, {unit}" if unit else title

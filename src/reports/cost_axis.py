@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from src.reports.columns import percent
 from src.reports.pareto import PARAMETERS, SPARSITY, Cost
 
 _TICKS = (0, 20, 40, 50, 60, 70, 80, 90, 95, 97, 98, 99, 99.5, 99.9)  # of sparsity, in percent
@@ -22,7 +23,7 @@ def scale(ax: Any, cost: Cost, metric: str, values: Iterable[float]) -> None:
         ax.invert_xaxis()
         ax.xaxis.set_major_locator(FixedLocator(_ticks(ax, sorted(values))))
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda left, _: f"{100 * (1 - left):.3g}"))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda left, _: percent(1 - left)))
     elif cost is not PARAMETERS:
         ax.set_xlim(left=0)
     ax.set_xlabel(cost.axis)
@@ -35,7 +36,7 @@ def _ticks(ax: Any, values: Sequence[float]) -> list[float]:
     """Weights left, at the points and at round sparsities, as far as their numbers do not touch."""
     most, least = ax.get_xlim()
     places: dict[float, float] = {}
-    for left in (*values, *(1 - percent / 100 for percent in _TICKS)):
+    for left in (*values, *(1 - sparsity / 100 for sparsity in _TICKS)):
         place = float(ax.transData.transform((left, 0))[0])
         if least <= left <= most and all(abs(place - other) > 24 * _unit(ax) for other in places.values()):
             places[left] = place

@@ -2,48 +2,53 @@
 
 from collections.abc import Iterator, Sequence
 
-from src.reports.cells import Cell, smaller_is_better
-from src.reports.columns import Column, columns
-from src.reports.pareto import ALIKE, main_metric
+from src.reports.cells import Cell, comparable, smaller_is_better
+from src.reports.columns import Column, columns, percent
+from src.reports.pareto import ALIKE, main_metric, with_all_layers
 
 _LEVELS = 8  # sparsities of which the best is named
 
 
 def findings(cells: Sequence[Cell]) -> list[str]:
-    """What the cells of one task say about its main metric."""
-    scored = [cell for cell in cells if main_metric(cells) in cell.metrics]
+    """What the cells of one task say about its main metric; those that lack seeds are compared with none."""
+    name = main_metric(cells)
+    scored = [cell for cell in cells if name in cell.metrics]
     if not scored:
         return ["No run has a result yet."]
     metric = columns(cells)[0]
+    fair = comparable(scored, metric.statistic)
     return [
         *_dense(scored, metric),
-        *_by_sparsity(scored, metric),
-        *_layers(scored, metric),
-        *_teachers(scored, metric),
-        *_seeds(scored),
+        *_by_sparsity(fair, metric),
+        *_layers(fair, metric),
+        *_teachers(fair, metric),
+        *_seeds(scored, fair, metric),
     ]
 
 
 def _dense(cells: Sequence[Cell], metric: Column) -> Iterator[str]:
     for cell in cells:
-        if (cell.recipe, cell.teacher) == ("dense", "none"):
-            yield f"{cell.label}: {metric.name} {metric.text(cell.metrics[metric.name])}{_of(cell)}."
-
-
-def _of(cell: Cell) -> str:
-    return f" over {len(cell.rows)} seeds" if len(cell.rows) > 1 else ""
+        if cell.is_dense:
+            seeds = len(cell.metrics[metric.name].values)
+            over = f" over {seeds} seeds" if seeds > 1 else ""
+            yield f"{cell.label}: {metric.name} {metric.text(cell.metrics[metric.name])}{over}."
 
 
 def _by_sparsity(cells: Sequence[Cell], metric: Column) -> Iterator[str]:
     """The best at each sparsity, and how much of the dense score it keeps."""
-    levels: dict[int, list[Cell]] = {}
-    for cell in cells:
-        if cell.sparsity and (level := round(100 * cell.sparsity.mean)):
-            levels.setdefault(level, []).append(cell)
-    best = {level: max(group, key=lambda cell: _score(cell, metric)) for level, group in sorted(levels.items())}
-    said = [f"{level} %: {_kept(cell, metric)} ({cell.label})" for level, cell in list(best.items())[-_LEVELS:]]
+    levels: dict[str, list[Cell]] = {}
+    for cell in sorted((cell for cell in cells if cell.sparsity), key=_sparsity):
+        levels.setdefault(percent(_sparsity(cell)), []).append(cell)
+    levels.pop("0", None)
+    best = [(level, max(group, key=lambda cell: _score(cell, metric))) for level, group in levels.items()]
+    said = [f"{level} %: {_kept(cell, metric)} ({cell.label})" for level, cell in best[-_LEVELS:]]
     if said:
-        yield f"Best at each encoder sparsity: {'; '.join(said)}."
+        which = "each encoder sparsity" if len(best) <= _LEVELS else f"the {_LEVELS} highest encoder sparsities"
+        yield f"Best at {which}: {'; '.join(said)}."
+
+
+def _sparsity(cell: Cell) -> float:
+    return cell.sparsity.mean if cell.sparsity else 0.0
 
 
 def _kept(cell: Cell, metric: Column) -> str:
@@ -55,65 +60,64 @@ def _kept(cell: Cell, metric: Column) -> str:
 def _layers(cells: Sequence[Cell], metric: Column) -> Iterator[str]:
     """Fewer layers against zeros in all of them, where one of each has about as many parameters left."""
     known = [cell for cell in cells if cell.layers and cell.nonzero_parameters]
-    most = max((cell.layers.mean for cell in known if cell.layers), default=0)
-    fewer = [cell for cell in known if cell.layers and cell.layers.mean < most]
-    pairs = [(cell, rivals) for cell in fewer if (rivals := [r for r in known if _is_rival(r, cell, most)])]
-    beaten = sum(max(_score(rival, metric) for rival in rivals) > _score(cell, metric) for cell, rivals in pairs)
+    whole = with_all_layers(known)
+    fewer = [cell for cell in known if cell not in whole]
+    pairs = [
+        (cell, max(rivals, key=lambda rival: _score(rival, metric)))
+        for cell in fewer
+        if (rivals := [rival for rival in whole if _is_rival(rival, cell)])
+    ]
+    beaten = sum(_gain(rival, cell, metric) > 0 for cell, rival in pairs)
+    small = f"; {len(fewer) - len(pairs)} more are too small to be compared" if len(pairs) < len(fewer) else ""
     if pairs:
         yield (
-            f"Fewer layers: {_share(beaten, len(pairs))} cells score worse than a pruned one with all layers, the same "
-            f"teacher and as few parameters left{_too_small(len(fewer) - len(pairs))}."
+            f"Fewer layers: {beaten} of {len(pairs)} cells score worse than a pruned one with all layers, the same "
+            f"teacher and as few parameters left{_beside_the_seeds(pairs, metric)}{small}."
         )
 
 
-def _too_small(cells: int) -> str:
-    return f"; {cells} more are too small to be compared" if cells else ""
-
-
-def _is_rival(rival: Cell, cell: Cell, layers: float) -> bool:
-    if not (rival.layers and rival.nonzero_parameters and cell.nonzero_parameters):
+def _is_rival(rival: Cell, cell: Cell) -> bool:
+    if not (rival.nonzero_parameters and cell.nonzero_parameters):
         return False
     same = (rival.model, rival.teacher) == (cell.model, cell.teacher)
-    as_few = rival.nonzero_parameters.mean <= ALIKE * cell.nonzero_parameters.mean
-    return same and as_few and rival.layers.mean == layers
+    return same and rival.nonzero_parameters.mean <= ALIKE * cell.nonzero_parameters.mean
 
 
 def _teachers(cells: Sequence[Cell], metric: Column) -> Iterator[str]:
     """Each cell with a teacher against the same without one."""
-    alone = {(cell.model, cell.recipe, str(cell.settings)): cell for cell in cells if cell.teacher == "none"}
-    pairs: dict[str, list[tuple[Cell, Cell]]] = {}
-    for cell in cells:
-        other = alone.get((cell.model, cell.recipe, str(cell.settings)))
-        if cell.teacher != "none" and other:
-            pairs.setdefault(cell.teacher, []).append((cell, other))
-    for teacher, group in pairs.items():
-        gains = [_score(cell, metric) - _score(other, metric) for cell, other in group]
-        better = _share(sum(gain > 0 for gain in gains), len(gains))
-        low, high = (f"{end(gains):+.{metric.decimals}f}" for end in (min, max))
-        yield (
-            f"Teacher {teacher}: {better} recipes score better with it than without, by {low} to {high} {metric.name}"
-            f"{_beside_the_seeds(gains, group, metric)}."
-        )
+    alone = {cell.title: cell for cell in cells if cell.teacher == "none"}
+    for teacher in dict.fromkeys(cell.teacher for cell in cells if cell.teacher != "none"):
+        pairs = [(alone[cell.title], cell) for cell in cells if cell.teacher == teacher and cell.title in alone]
+        gains = [_gain(cell, other, metric) for other, cell in pairs]
+        if gains:
+            low, high = (f"{end(gains):+z.{metric.decimals}f}" for end in (min, max))
+            yield (
+                f"Teacher {teacher}: {sum(gain > 0 for gain in gains)} of {len(gains)} recipes score better with it "
+                f"than without, by {low} to {high} {metric.name}{_beside_the_seeds(pairs, metric)}."
+            )
 
 
-def _beside_the_seeds(gains: Sequence[float], pairs: Sequence[tuple[Cell, Cell]], metric: Column) -> str:
+def _beside_the_seeds(pairs: Sequence[tuple[Cell, Cell]], metric: Column) -> str:
     """How many differences are larger than both standard deviations, where there are some."""
     spreads = [[cell.metrics[metric.name].deviation for cell in pair] for pair in pairs]
-    known = [(gain, max(filter(None, spread))) for gain, spread in zip(gains, spreads, strict=True) if any(spread)]
-    larger = sum(abs(gain) > metric.factor * spread for gain, spread in known)
-    return f"; {larger or 'none'} of these by more than a standard deviation over seeds" if known else ""
+    known = [(pair, max(filter(None, spread))) for pair, spread in zip(pairs, spreads, strict=True) if any(spread)]
+    larger = sum(abs(_gain(*pair, metric)) > spread for pair, spread in known)
+    return f"; the difference exceeds a standard deviation over seeds in {larger or 'none'}" if known else ""
 
 
-def _seeds(cells: Sequence[Cell]) -> Iterator[str]:
-    if max(len(cell.rows) for cell in cells) == 1:
+def _seeds(scored: Sequence[Cell], fair: Sequence[Cell], metric: Column) -> Iterator[str]:
+    if len(fair) < len(scored):
+        yield f"Not compared, as they lack seeds that others have: {len(scored) - len(fair)} of {len(scored)} cells."
+    if max(len(cell.metrics[metric.name].values) for cell in scored) == 1:
         yield "One seed each: small differences may be chance."
 
 
+def _gain(cell: Cell, other: Cell, metric: Column) -> float:
+    """By how much one scores better than the other, in the digits that people read."""
+    return round(_score(cell, metric) - _score(other, metric), metric.decimals)
+
+
 def _score(cell: Cell, metric: Column) -> float:
-    """Of which more is better, in the unit that people read."""
-    sign = -1 if smaller_is_better(metric.name) else 1
-    return sign * metric.factor * cell.metrics[metric.name].mean
-
-
-def _share(part: int, whole: int) -> str:
-    return f"all {whole}" if part == whole else f"{part} of {whole}"
+    """Of which more is better."""
+    mean = cell.metrics[metric.name].mean
+    return -mean if smaller_is_better(metric.name) else mean

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from src.reports.cells import Cell, Statistic, smaller_is_better
+from src.reports.cells import Cell, Statistic, comparable, one_machine, smaller_is_better
 
 ALIKE = 1.02  # costs whose ratio is smaller are taken as equal: a head more, the noise of a clock
 _LEAST = 1e-4  # of the weights are left, on an axis that is a logarithm
@@ -54,22 +54,31 @@ def pictures(cells: Sequence[Cell]) -> tuple[list[Cost], list[str]]:
     order = [PARAMETERS, SPARSITY] if len(layers) > 1 else [SPARSITY]
     drawn, words = [], []
     for cost in (*order, SIZE, LATENCY):
-        values = {round(cost.value(cell), 4) for cell in measured(cells, cost)}
-        if len(values) > 1:
-            drawn.append(cost)
+        values = [round(cost.value(cell), 4) for cell in measured(cells, cost)]
+        if len(values) < 2:
+            measured_of = "was measured of one cell alone" if values else "was not measured"
+            words.append(f"No picture against {cost.name}: it {measured_of}.")
+        elif len(set(values)) == 1:
+            words.append(f"No picture against {cost.name}: it is the same everywhere.")
+        elif cost is LATENCY and not one_machine(cells):
+            words.append(f"No picture against {cost.name}: it is of unlike processors, threads or lengths.")
         else:
-            why = "is the same everywhere" if values else "was not measured"
-            words.append(f"No picture against {cost.name}: it {why}.")
+            drawn.append(cost)
     return drawn, words
 
 
 def measured(cells: Sequence[Cell], cost: Cost) -> list[Cell]:
     """Those that a picture can show; by sparsity only the ones with all their layers, which alone can be compared."""
     known = [cell for cell in cells if main_metric(cells) in cell.metrics and cost.of(cell)]
-    if cost is SPARSITY:
-        most = max((cell.layers.mean for cell in known if cell.layers), default=0)
-        known = [cell for cell in known if not cell.layers or cell.layers.mean == most]
-    return known
+    return with_all_layers(known) if cost is SPARSITY else known
+
+
+def with_all_layers(cells: Sequence[Cell]) -> list[Cell]:
+    """Those with as many layers as any of their model; where that was not measured too."""
+    most: dict[str, float] = {}
+    for cell in cells:
+        most[cell.model] = max(most.get(cell.model, 0), cell.layers.mean if cell.layers else 0)
+    return [cell for cell in cells if not cell.layers or cell.layers.mean == most[cell.model]]
 
 
 def main_metric(cells: Sequence[Cell]) -> str:
@@ -93,7 +102,8 @@ def front(points: Sequence[tuple[float, float]], smaller_is_better: bool = False
 
 
 def front_cells(cells: Sequence[Cell], cost: Cost) -> list[Cell]:
-    """The cells on the front of a picture."""
-    shown, metric = measured(cells, cost), main_metric(cells)
+    """The cells on the front of a picture, among those that can be compared."""
+    metric = main_metric(cells)
+    shown = comparable(measured(cells, cost), lambda cell: cell.metrics[metric])
     points = [(cost.value(cell), cell.metrics[metric].mean) for cell in shown]
     return [shown[i] for i in front(points, smaller_is_better(metric))]

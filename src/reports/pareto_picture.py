@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from src.reports.cells import Cell, smaller_is_better
+from src.reports.cells import Cell
+from src.reports.columns import percent
 from src.reports.cost_axis import scale
 from src.reports.families import Family, families
 from src.reports.figures import INK, MUTED, PAPER
 from src.reports.labels import Label, place_labels
-from src.reports.pareto import SPARSITY, Cost, front, main_metric, measured
+from src.reports.pareto import SPARSITY, Cost, front_cells, main_metric, measured
 from src.reports.series import Look, looks
 
 _STROKES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
@@ -29,7 +30,7 @@ def draw(figure: Any, cells: Sequence[Cell], cost: Cost, title: str = "") -> Non
         figure.text(6 / width, 1 - 6 / height, title, va="top", fontweight="bold", fontsize=11)
     metric = main_metric(cells)
     points = {id(cell): (cost.value(cell), cell.metrics[metric].mean) for cell in shown}
-    _draw_front(ax, list(points.values()), smaller_is_better(metric))
+    _draw_front(ax, [points[id(cell)] for cell in front_cells(cells, cost)])
     found = families(shown)
     strokes = _strokes(found)
     lines = []
@@ -49,10 +50,9 @@ def _strokes(found: Sequence[Family]) -> dict[str, Any]:
     return {name: _STROKES[i % len(_STROKES)] for i, name in enumerate(names)}
 
 
-def _draw_front(ax: Any, points: Sequence[tuple[float, float]], smaller: bool) -> None:
-    best = [points[i] for i in front(points, smaller)]
-    if len(best) > 1:
-        ax.plot(*zip(*best, strict=True), color=MUTED, alpha=0.3, linewidth=7, solid_capstyle="round", zorder=1)
+def _draw_front(ax: Any, points: Sequence[tuple[float, float]]) -> None:
+    if len(points) > 1:
+        ax.plot(*zip(*points, strict=True), color=MUTED, alpha=0.3, linewidth=7, solid_capstyle="round", zorder=1)
 
 
 def _draw_point(ax: Any, cell: Cell, cost: Cost, metric: str, look: Look) -> None:
@@ -87,12 +87,9 @@ def _published(cell: Cell, cost: Cost, metric: str) -> list[float]:
 
 
 def _draw_dense(ax: Any, cells: Sequence[Cell], metric: str) -> None:
-    for dense in _dense(cells)[:1]:
-        ax.axhline(dense.metrics[metric].mean, color=MUTED, linewidth=0.9, zorder=1.5)
-
-
-def _dense(cells: Sequence[Cell]) -> list[Cell]:
-    return [cell for cell in cells if (cell.recipe, cell.teacher) == ("dense", "none")]
+    for cell in cells:
+        if cell.is_dense:
+            ax.axhline(cell.metrics[metric].mean, color=MUTED, linewidth=0.9, zorder=1.5)
 
 
 def _labels(
@@ -112,7 +109,7 @@ def _labels(
 
 def _says_sparsity(number: str, cell: Cell) -> bool:
     """As the axis does."""
-    return cell.sparsity is not None and number == f"{100 * cell.sparsity.mean:.0f}"
+    return cell.sparsity is not None and number == percent(cell.sparsity.mean)
 
 
 def _draw_legend(figure: Any, cells: Sequence[Cell], cost: Cost, look: Mapping[str, Look], top: float) -> int:
@@ -127,8 +124,9 @@ def _draw_legend(figure: Any, cells: Sequence[Cell], cost: Cost, look: Mapping[s
     handles += [Line2D([], [], color=INK, linestyle=stroke, label=name) for name, stroke in strokes.items()]
     if any(_published(cell, cost, metric) for cell in cells):
         handles.append(Line2D([], [], color=PAPER, markeredgecolor=INK, marker="o", linestyle="", label="published"))
-    handles.append(Line2D([], [], color=MUTED, alpha=0.3, linewidth=7, label="Pareto front"))
-    if _dense(cells):
+    if len(front_cells(cells, cost)) > 1:
+        handles.append(Line2D([], [], color=MUTED, alpha=0.3, linewidth=7, label="Pareto front"))
+    if any(cell.is_dense for cell in cells):
         handles.append(Line2D([], [], color=MUTED, linewidth=0.9, label="dense"))
     columns = max(1, int(72 * figure.bbox.width / figure.dpi // 120))
     figure.legend(

@@ -1,10 +1,10 @@
 """A report's tables for people, one a task: texts that Markdown, LaTeX and HTML put in their own dress."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from src.reports.cells import Cell, Published, Results
+from src.reports.cells import Cell, Published, Results, comparable
 from src.reports.columns import Column, columns
 
 NOT_MEASURED = "\N{EN DASH}"
@@ -47,7 +47,7 @@ def _table(task: str, cells: list[Cell]) -> Table:
     with_source = any(cell.published for cell in cells)
     words = ["model"] * (len(models) > 1) + ["recipe", "teacher", *settings] + ["source"] * with_source + ["seeds"]
     figures = columns(cells)
-    best = {column.name: _best(column, cells) for column in figures}
+    best = [_best(column, cells) for column in figures]
     lines = []
     for cell in cells:
         said = {
@@ -59,7 +59,7 @@ def _table(task: str, cells: list[Cell]) -> Table:
         }
         said |= {name: cell.settings.get(name, NOT_MEASURED) for name in settings}
         if not is_published_only(cell):
-            entries = [_entry(column, cell, best[column.name]) for column in figures]
+            entries = [_entry(column, cell, id(cell) in of) for column, of in zip(figures, best, strict=True)]
             lines.append([*(Entry(said[name]) for name in words), *entries])
         for published in cell.published:
             theirs = {"model": published.model, "source": source(published), "seeds": NOT_MEASURED}
@@ -87,10 +87,11 @@ def is_published_only(cell: Cell) -> bool:
     return not (cell.rows or cell.failed or cell.missing)
 
 
-def _entry(column: Column, cell: Cell, best: str | None) -> Entry:
-    statistic = column.statistic(cell)
-    if statistic:
-        return Entry(column.text(statistic), column.number(statistic.mean) == best and _competes(column, cell))
+def _entry(column: Column, cell: Cell, best: bool) -> Entry:
+    """A mean over fewer seeds than its line has says so."""
+    if statistic := column.statistic(cell):
+        fewer = f" (n={len(statistic.values)})" if len(statistic.values) < len(cell.rows) else ""
+        return Entry(column.text(statistic) + fewer, best)
     return Entry(NOT_MEASURED if cell.rows else "failed" if cell.failed else "missing")
 
 
@@ -101,15 +102,12 @@ def _published_entries(published: Published, figures: Iterable[Column]) -> list[
     ]
 
 
-def _best(column: Column, cells: Iterable[Cell]) -> str | None:
-    """The best figure of a column as it is shown; None where nothing is to choose."""
-    found = [statistic.mean for cell in cells if _competes(column, cell) and (statistic := column.statistic(cell))]
-    if column.best is None or len({column.number(value) for value in found}) < 2:
-        return None
-    return column.number(column.best(found))
-
-
-def _competes(column: Column, cell: Cell) -> bool:
-    """A mean that lacks seeds is not better than one that has them; a dense run recovers nothing."""
-    dense = (cell.recipe, cell.teacher) == ("dense", "none")
-    return bool(cell.rows) and not (cell.failed or cell.missing) and not (dense and column.name == "recovery")
+def _best(column: Column, cells: Sequence[Cell]) -> set[int]:
+    """The ids of those whose figure is the best as it is shown; none where nothing is to choose."""
+    if column.name == "recovery":
+        cells = [cell for cell in cells if not cell.is_dense]  # it recovers nothing
+    means = {id(cell): found.mean for cell in comparable(cells, column.statistic) if (found := column.statistic(cell))}
+    if column.best is None or len({column.number(mean) for mean in means.values()}) < 2:
+        return set()
+    best = column.number(column.best(means.values()))
+    return {cell for cell, mean in means.items() if column.number(mean) == best}

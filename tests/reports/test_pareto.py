@@ -3,7 +3,7 @@ import pytest
 from src.reports.pareto import LATENCY, PARAMETERS, SIZE, SPARSITY, front, front_cells, measured, pictures
 from src.reports.results import collect
 from tests.reports.made_up import write_sweep
-from tests.reports.runs import DENSE, put
+from tests.reports.runs import DENSE, deployed, failed, put
 
 # cost, score: 0 and 3 are beaten by 1, 4 by 2; 5 costs as much as 2 and scores less
 POINTS = [(3, 70.0), (2, 80.0), (5, 90.0), (2, 75.0), (6, 90.0), (5, 85.0)]
@@ -56,6 +56,32 @@ def test_a_cost_that_nobody_measured_has_no_picture_but_a_word(tmp_path):
     assert words == ["No picture against packed size: it was not measured.", words[1]]
 
 
+def test_cells_that_lack_seeds_are_not_on_the_front(tmp_path):
+    put(tmp_path / "a", **DENSE, cell="aa")
+    put(tmp_path / "b", metrics={"accuracy": 0.95}, cell="bb")
+    put(tmp_path / "c", seed=2, cell="bb", **failed())
+    assert [cell.label for cell in front_cells(collect([tmp_path]).cells, SPARSITY)] == ["dense"]
+
+
+def test_of_two_models_by_sparsity_each_has_all_its_own_layers(tmp_path):
+    put(tmp_path / "a", model="large", layers=24)
+    put(tmp_path / "b", model="base", layers=12)
+    put(tmp_path / "c", model="base", layers=6, recipe="layers6")
+    cells = collect([tmp_path]).cells
+    assert [cell.label for cell in measured(cells, SPARSITY)] == ["large, prune80, dense", "base, prune80, dense"]
+
+
+def test_latencies_that_cannot_be_compared_have_no_picture(tmp_path):
+    put(tmp_path / "a", deployment=deployed(2000, 1.5))
+    put(tmp_path / "b", recipe="prune90", deployment=deployed(2000, 1.0, cpu="Xeon"))
+    costs, words = pictures(collect([tmp_path]).cells)
+    assert LATENCY not in costs
+    assert words[-1] == "No picture against latency: it is of unlike processors, threads or lengths."
+
+
 def test_a_cost_that_is_the_same_everywhere_has_none_either(tmp_path):
     put(tmp_path / "a")
-    assert "No picture against encoder sparsity: it is the same everywhere." in pictures(collect([tmp_path]).cells)[1]
+    put(tmp_path / "b", recipe="movement80", deployment=deployed(2000, 1.5))
+    words = pictures(collect([tmp_path]).cells)[1]
+    assert "No picture against packed size: it was measured of one cell alone." in words
+    assert "No picture against encoder sparsity: it is the same everywhere." in words

@@ -36,7 +36,7 @@ def test_a_line_has_mean_and_deviation_over_its_seeds(tmp_path):
     put_seeds(tmp_path / "a", 0.885, 0.887, 0.8875)
     put(tmp_path / "b", **DENSE)
     assert column(tmp_path, "accuracy") == ["0.9000", "0.8865 ± 0.0013"]
-    assert column(tmp_path, "recovery, %") == ["100.00", "98.33"]
+    assert column(tmp_path, "recovery, %") == ["100.00", "98.33 (n=1)"]
     assert column(tmp_path, "seeds") == ["1", "3"]
     assert column(tmp_path, "encoder sparsity, %") == ["0.00", "80.00"]
     assert column(tmp_path, "parameters, M") == ["22.71", "22.71"]
@@ -108,6 +108,29 @@ def test_a_mean_that_lacks_seeds_is_never_the_best(tmp_path):
     assert best(tmp_path, "accuracy") == [False, True, False]
 
 
+def test_a_mean_over_fewer_seeds_than_most_have_is_never_the_best(tmp_path):
+    put(tmp_path / "lucky", metrics={"accuracy": 0.95}, cell="aa", recipe="prune95", deployment=deployed(500_000, 1.0))
+    put_seeds(tmp_path / "b", 0.8, 0.82, cell="bb")
+    put_seeds(tmp_path / "c", 0.7, 0.72, cell="cc", recipe="prune90")
+    assert best(tmp_path, "accuracy") == [True, False, False]
+    assert column(tmp_path, "accuracy") == ["0.8100 ± 0.0141", "0.7100 ± 0.0141", "0.9500"]
+
+
+def test_a_figure_that_some_seeds_lack_says_of_how_many_it_is(tmp_path):
+    put_seeds(tmp_path / "a", 0.8, 0.82, 0.84)
+    put(tmp_path / "dense", **DENSE, deployment=deployed(500_000, 1.0))
+    assert column(tmp_path, "seeds") == ["1", "3"]
+    assert column(tmp_path, "recovery, %") == ["100.00", "88.89 (n=1)"]
+    put(tmp_path / "a" / "seed2", seed=2, deployment=deployed(500_000, 1.0))
+    assert column(tmp_path, "size, MB") == ["0.500", "0.500 (n=1)"]
+
+
+def test_what_is_not_zero_never_looks_as_if_it_were(tmp_path):
+    put(tmp_path / "a", metrics={"mean_squared_error": 0.00002, "accuracy": -0.0, "f1": -0.00002})
+    assert column(tmp_path, "mean_squared_error") == ["2e-05"]
+    assert (column(tmp_path, "accuracy"), column(tmp_path, "f1")) == (["0.0000"], ["-2e-05"])
+
+
 def test_figures_that_are_shown_alike_are_best_alike_and_where_all_are_none_is(tmp_path):
     put(tmp_path / "a", metrics={"accuracy": 0.90001, "f1": 0.5})
     put(tmp_path / "b", metrics={"accuracy": 0.90002, "f1": 0.5}, recipe="prune90")
@@ -169,9 +192,10 @@ def test_every_run_has_a_line_of_its_own(tmp_path):
 
 
 def test_csv_keeps_every_sign_and_says_nan_for_what_was_not_measured():
-    words = 'a, "b"\n;c'
+    words = 'a, "b"\n;c\u2028é'
     text = csv_text(["name", "value"], [[words, None], ["", 0.1]])
     rows = list(csv.DictReader(io.StringIO(text)))
     assert rows[0]["name"] == words
     assert math.isnan(float(rows[0]["value"]))
     assert (rows[1]["name"], rows[1]["value"]) == ("", "0.1")
+    assert csv_text(["name"], [["a\rb"]]) == "name\na b\n"  # no reader takes it for the end of a line
