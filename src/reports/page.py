@@ -13,7 +13,7 @@ from src.reports.tables import NOT_MEASURED, OURS, Entry, Table, is_published_on
 
 _STYLE = Path(__file__).with_name("page.css")
 _MOST_TASKS = 6  # that get pictures
-_MOST_COMMANDS = 10
+_COMMANDS = 3  # that are not folded
 _HEADING = "recipe"  # the column that stays where it is while the others move
 _NO_RESULT = ("failed", "missing")
 
@@ -133,16 +133,15 @@ def _left_out(results: Results) -> str:
 
 
 def _commands(results: Results) -> str:
-    """Those by which the runs were made, each once; of a sweep its own, not those of its jobs."""
+    """Those by which the runs were made, each once; of a sweep its own, first, not those of its jobs."""
     rows = [row for cell in results.cells for row in cell.rows]
+    rows.sort(key=lambda row: not results.commands.get(row["folder"]))
     said = (results.commands.get(row["folder"]) or row.get("command") for row in rows)
-    commands = list(dict.fromkeys(str(command) for command in said if command))
-    if not commands:
-        return ""
-    more = len(commands) - _MOST_COMMANDS
-    rest = f'<p class="quiet">and {more} more; each run names its own in result.json.</p>\n' if more > 0 else ""
-    listed = "".join(f"<pre>{escape(command)}</pre>\n" for command in commands[:_MOST_COMMANDS])
-    return f"<h2>To make it again</h2>\n{listed}{rest}"
+    listed = [f"<pre>{escape(command)}</pre>\n" for command in dict.fromkeys(str(each) for each in said if each)]
+    shown, folded = "".join(listed[:_COMMANDS]), "".join(listed[_COMMANDS:])
+    if folded:
+        shown += f"<details><summary>{len(listed) - _COMMANDS} more</summary>\n{folded}</details>\n"
+    return f"<h2>To make it again</h2>\n{shown}" if shown else ""
 
 
 def _list(title: str, entries: Sequence[str]) -> str:

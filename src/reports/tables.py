@@ -46,27 +46,21 @@ def _table(task: str, cells: list[Cell]) -> Table:
     settings = list(dict.fromkeys(name for cell in cells for name in cell.settings))
     with_source = any(cell.published for cell in cells)
     words = ["model"] * (len(models) > 1) + ["recipe", "teacher", *settings] + ["source"] * with_source + ["seeds"]
-    figures = columns(cells)
-    best = [_best(column, cells) for column in figures]
+    measured = columns(cells)
+    figures = [_figures(column, cells) for column in measured]
     lines = []
-    for cell in cells:
-        said = {
-            "model": cell.model,
-            "recipe": cell.recipe,
-            "teacher": cell.teacher,
-            "source": OURS,
-            "seeds": seeds(cell),
-        }
-        said |= {name: cell.settings.get(name, NOT_MEASURED) for name in settings}
+    for i, cell in enumerate(cells):
+        said = {name: cell.settings.get(name, NOT_MEASURED) for name in settings}
+        said |= {"recipe": cell.recipe, "teacher": cell.teacher}
         if not is_published_only(cell):
-            entries = [_entry(column, cell, id(cell) in of) for column, of in zip(figures, best, strict=True)]
-            lines.append([*(Entry(said[name]) for name in words), *entries])
-        for published in cell.published:
-            theirs = {"model": published.model, "source": source(published), "seeds": NOT_MEASURED}
-            theirs |= dict.fromkeys(settings, NOT_MEASURED)
-            lines.append([Entry((said | theirs)[name]) for name in words] + _published_entries(published, figures))
+            ours = said | {"model": cell.model, "source": OURS, "seeds": seeds(cell)}
+            lines.append([*(Entry(ours[name]) for name in words), *(entries[i] for _, entries in figures)])
+        for each in cell.published:
+            theirs = said | dict.fromkeys(settings, NOT_MEASURED)
+            theirs |= {"model": each.model, "source": source(each), "seeds": NOT_MEASURED}
+            lines.append([*(Entry(theirs[name]) for name in words), *_published_entries(each, measured)])
     title = f"{task}, {models.pop()}" if len(models) == 1 else task
-    return Table(title, [*words, *(column.title for column in figures)], len(words), lines)
+    return Table(title, [*words, *(title for title, _ in figures)], len(words), lines)
 
 
 def seeds(cell: Cell) -> str:
@@ -87,12 +81,24 @@ def is_published_only(cell: Cell) -> bool:
     return not (cell.rows or cell.failed or cell.missing)
 
 
-def _entry(column: Column, cell: Cell, best: bool) -> Entry:
-    """A mean over fewer seeds than its line has says so."""
+def _figures(column: Column, cells: Sequence[Cell]) -> tuple[str, list[Entry]]:
+    """A column's title, and what stands in it; means over fewer seeds than their lines have say so, or it for all."""
+    found = [column.statistic(cell) for cell in cells]
+    seeds = [len(statistic.values) if statistic else 0 for statistic in found]
+    fewer = [f" (n={n})" if 0 < n < len(cell.rows) else "" for n, cell in zip(seeds, cells, strict=True)]
+    of_all = max(fewer) if len({n for n in seeds if n}) == 1 else ""
+    best = _best(column, cells)
+    entries = [
+        Entry(_text(column, cell) + ("" if of_all else n), id(cell) in best)
+        for cell, n in zip(cells, fewer, strict=True)
+    ]
+    return column.title + of_all, entries
+
+
+def _text(column: Column, cell: Cell) -> str:
     if statistic := column.statistic(cell):
-        fewer = f" (n={len(statistic.values)})" if len(statistic.values) < len(cell.rows) else ""
-        return Entry(column.text(statistic) + fewer, best)
-    return Entry(NOT_MEASURED if cell.rows else "failed" if cell.failed else "missing")
+        return column.text(statistic)
+    return NOT_MEASURED if cell.rows else "failed" if cell.failed else "missing"
 
 
 def _published_entries(published: Published, figures: Iterable[Column]) -> list[Entry]:

@@ -126,6 +126,12 @@ def test_a_run_that_its_sweep_does_not_plan_any_more_names_its_own_command(tmp_p
     html = page(collect([tmp_path]))
     assert "<pre>python -m src.train -m ...</pre>\n<pre>of an earlier job</pre>" in html
     assert "configurations: 1; runs: 2 finished" in html  # a published line is none
+    for seed in range(3, 6):
+        put(tmp_path / str(seed), seed=seed, command=f"of run {seed}")
+    html = page(collect([tmp_path]))
+    assert "<pre>of run 3</pre>\n<details><summary>2 more</summary>\n<pre>of run 4</pre>" in html.replace(
+        "<pre>of an earlier job</pre>\n", ""
+    )
 
 
 def test_several_tasks_are_sections_with_links(tmp_path):

@@ -36,7 +36,7 @@ def test_a_line_has_mean_and_deviation_over_its_seeds(tmp_path):
     put_seeds(tmp_path / "a", 0.885, 0.887, 0.8875)
     put(tmp_path / "b", **DENSE)
     assert column(tmp_path, "accuracy") == ["0.9000", "0.8865 ± 0.0013"]
-    assert column(tmp_path, "recovery, %") == ["100.00", "98.33 (n=1)"]
+    assert column(tmp_path, "recovery, % (n=1)") == ["100.00", "98.33"]
     assert column(tmp_path, "seeds") == ["1", "3"]
     assert column(tmp_path, "encoder sparsity, %") == ["0.00", "80.00"]
     assert column(tmp_path, "parameters, M") == ["22.71", "22.71"]
@@ -120,9 +120,11 @@ def test_a_figure_that_some_seeds_lack_says_of_how_many_it_is(tmp_path):
     put_seeds(tmp_path / "a", 0.8, 0.82, 0.84)
     put(tmp_path / "dense", **DENSE, deployment=deployed(500_000, 1.0))
     assert column(tmp_path, "seeds") == ["1", "3"]
-    assert column(tmp_path, "recovery, %") == ["100.00", "88.89 (n=1)"]
-    put(tmp_path / "a" / "seed2", seed=2, deployment=deployed(500_000, 1.0))
-    assert column(tmp_path, "size, MB") == ["0.500", "0.500 (n=1)"]
+    assert column(tmp_path, "recovery, % (n=1)") == ["100.00", "88.89"]
+    put(tmp_path / "b", recipe="prune90", deployment=deployed(500_000, 1.0))
+    put(tmp_path / "dense2", **DENSE, seed=2)
+    assert column(tmp_path, "recovery, %") == ["100.00 ± 0.00", "90.00 ± 1.57 (n=2)", "97.78"]
+    assert column(tmp_path, "size, MB (n=1)") == ["0.500", NOT_MEASURED, "0.500"]
 
 
 def test_what_is_not_zero_never_looks_as_if_it_were(tmp_path):
