@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.errors import UserError, is_disk_full
+from src.reports.cells import Results
 from src.reports.latex import latex
 from src.reports.markdown import markdown
 from src.reports.page import page
 from src.reports.pareto_files import save_pareto
-from src.reports.plain_tables import csv_text, run_table
-from src.reports.results import Results, table
+from src.reports.plain_tables import csv_text, run_table, table
 from src.reports.summary import shortened
 from src.whole_files import write_atomically
 

@@ -13,7 +13,7 @@ from src.reports.tables import tables
 
 _ONE = (7.0, 4.6)  # inches
 _PANEL = (5.25, 4.4)
-_MOST = 4  # panels
+_MOST = 20  # panels
 
 
 def save_pareto(results: Results, out: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from src.reports.cells import Cell, Results
 from src.reports.columns import Column, columns
+from src.reports.rows import DEPLOYED, STATED
 from src.reports.tables import OURS, is_published_only, seeds, source
 
 
@@ -62,19 +63,17 @@ def run_table(results: Results) -> tuple[list[str], list[list[str | float | None
     """The same, one line a run."""
     settings = list(dict.fromkeys(name for cell in results.cells for name in cell.settings))
     metrics = list(dict.fromkeys(name for cell in results.cells for name in cell.metrics))
-    figures = ["sparsity", "parameters", "nonzero_parameters", "layers", "epochs", "train_seconds"]
-    deployed = {"bytes": "bytes", "compressed_bytes": "compressed_bytes", "latency": "seconds"}
     header = ["task", "model", "recipe", "teacher", *settings, "seed", "status", "error", "folder"]
     lines: list[list[str | float | None]] = []
     for cell in results.cells:
         words = [cell.task, cell.model, cell.recipe, cell.teacher, *(cell.settings.get(name, "") for name in settings)]
-        nothing = [None] * (len(metrics) + len(figures) + len(deployed))
+        nothing = [None] * (len(metrics) + len(STATED) + len(DEPLOYED))
         for row in cell.rows:
             measured = row["metrics"] | {f"{name} (test)": value for name, value in row["test_metrics"].items()}
-            values = [measured.get(name) for name in metrics] + [row[name] for name in figures]
-            values += [row["deployment"].get(name) for name in deployed.values()]
+            values = [measured.get(name) for name in metrics] + [row[name] for name in STATED]
+            values += [row["deployment"].get(name) for name in DEPLOYED.values()]
             lines.append([*words, row["seed"], "ok", "", str(row["folder"]), *values])
         for each in cell.failed:
             lines.append([*words, each["seed"], "failed", each["error"], str(each["folder"]), *nothing])
         lines += [[*words, seed, "missing", "", "", *nothing] for seed in cell.missing]
-    return [*header, *metrics, *figures, *deployed], lines
+    return [*header, *metrics, *STATED, *DEPLOYED], lines

@@ -1,7 +1,7 @@
 """The results of all runs below some folders."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,10 @@ from src.locks import is_running
 from src.reports.cells import Cell, Published, Results, Statistic, one_machine, short_names, smaller_is_better
 from src.reports.find import Found, find
 from src.reports.groups import NAMES, Group, group_rows, place_published
-from src.reports.plain_tables import table
 from src.reports.references import add_references, dense_of
+from src.reports.rows import DEPLOYED, STATED
 from src.reports.summary import shortened
 from src.run_folder import is_good
-
-__all__ = ["Cell", "Published", "Results", "Statistic", "collect", "smaller_is_better", "table"]
 
 
 def collect(folders: Sequence[Path]) -> Results:
@@ -52,13 +50,8 @@ def _configuration(group: Group) -> str:
 
 
 def _cell(group: Group, settings: dict[str, str], groups: Sequence[Group]) -> Cell:
-    def statistic(figure: Callable[[Mapping[str, Any]], float | None]) -> Statistic | None:
-        values = tuple(value for row in group.rows if (value := figure(row)) is not None)
-        return Statistic(values) if values else None
-
-    def stated(name: str) -> Statistic | None:
-        return statistic(lambda row: row[name])
-
+    stated = {name: _statistic(row[name] for row in group.rows) for name in STATED}
+    deployed = {name: _statistic(row["deployment"].get(key) for row in group.rows) for name, key in DEPLOYED.items()}
     return Cell(
         task=group.task,
         model=group.model,
@@ -70,19 +63,17 @@ def _cell(group: Group, settings: dict[str, str], groups: Sequence[Group]) -> Ce
         failed=[{"seed": row["seed"], "error": _reason(row), "folder": row["folder"]} for row in group.failed],
         missing=group.missing,
         metrics=_metrics(group),
-        sparsity=stated("sparsity"),
-        parameters=stated("parameters"),
-        nonzero_parameters=stated("nonzero_parameters"),
-        layers=stated("layers"),
-        epochs=stated("epochs"),
-        train_seconds=stated("train_seconds"),
-        bytes=statistic(lambda row: row["deployment"].get("bytes")),
-        compressed_bytes=statistic(lambda row: row["deployment"].get("compressed_bytes")),
-        latency=statistic(lambda row: row["deployment"].get("seconds")),
+        **stated,
+        **deployed,
         recovery=_recovery(group, dense_of(group, groups)),
         published=[Published(row["source"], row["metrics"], row["note"], row["model"]) for row in group.published],
         reference=group.reference,
     )
+
+
+def _statistic(figures: Iterable[float | None]) -> Statistic | None:
+    values = tuple(figure for figure in figures if figure is not None)
+    return Statistic(values) if values else None
 
 
 def _title(group: Group, settings: Mapping[str, str], groups: Sequence[Group]) -> str:
@@ -114,12 +105,24 @@ def _recovery(group: Group, dense: Group | None) -> Statistic | None:
     pairs = [(row["metrics"][name], before) for row in ours if (before := references[row["seed"]]) > 0]
     if smaller_is_better(name):
         pairs = [(before, after) for after, before in pairs]
-    shares = tuple(part / whole for part, whole in pairs if whole > 0)
-    return Statistic(shares) if shares else None
+    return _statistic(part / whole for part, whole in pairs if whole > 0)
 
 
 def _notes(found: Found, groups: Sequence[Group]) -> Iterator[str]:
     """What a reader of the table must know."""
+    yield from _of_sweeps(found)
+    for row in found.rows:
+        if row["status"] == "ok" and row.get("error"):
+            yield f"{shortened(row['folder'])} has a good model, and after it: {_reason(row)}"
+    for task in {row["task"]: None for row in found.published if row["task"] not in {group.task for group in groups}}:
+        yield f"Published figures of {task} are not shown, as no run here is of it."
+    yield from _common_settings(groups)
+    for group in groups:
+        yield from _of_others(group)
+
+
+def _of_sweeps(found: Found) -> Iterator[str]:
+    """What is left to run, and what has become of it."""
     done = {row["folder"] for row in found.rows if is_good(row)}
     begun = {row["folder"] for row in found.rows}
     for sweep, command in found.commands.items():
@@ -133,21 +136,18 @@ def _notes(found: Found, groups: Sequence[Group]) -> Iterator[str]:
                 yield f"{shortened(each)} is running."
             elif each not in begun and each.is_dir():
                 yield f"{shortened(each)} has begun and not ended; nothing runs in it here."
-    for row in found.rows:
-        if row["status"] == "ok" and row.get("error"):
-            yield f"{shortened(row['folder'])} has a good model, and after it: {_reason(row)}"
-    for task in {row["task"]: None for row in found.published if row["task"] not in {group.task for group in groups}}:
-        yield f"Published figures of {task} are not shown, as no run here is of it."
-    yield from _common_settings(groups)
-    for group in groups:
-        if group.reference:
-            where = ", ".join(str(shortened(row["folder"])) for row in group.rows)
-            yield f"The dense run of {group.model} on {group.task} lies elsewhere: {where}."
-        data = {name: value for name, value in group.settings.items() if name.startswith("task.")}
-        for row in group.published:
-            if group.rows and (group.model != model_label(row["model"]) or data):
-                ours = ", ".join([group.model, *(f"{name}={value}" for name, value in data.items())])
-                yield f"Published figures are of {row['model']} on all of {row['task']}, ours of {ours}."
+
+
+def _of_others(group: Group) -> Iterator[str]:
+    """Where its dense run lies, and how its published figures are unlike ours."""
+    if group.reference:
+        where = ", ".join(str(shortened(row["folder"])) for row in group.rows)
+        yield f"The dense run of {group.model} on {group.task} lies elsewhere: {where}."
+    data = {name: value for name, value in group.settings.items() if name.startswith("task.")}
+    for row in group.published:
+        if group.rows and (group.model != model_label(row["model"]) or data):
+            ours = ", ".join([group.model, *(f"{name}={value}" for name, value in data.items())])
+            yield f"Published figures are of {row['model']} on all of {row['task']}, ours of {ours}."
 
 
 def _common_settings(groups: Sequence[Group]) -> Iterator[str]:

@@ -12,9 +12,8 @@ from src.reports.summary import shortened
 
 WORDS = ("task", "model", "recipe", "teacher")
 _LARGEST = 1e30  # no figure of a run is larger
-_NUMBERS = {"sparsity": 1.0} | dict.fromkeys(
-    ("parameters", "nonzero_parameters", "layers", "epochs", "train_seconds"), _LARGEST
-)
+STATED = ("sparsity", "parameters", "nonzero_parameters", "layers", "epochs", "train_seconds")
+DEPLOYED = {"bytes": "bytes", "compressed_bytes": "compressed_bytes", "latency": "seconds"}  # by its name in a table
 _OF_NUMBERS = {"metrics": (-_LARGEST, _LARGEST), "test_metrics": (-_LARGEST, _LARGEST), "sparsity_by_layer": (0.0, 1.0)}
 
 
@@ -27,8 +26,8 @@ def checked_row(row: dict[str, Any], path: Path, left_out: list[str]) -> Iterato
         left_out.append(f"{shortened(path)} is no row of a run: {', '.join(wrong)}.")
         return
     dropped: list[str] = []
-    for name, most in _NUMBERS.items():
-        row[name] = number(row.get(name), name, dropped, 0, most)
+    for name in STATED:
+        row[name] = number(row.get(name), name, dropped, 0, 1.0 if name == "sparsity" else _LARGEST)
     for name, bounds in _OF_NUMBERS.items():
         pairs = _mapping(row, name, dropped).items()
         numbers = {key: number(value, f"{name} {key}", dropped, *bounds) for key, value in pairs}

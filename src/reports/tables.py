@@ -102,10 +102,15 @@ def _text(column: Column, cell: Cell) -> str:
 
 
 def _published_entries(published: Published, figures: Iterable[Column]) -> list[Entry]:
-    values = [published.metrics.get(column.name) for column in figures]
-    return [
-        Entry(NOT_MEASURED if v is None else f"{round(v, c.decimals)}") for v, c in zip(values, figures, strict=True)
-    ]
+    """With the digits that were published, or ours where these are fewer."""
+    return [Entry(_rounded(published.metrics.get(column.name), column)) for column in figures]
+
+
+def _rounded(value: float | None, column: Column) -> str:
+    if value is None:
+        return NOT_MEASURED
+    ours = column.number(value)
+    return ours if len(str(value)) > len(ours) else str(value)
 
 
 def _best(column: Column, cells: Sequence[Cell]) -> set[int]:

@@ -1,6 +1,7 @@
 import os
 
-from src.reports.results import Statistic, collect
+from src.reports.cells import Statistic
+from src.reports.results import collect
 from tests.reports.runs import DENSE, failed, lines, plan, published, put
 
 

@@ -1,6 +1,7 @@
 import pytest
 
-from src.reports.results import Statistic, collect
+from src.reports.cells import Statistic
+from src.reports.results import collect
 from tests.reports.runs import DENSE, lines, put
 
 

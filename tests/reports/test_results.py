@@ -1,7 +1,8 @@
 import pytest
 
 from src.locks import alone
-from src.reports.results import Statistic, collect
+from src.reports.cells import Statistic
+from src.reports.results import collect
 from tests.reports.runs import DENSE, deployed, lines, plan, published, put
 
 
