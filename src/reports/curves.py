@@ -53,14 +53,18 @@ def draw(figure: Any, runs: Sequence[tuple[str, list[History]]], metric: str) ->
         _draw_mean(score, seeds, colour)
     for mark in marks:
         _draw_event(score, loss, *mark)
+    _name_axes(score, loss, metric)
+    loss.set_xlim(0, end)
+    figure.align_ylabels()
+
+
+def _name_axes(score: Any, loss: Any, metric: str) -> None:
     score.set_ylabel(metric, fontsize=9)
     loss.set_ylabel("loss", fontsize=9)
     loss.set_xlabel("epoch", fontsize=9)
-    loss.set_xlim(0, end)
     score.tick_params(labelbottom=False, labelsize=9)
     loss.tick_params(labelsize=9)
     loss.locator_params(axis="y", nbins=3)
-    figure.align_ylabels()
 
 
 def _draw_seed(score: Any, loss: Any, run: History, look: dict[str, Any]) -> None:

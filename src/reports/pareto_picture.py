@@ -114,6 +114,23 @@ def _says_sparsity(number: str, cell: Cell) -> bool:
 
 def _draw_legend(figure: Any, cells: Sequence[Cell], cost: Cost, look: Mapping[str, Look], top: float) -> int:
     """Above the axes, from a height on that is a share of the figure's; the number of its rows."""
+    handles = _handles(cells, cost, look)
+    columns = max(1, int(72 * figure.bbox.width / figure.dpi // 120))
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0, top),
+        ncols=columns,
+        fontsize=9,
+        handlelength=2,
+        columnspacing=1.2,
+        borderaxespad=0,
+    )
+    return -(-len(handles) // columns)
+
+
+def _handles(cells: Sequence[Cell], cost: Cost, look: Mapping[str, Look]) -> list[Any]:
+    """What each mark and line means."""
     from matplotlib.lines import Line2D
 
     metric = main_metric(cells)
@@ -128,15 +145,4 @@ def _draw_legend(figure: Any, cells: Sequence[Cell], cost: Cost, look: Mapping[s
         handles.append(Line2D([], [], color=MUTED, alpha=0.3, linewidth=7, label="Pareto front"))
     if any(cell.is_dense for cell in cells):
         handles.append(Line2D([], [], color=MUTED, linewidth=0.9, label="dense"))
-    columns = max(1, int(72 * figure.bbox.width / figure.dpi // 120))
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0, top),
-        ncols=columns,
-        fontsize=9,
-        handlelength=2,
-        columnspacing=1.2,
-        borderaxespad=0,
-    )
-    return -(-len(handles) // columns)
+    return handles
