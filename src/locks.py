@@ -38,15 +38,15 @@ def is_running(folder: Path, patience: float = _SECONDS_TO_DIE) -> bool:
         folder: of a run.
         patience: seconds for which the processes of a killed run may hold its lock.
     """
-    if not (folder / LOCK).is_file():
-        return False
     try:
-        with FileLock(folder / LOCK, timeout=patience):
-            return False
+        if (folder / LOCK).is_file():
+            with FileLock(folder / LOCK, timeout=patience):
+                pass
     except Timeout:
         return True
-    except OSError:  # another user's folder, or a disk that is read-only: no command of ours is in it
-        return False
+    except OSError:  # another user's folder, a disk that is read-only: no command of ours is in it
+        pass
+    return False
 
 
 @contextmanager

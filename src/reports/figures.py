@@ -66,7 +66,7 @@ def inline_svg(draw: Callable[[Any], None], size: tuple[float, float], alt: str)
     svg = re.sub("|".join(_VARIABLES), lambda found: f"var({_VARIABLES[found[0]]})", svg)
     box = re.search(r'viewBox="[^"]*"', svg)
     svg = re.sub(r' clip-path="[^"]*"|<clipPath.*?</clipPath>', "", svg, flags=re.DOTALL)  # nothing lies outside
-    svg = re.sub(r"</?g>|<defs>\s*</defs>", "", svg)
+    svg = re.sub(r"</?g/?>|<defs>\s*</defs>", "", svg)
     svg = re.sub(r"\s*\n\s*", " ", svg)
     svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d{4}\b", r"\1", tag[0]), svg)  # no number of a word
     opening = f'<svg {box[0] if box else ""} role="img" aria-label="{escape(alt)}">'

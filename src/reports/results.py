@@ -1,6 +1,7 @@
 """The results of all runs below some folders."""
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ def _of_sweeps(found: Found) -> Iterator[str]:
         for each in left:
             if is_running(each, patience=0):
                 yield f"{shortened(each)} is running."
-            elif each not in begun and each.is_dir():
+            elif each not in begun and os.path.isdir(each):  # false of a name that no folder can have
                 yield f"{shortened(each)} has begun and not ended; nothing runs in it here."
 
 

@@ -59,6 +59,12 @@ def test_failed_and_missing_seeds_are_told(tmp_path):
     assert results.notes == [f"3 of 4 runs of {tmp_path}/s lack a good row; to run these: python -m src.train -m ..."]
 
 
+def test_a_planned_folder_that_no_disk_can_hold_is_missing(tmp_path):
+    plan(tmp_path, {"folder": "a" * 300})
+    (cell,) = collect([tmp_path]).cells
+    assert cell.missing == [1]
+
+
 def test_a_planned_configuration_without_any_row_is_a_line(tmp_path):
     put(tmp_path / "a")
     jobs = [{"folder": "b", "recipe": "prune90"}, {"folder": "a"}, {"folder": "c", "recipe": "prune95"}]

@@ -32,13 +32,14 @@ def test_metrics_the_configuration_and_the_results_can_be_read_back(tmp_path):
     log = begun(tmp_path)
     log.log_metrics({"train/loss": 0.5, "epoch": 0}, step=9)
     log.log_metrics({"pruning/sparsity": 0.25}, step=10)
-    (tmp_path / "result.json").write_text(json.dumps(ROW))
+    (tmp_path / "result.json").write_text(json.dumps(ROW | {"error": "the export\nwas|refused"}))
     log.end(0)
     events = read(tmp_path)
     assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(10, 0.5)]
     assert [(event.step, event.value) for event in events.Scalars("pruning/sparsity")] == [(10, 0.25)]
     assert "name: prune80" in text(events, "configuration")
     assert "| metrics/accuracy | 0.75 |" in text(events, "results")
+    assert r"| error | the export was\|refused |" in text(events, "results")
     assert "| a.weight | 0.8 |" in text(events, "sparsity by layer")
 
 
