@@ -140,7 +140,7 @@ def _commands(results: Results) -> str:
     listed = [f"<pre>{escape(command)}</pre>\n" for command in dict.fromkeys(str(each) for each in said if each)]
     shown, folded = "".join(listed[:_COMMANDS]), "".join(listed[_COMMANDS:])
     if folded:
-        shown += f"<details><summary>{len(listed) - _COMMANDS} more</summary>\n{folded}</details>\n"
+        shown += f"<details><summary>{len(listed) - _COMMANDS} more commands</summary>\n{folded}</details>\n"
     return f"<h2>To make it again</h2>\n{shown}" if shown else ""
 
 

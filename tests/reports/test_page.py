@@ -129,7 +129,7 @@ def test_a_run_that_its_sweep_does_not_plan_any_more_names_its_own_command(tmp_p
     for seed in range(3, 6):
         put(tmp_path / str(seed), seed=seed, command=f"of run {seed}")
     html = page(collect([tmp_path]))
-    assert "<pre>of run 3</pre>\n<details><summary>2 more</summary>\n<pre>of run 4</pre>" in html.replace(
+    assert "<pre>of run 3</pre>\n<details><summary>2 more commands</summary>\n<pre>of run 4</pre>" in html.replace(
         "<pre>of an earlier job</pre>\n", ""
     )
 
