@@ -24,7 +24,8 @@ def local_files(data: Mapping[str, Any]) -> dict[str, list[Path]]:
             _check_format(path, formats(data))
         return {split: [path] for split, path in files.items()}
     if data["path"] and Path(data["path"]).is_dir():
-        return _files_by_split(Path(data["path"]), formats(data))
+        part = Path(data["path"], data["subset"] or "")  # a copy of a hub data set has a folder for each
+        return _files_by_split(part if part.is_dir() else Path(data["path"]), formats(data))
     if data["path"] and looks_local(data["path"]):
         raise UserError(f"task.data.path={data['path']}: there is no such folder.{_nearest_file(Path(data['path']))}")
     return {}
@@ -47,6 +48,13 @@ def _files_by_split(folder: Path, known: Iterable[str]) -> dict[str, list[Path]]
         by_split.setdefault(_ALIASES.get(stem, stem), []).append(path)
     if not by_split:
         raise UserError(f"task.data.path={folder}: the folder holds no {', '.join(known)} files.")
+    for split, paths in by_split.items():
+        folders = list(dict.fromkeys(str(path.parent) for path in paths))
+        if len(folders) > 1:  # likely several data sets, whose rows must not be mixed
+            raise UserError(
+                f"task.data.path={folder}: {split} files lie in {len(folders)} of its folders; name one of them, such "
+                f"as task.data.path={folders[0]}."
+            )
     return by_split
 
 

@@ -69,6 +69,22 @@ def test_files_of_the_hub_are_joined_into_their_splits(tmp_path):
     assert len(splits["validation"]) == 4
 
 
+def test_of_a_copy_of_a_hub_data_set_the_folder_of_the_subset_is_read(tmp_path):
+    write(tmp_path / "sst2" / "train-00000-of-00001.parquet", ROWS)
+    write(tmp_path / "cola" / "train-00000-of-00001.parquet", ROWS[:2])
+    splits = load_splits(data_section(path=str(tmp_path), subset="sst2"))
+    assert splits["train"]["text"] == [text for text, _ in ROWS]
+    assert load_splits(data_section(path=str(tmp_path / "sst2"), subset="sst2"))["train"].num_rows == 4
+
+
+@pytest.mark.parametrize("subset", [None, "rte"])
+def test_rows_of_several_data_sets_are_not_mixed(tmp_path, subset):
+    for name in ("cola", "sst2"):
+        write(tmp_path / name / "train.csv", ROWS)
+    with pytest.raises(UserError, match=r"train files lie in 2 of its folders; .* such as task.data.path=.*/cola\.$"):
+        load_splits(data_section(path=str(tmp_path), subset=subset))
+
+
 @pytest.mark.parametrize("name", ["dev", "valid", "val", "eval"])
 def test_other_usual_names_of_the_validation_split_are_known(tmp_path, name):
     write(tmp_path / "train.csv", ROWS)
