@@ -55,7 +55,7 @@ def run_alone(composed: DictConfig, made: Path, typed: Sequence[str]) -> None:
         if not (config["resume"] and ended_well(folder)):
             run(config, folder, checkpoint, loggers)
         row, dense = read_result(folder), find_run(Path(config["output_dir"]), fingerprint(dense_config(config)))
-        print(summary(row, folder, (dense, read_result(dense)) if dense and dense != folder else None))
+        print(summary(row, folder, (dense, read_result(dense)) if dense and not dense.samefile(folder) else None))
         if config["export"]["kind"] != "none" and is_main_process():
             print(f"\n{deploy(folder, config['export'])}")
 

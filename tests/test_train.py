@@ -167,6 +167,13 @@ def test_a_run_without_a_teacher_is_compared_with_a_dense_run_that_is_there(prun
     assert result_of(place / "alone")["distilled"] is False
 
 
+def test_a_dense_run_is_not_compared_with_itself(dense, place):
+    output = run("train", *own_data(place / "data"), "recipe=dense", "dense.num_epochs=1", "resume=true",
+                 f"hydra.run.dir={dense.relative_to(place)}", folder=place)  # fmt: skip
+    assert "has finished" in output
+    assert "difference" not in output
+
+
 def test_the_same_command_gives_the_same_model(pruned, dense, place):
     run("train", *own_data(place / "data"), *FAST, "hydra.run.dir=again", folder=place)
     first = load_file(pruned[0] / "model" / "model.safetensors")
