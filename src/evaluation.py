@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
 
 from src.data.datamodule import TaskData
-from src.models.module import metric_suffixes
+from src.models.module import collected, metric_suffixes
 from src.modifiers.masks import encoder_weights
 from src.whole_files import write_atomically
 
@@ -30,7 +29,7 @@ def evaluate(model: nn.Module, data: TaskData, splits: Iterable[str], folder: Pa
     names = list(splits)
     result: dict[str, float] = {}
     for name, suffix in zip(names, metric_suffixes(names), strict=True):
-        metrics = MetricCollection(data.task.metrics(data.splits[name])).to(device)
+        metrics = collected(data.task.metrics(data.splits[name])).to(device)
         for batch in data.eval_dataloader(name):
             batch = {key: value.to(device) for key, value in batch.items()}
             data.task.update_metrics(metrics, data.task.outputs(model, batch), batch)

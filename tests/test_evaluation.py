@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from src.evaluation import an_entry_a_line
+from src.evaluation import an_entry_a_line, evaluate
+from tests.toys import toy_data, toy_model, toy_task
 
 
 def test_each_answer_and_each_sentence_has_a_line():
@@ -13,3 +14,9 @@ def test_each_answer_and_each_sentence_has_a_line():
 @pytest.mark.parametrize("content", [{}, [], {'a "quoted"\n key': [{"text": "中文", "start_logit": -1.5e-7}]}])
 def test_it_is_plain_json(content):
     assert json.loads(an_entry_a_line(content)) == content
+
+
+def test_the_metric_that_chooses_the_best_model_stands_first():
+    task = toy_task(metrics=("f1", "accuracy"))
+    data = toy_data(task=task)
+    assert list(evaluate(toy_model(task), data, data.validation)) == ["f1", "accuracy"]

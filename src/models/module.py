@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from src.modifiers.base import Modifier
 
@@ -32,7 +32,7 @@ class FineTuner(pl.LightningModule):
         self.task = task
         self.optimizer_settings = optimizer
         self.val_metrics = nn.ModuleList(
-            MetricCollection(task.metrics(split), postfix=suffix)
+            collected(task.metrics(split), suffix)
             for split, suffix in zip(validation.values(), metric_suffixes(list(validation)), strict=True)
         )
         self.progress: dict[str, Any] = {}  # what the progress bar shows beside the epoch
@@ -88,6 +88,14 @@ class FineTuner(pl.LightningModule):
         limit = self.optimizer_settings["max_grad_norm"]
         if limit:
             torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
+
+
+def collected(metrics: Mapping[str, Metric], suffix: str = "") -> MetricCollection:
+    """In their order, the main one first; given all at once, torchmetrics would sort them by name."""
+    collection = MetricCollection({}, postfix=suffix)
+    for name, metric in metrics.items():
+        collection.add_metrics({name: metric})
+    return collection
 
 
 def metric_suffixes(validation_names: Sequence[str]) -> list[str]:
