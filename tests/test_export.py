@@ -70,7 +70,7 @@ def test_the_row_of_the_run_gets_the_figures_of_its_deployment(place, exported):
 
 def test_the_report_is_short_and_says_how_to_go_on(exported):
     assert "same predictions" in exported
-    assert "python -m src.predict deployment=run/deployment" in exported
+    assert 'python -m src.predict deployment=run/deployment text="..."' in exported
     assert len(exported.splitlines()) < 25
 
 

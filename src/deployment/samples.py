@@ -60,6 +60,7 @@ class Samples:
         lengths = torch.cat([batch["attention_mask"].sum(dim=1) for batch in batches])
         return {
             "split": self.name,
+            "texts": list(self.task.asked),
             "examples": len(self.split),
             "inputs": self.count,
             "of_training": sum(len(batch["input_ids"]) for batch in self.further),

@@ -33,11 +33,11 @@ def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Pa
     ]
     lines = [title, "-" * len(title), *aligned(table), ""]
     lines += _cautions(report)
-    folder = shortened(folder)
+    folder, texts = shortened(folder), " ".join(f'{name}="..."' for name in report["samples"]["texts"])
     lines += [
         f"verified     on {report['samples']['inputs']:,} inputs: {folder / 'verification.json'}",
         f"deployment   {folder}",
-        f'use          python -m src.predict deployment={folder} text="..."',
+        f"use          python -m src.predict deployment={folder} {texts}",
     ]
     if "latency" in facts:
         lines += ["", comparison_text(row, folder)]
