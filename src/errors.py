@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import ConfigCompositionException, MissingConfigException
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -41,7 +41,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def nearest_names() -> Iterator[None]:
-    """Around a command: after what Hydra says of a mistyped word or setting, the nearest one there is."""
+    """Around a command: after what Hydra says of a mistyped word or setting, the nearest one there is; of what it cannot
+    read, which word that is.
+    """
     try:
         yield
     except SystemExit as ended:
@@ -50,6 +52,8 @@ def nearest_names() -> Iterator[None]:
             hint = nearest(Path(error.missing_cfg_file or "").name, error.options or ())
         elif isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
             hint = _nearest_setting(error.__cause__)
+        elif isinstance(error, OverrideParseException):
+            hint = f"That is said of '{error.override}'. Write lists without blanks, and quote brackets: 'name=[a,b]'."
         print(hint.strip(), file=sys.stderr, end="\n" if hint else "")
         raise
 
@@ -57,8 +61,13 @@ def nearest_names() -> Iterator[None]:
 def _nearest_setting(error: OmegaConfBaseException) -> str:
     if error.parent_node is None:
         return ""
-    config = OmegaConf.to_container(error.parent_node._get_root(), resolve=False)
-    return nearest(str(error.full_key), (path for path in _settings(config) if not path.startswith("hydra.")))
+    config, typed = OmegaConf.to_container(error.parent_node._get_root(), resolve=False), str(error.full_key)
+    paths = (path for path in _settings(config) if not path.startswith("hydra."))
+    return nearest(typed, (path for path in paths if nearest(_last(typed), [_last(path)])))
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def _settings(section: Any, before: str = "") -> Iterator[str]:

@@ -51,7 +51,7 @@ class Sweep(Callback):
                 "published": OmegaConf.to_container(config.published),
             }
             write_atomically(folder / JOBS, json.dumps(plan, indent=2) + "\n")
-            print(f"sweep: {len(jobs)} jobs in {folder}, {progress(folder)}")
+            print(f"sweep: {len(jobs)} job{'s' * (len(jobs) != 1)} in {folder}, {progress(folder)}")
             if mistakes:
                 print(f"note: {len(mistakes)} of them cannot run: {mistakes[0]}")
             sys.stdout.flush()
@@ -80,7 +80,11 @@ def _planned(sweep: DictConfig) -> Iterator[dict[str, Any]]:
     loader = GlobalHydra.instance().config_loader()
     folders: dict[str, set[str]] = {}
     for number, typed in enumerate(batch):
-        composed = loader.load_sweep_config(sweep, typed)
+        try:
+            composed = loader.load_sweep_config(sweep, typed)
+        except ConfigCompositionException:
+            print(f"The job {' '.join(typed)} cannot be:", file=sys.stderr, flush=True)  # why, Hydra says
+            raise
         with open_dict(composed):
             composed.hydra.job.num = number  # as the launchers do it; a folder may be called by it
         folder = composed.hydra.sweep.subdir

@@ -175,6 +175,14 @@ def test_a_word_that_there_is_not_is_told_by_hydra_with_those_there_are(place):
     assert not list((place / "mistyped").rglob("sweep.json"))
 
 
+def test_the_job_that_has_no_such_setting_is_named(place, capsys):
+    with pytest.raises(SystemExit):
+        run("train", "-m", "recipe=prune80,dense", "teacher=none", "recipe.pruning.final_sparsity=0.8", folder=place)
+    said = capsys.readouterr().err
+    assert "The job recipe=dense teacher=none recipe.pruning.final_sparsity=0.8 cannot be:" in said
+    assert "Key 'pruning' is not in struct" in said
+
+
 def test_over_six_runs_a_teacher_is_trained_once_and_reads_the_training_data_once(place, monkeypatch):
     dense, said = [], []
     train, asked = src.train.train, teacher_cache.outputs_by_length

@@ -383,6 +383,18 @@ def test_a_mistyped_word_is_answered_with_the_nearest_one(tmp_path, capsys, mist
     assert "Traceback" not in said
 
 
+def test_no_setting_is_suggested_that_is_like_it_by_its_section_alone(tmp_path, capsys):
+    with pytest.raises(SystemExit), nearest_names():
+        run("train", "recipe=dense", "recipe.pruning.final_sparsity=0.8", folder=tmp_path)
+    assert "Did you mean" not in capsys.readouterr().err
+
+
+def test_a_word_that_cannot_be_read_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit), nearest_names():
+        run("train", "-m", "seed=1,", "2", folder=tmp_path)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("That is said of 'seed=1,'. Write lists without blanks")
+
+
 def test_so_does_the_command_as_users_start_it():
     ended = run_alone("train", "recipe.pruning.final_sparsty=0.9")
     assert ended.returncode == 1
