@@ -41,9 +41,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def nearest_names() -> Iterator[None]:
-    """Around a command: after what Hydra says of a mistyped word or setting, the nearest one there is; of what it cannot
-    read, which word that is.
-    """
+    """Around a command: after what Hydra says of a mistyped word the nearest, of one that it cannot read that word."""
     try:
         yield
     except SystemExit as ended:

@@ -64,9 +64,9 @@ def columns(cells: Sequence[Cell]) -> list[Column]:
 
 
 def percent(share: float) -> str:
-    """Three digits of it; what is not whole is never 100."""
+    """In tenths, as ticks have no room for more; what is not whole is never 100."""
     value = 100 * share
-    return f"{value:.3g}" if value < 99.9 or share >= 1 else f"{min(value, 99.99):.4g}"
+    return f"{round(value, 1):g}" if value < 99.9 or share >= 1 else f"{min(value, 99.99):.4g}"
 
 
 def _metrics(cells: Sequence[Cell]) -> list[Column]:

@@ -82,8 +82,10 @@ def _bars(point: tuple[float, float], wide: float, high: float) -> list[np.ndarr
 
 
 def _published(cell: Cell, cost: Cost, metric: str) -> list[float]:
-    """Others have the same sparsity, but models of another size."""
-    return [each.metrics[metric] for each in cell.published if cost is SPARSITY and metric in each.metrics]
+    """Others have the sparsity that a recipe says, but models of another size; kept zeros are those of the start."""
+    kept = any(row.get("pruned") and not (row.get("one_shot") or row.get("pruning_epochs")) for row in cell.rows)
+    alike = [each for each in cell.published if each.model == cell.model or not kept]
+    return [each.metrics[metric] for each in alike if cost is SPARSITY and metric in each.metrics]
 
 
 def _draw_dense(ax: Any, cells: Sequence[Cell], metric: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from src.config import CONF
+from src.config import CONF, model_label
 from src.reports.rows import WORDS, number, settings_in, wrong_words
 from src.reports.summary import shortened
 
@@ -22,7 +22,7 @@ def planned_jobs(plan: Mapping[str, Any], path: Path, left_out: list[str]) -> It
 
 
 def published_rows(plan: Mapping[str, Any], path: Path, left_out: list[str]) -> Iterator[dict[str, Any]]:
-    """The published figures, each model by its full name."""
+    """The published figures, each model called as ours are."""
     for place, row in _entries(plan, "published", path, left_out):
         metrics = row.get("metrics")
         pairs = metrics.items() if isinstance(metrics, dict) else ()
@@ -30,7 +30,7 @@ def published_rows(plan: Mapping[str, Any], path: Path, left_out: list[str]) -> 
         if not numbers or not all(isinstance(row.get(name), str) for name in (*WORDS, "source")):
             left_out.append(f"{shortened(path)}: entry {place} of published is damaged.")
         else:
-            yield row | {"model": _full_name(row["model"]), "metrics": numbers, "note": str(row.get("note") or "")}
+            yield row | {"model": _called(row["model"]), "metrics": numbers, "note": str(row.get("note") or "")}
 
 
 def _entries(
@@ -44,7 +44,7 @@ def _entries(
     yield from ((place, entry if isinstance(entry, dict) else {}) for place, entry in enumerate(entries, 1))
 
 
-def _full_name(word: str) -> str:
-    """The name of a model that conf/model has a word for."""
+def _called(word: str) -> str:
+    """What a model is called that conf/model has a word for."""
     known = {path.stem: path for path in (CONF / "model").glob("*.yaml")}
-    return yaml.safe_load(known[word].read_text())["name"] if word in known else word
+    return model_label(yaml.safe_load(known[word].read_text())["name"] if word in known else word)

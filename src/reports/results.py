@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.config import model_label
 from src.locks import is_running
 from src.reports.cells import Cell, Published, Results, Statistic, one_machine, short_names, smaller_is_better
 from src.reports.find import Found, find
@@ -146,19 +145,20 @@ def _of_others(group: Group) -> Iterator[str]:
         yield f"The dense run of {group.model} on {group.task} lies elsewhere: {where}."
     data = {name: value for name, value in group.settings.items() if name.startswith("task.")}
     for row in group.published:
-        if group.rows and (group.model != model_label(row["model"]) or data):
+        if group.rows and (group.model != row["model"] or data):
             ours = ", ".join([group.model, *(f"{name}={value}" for name, value in data.items())])
             yield f"Published figures are of {row['model']} on all of {row['task']}, ours of {ours}."
 
 
 def _common_settings(groups: Sequence[Group]) -> Iterator[str]:
     """What all command lines of a task set alike; a reader would else take the lines for runs by the defaults."""
+    tasks: dict[str, list[str]] = {}
     for task, alike in itertools.groupby(groups, key=lambda group: group.task):
         ours = [group.settings for group in alike if group.is_ours and not group.reference]
         common = {name: value for name, value in next(iter(ours), {}).items() if name not in NAMES}
         said = [f"{name}={Path(v).name}" for name, v in common.items() if all(each.get(name) == v for each in ours)]
-        if said:
-            yield f"All lines of {task}: {', '.join(said)}."
+        tasks.setdefault(", ".join(said), []).append(task)
+    yield from (f"All lines of {', '.join(names)}: {said}." for said, names in tasks.items() if said)
 
 
 def _incomparable_latencies(cells: Iterable[Cell]) -> Iterator[str]:

@@ -110,6 +110,14 @@ def test_published_figures_without_a_cell_are_lines_of_their_own(tmp_path):
     ]
 
 
+def test_the_model_of_published_figures_is_called_as_ours_is(tmp_path):
+    put(tmp_path / "a", model="neuralmagic/oBERT-12-upstream-pruned-unstructured-90-v2")
+    plan(tmp_path, {"folder": "a"}, published=[published(model="obert_pruned90")])
+    results = collect([tmp_path])
+    assert results.cells[0].published[0].model == results.cells[0].model
+    assert results.notes == []
+
+
 def test_the_published_figures_of_two_sweeps_of_one_experiment_stand_once(tmp_path):
     for name in ("one", "two"):
         put(tmp_path / name / "a", recipe="prune80", seed=len(name))

@@ -1,10 +1,11 @@
+import pytest
 from matplotlib.figure import Figure
 
 from src.reports.pareto import PARAMETERS, SPARSITY
 from src.reports.pareto_picture import draw
 from src.reports.results import collect
 from tests.reports.made_up import write_sweep
-from tests.reports.runs import DENSE, put
+from tests.reports.runs import DENSE, plan, put
 
 
 def drawn(folder, cost):
@@ -38,3 +39,20 @@ def test_sparsities_that_were_measured_come_before_round_ones_on_the_axis(tmp_pa
     shown = {ax.xaxis.get_major_formatter()(tick, 0) for tick in ax.get_xticks()}
     assert {"0", "72", "99", "90"} <= shown
     assert "70" not in shown
+
+
+def test_a_sparsity_near_none_is_written_short(tmp_path):
+    put(tmp_path / "a", **DENSE | {"sparsity": 0.00065})
+    put(tmp_path / "b")
+    ax = drawn(tmp_path, SPARSITY).axes[0]
+    assert ax.xaxis.get_major_formatter()(1 - 0.00065, 0) == "0.1"
+
+
+@pytest.mark.parametrize(("model", "drawn_there"), [("bert_base", False), ("obert_pruned90", True)])
+def test_what_others_made_of_another_sparse_start_is_not_drawn_at_the_sparsity_of_ours(tmp_path, model, drawn_there):
+    words = {"task": "sst2", "model": model, "recipe": "transfer", "teacher": "dense"}
+    kept = {"pruned": True, "one_shot": False, "pruning_epochs": 0.0}
+    put(tmp_path / "a", **DENSE)
+    put(tmp_path / "b", recipe="transfer", model="neuralmagic/oBERT-12-upstream-pruned-unstructured-90-v2", **kept)
+    plan(tmp_path, {"folder": "b", **words}, published=[words | {"source": "S", "metrics": {"accuracy": 0.9}}])
+    assert ("published" in legend(drawn(tmp_path, SPARSITY))) is drawn_there

@@ -128,3 +128,9 @@ def test_what_all_command_lines_set_alike_is_said_once(tmp_path):
         put(tmp_path / epochs, seed=seed, settings=settings, cell=epochs * 12)
     (note,) = collect([tmp_path]).notes
     assert note == "All lines of sst2: task.data.path=sst2, task.data.max_train_samples=8000."
+
+
+def test_what_the_lines_of_several_tasks_have_alike_is_one_note(tmp_path):
+    for task in ("sst2", "mrpc"):
+        put(tmp_path / task, task=task, settings={"recipe.num_epochs": "1"})
+    assert collect([tmp_path]).notes == ["All lines of mrpc, sst2: recipe.num_epochs=1."]
