@@ -146,7 +146,7 @@ class RunCheckpoint(Checkpoint):
         saved = "there is no checkpoint yet, so the run has to start anew"
         if self.saved_step is not None:
             saved = f"go on from step {self.saved_step:,} with: {how_to_resume()}"
-        return StoppedError(f"error: interrupted at step {_step_of(trainer)}; {saved}", status=1)
+        return StoppedError(f"interrupted at step {_step_of(trainer)}; {saved}", status=1)
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}

@@ -312,7 +312,7 @@ def test_sigterm_saves_at_the_next_step_and_says_how_to_go_on(configured, uninte
     ("step", "says"), [(1, "there is no checkpoint yet"), (5, "go on from step 4 with: .*resume=true")]
 )
 def test_ctrl_c_says_what_it_goes_on_from(configured, tmp_path, step, says):
-    with pytest.raises(StoppedError, match=rf"interrupted at step {step} of 12; {says}") as stopped:
+    with pytest.raises(StoppedError, match=rf"^interrupted at step {step} of 12; {says}") as stopped:
         train(configured, tmp_path, kill=Signal("on_train_batch_start", step, signal.SIGINT))
     assert stopped.value.status == 1
 
