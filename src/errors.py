@@ -51,7 +51,7 @@ def nearest_names() -> Iterator[None]:
         elif isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
             hint = _nearest_setting(error.__cause__)
         elif isinstance(error, OverrideParseException):
-            hint = f"That is said of '{error.override}'. Write lists without blanks, and quote brackets: 'name=[a,b]'."
+            hint = f"'{error.override}' is no name=value; lists have no blanks, brackets need quotes: 'name=[a,b]'."
         print(hint.strip(), file=sys.stderr, end="\n" if hint else "")
         raise
 

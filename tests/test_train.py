@@ -392,7 +392,7 @@ def test_no_setting_is_suggested_that_is_like_it_by_its_section_alone(tmp_path, 
 def test_a_word_that_cannot_be_read_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit), nearest_names():
         run("train", "-m", "seed=1,", "2", folder=tmp_path)
-    assert capsys.readouterr().err.splitlines()[-1].startswith("That is said of 'seed=1,'. Write lists without blanks")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("'seed=1,' is no name=value; lists have no blanks")
 
 
 def test_so_does_the_command_as_users_start_it():
