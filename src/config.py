@@ -21,8 +21,8 @@ from src.recipes.running import translated
 CONF = Path(__file__).parent.parent / "conf"
 RESOLVED = Path(".hydra") / "resolved.yaml"  # the configuration of a run, in its folder
 
-# Settings of a task that are lists; a single word stands for a list of one.
-_LISTS = (("", "metrics"), ("data", "text_columns"), ("data", "validation"))
+# Settings of a task and of modifiers that are lists; a single word stands for a list of one.
+_LISTS = ("metrics", "text_columns", "validation", "params", "submodules", "exclude")
 
 # What can change the result of a run; its outputs, loggers and the speed of its computation cannot.
 _FINGERPRINTED = ("task", "model", "recipe", "teacher", "seed")
@@ -104,15 +104,19 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         raise UserError(f"{error.full_key} must be given: add {error.full_key}=VALUE to the command.") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key or 'the configuration'}: {str(error).splitlines()[0]}.") from error
-    for section, setting in _LISTS:
-        node = plain.get("task", {}).get(section, {}) if section else plain.get("task", {})
-        if isinstance(node.get(setting), str):
-            node[setting] = [node[setting]]
+    for section in _sections_with_lists(plain):
+        section |= {name: [section[name]] for name in _LISTS if isinstance(section.get(name), str)}
     if plain.get("recipe", {}).get("num_epochs") == 0:
         plain["teacher"] = {"kind": "none"}  # nobody learns
     if plain.get("teacher", {}).get("kind") == "none":
         plain["recipe"] = _without_teacher(plain["recipe"])
     return plain | translation
+
+
+def _sections_with_lists(plain: Mapping[str, Any]) -> list[dict[str, Any]]:
+    task = plain.get("task", {})
+    modifiers = (node for recipe in ("recipe", "dense") for node in plain.get(recipe, {}).values())
+    return [node for node in (task, task.get("data"), *modifiers) if isinstance(node, dict)]
 
 
 def dense_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,8 @@ def test_a_word_stands_for_a_list_of_one(configured):
     config = configured("task.metrics=f1", "task.data.text_columns=text", "task.data.validation=dev")
     assert config["task"]["metrics"] == ["f1"]
     assert (config["task"]["data"]["text_columns"], config["task"]["data"]["validation"]) == (["text"], ["dev"])
+    config = configured("+modifier@recipe.frozen=frozen", "recipe.frozen.params=.*embeddings.*")
+    assert config["recipe"]["frozen"]["params"] == [".*embeddings.*"]
 
 
 @pytest.mark.parametrize(
