@@ -51,9 +51,9 @@ def draw(figure: Any, runs: Sequence[tuple[str, list[History]]], metric: str) ->
         for run in seeds:
             _draw_seed(score, loss, run, {"color": colour, "alpha": 0.6 if len(seeds) > 1 else 1})
         _draw_mean(score, seeds, colour)
+    _name_axes(score, loss, metric)
     for mark in marks:
         _draw_event(score, loss, *mark)
-    _name_axes(score, loss, metric)
     loss.set_xlim(0, end)
     figure.align_ylabels()
 
@@ -65,6 +65,8 @@ def _name_axes(score: Any, loss: Any, metric: str) -> None:
     score.tick_params(labelbottom=False, labelsize=9)
     loss.tick_params(labelsize=9)
     loss.locator_params(axis="y", nbins=3)
+    if not loss.has_data():  # the runs were too short to log one
+        loss.set_yticks([])
 
 
 def _draw_seed(score: Any, loss: Any, run: History, look: dict[str, Any]) -> None:

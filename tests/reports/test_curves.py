@@ -11,3 +11,9 @@ def test_a_run_that_was_validated_once_is_seen(epochs, marker):
     draw(figure, [("#a8470a", [History([(epoch, 0.8) for epoch in epochs], [(0.5, 1.0)], [])])], "accuracy")
     (line,) = figure.axes[0].get_lines()
     assert line.get_marker() == marker
+
+
+def test_where_no_loss_was_logged_its_axis_has_no_numbers():
+    figure = Figure(figsize=(4.2, 3.3))
+    draw(figure, [("#a8470a", [History([(1.0, 0.8)], [], [])])], "accuracy")
+    assert list(figure.axes[1].get_yticks()) == []
