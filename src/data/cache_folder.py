@@ -25,20 +25,24 @@ def keep_within(folder: Path, limit: int) -> None:
         for partial in folder.glob(_ENTRIES + _PARTIAL):
             _remove(partial)
         total = 0
-        for entry in sorted(folder.glob(_ENTRIES), key=_used_at, reverse=True):
-            total += sum(file.stat().st_size for file in entry.iterdir())
+        for _, size, entry in sorted(map(_used, folder.glob(_ENTRIES)), reverse=True):
+            total += size
             if total > limit:
                 _remove(entry)
 
 
-def _used_at(entry: Path) -> int:
-    return entry.stat().st_mtime_ns
+def _used(entry: Path) -> tuple[int, int, Path]:
+    """When an entry was used last, and its bytes; nothing of one that is replaced by another just now."""
+    try:
+        return entry.stat().st_mtime_ns, sum(file.stat().st_size for file in entry.iterdir()), entry
+    except FileNotFoundError:
+        return 0, 0, entry
 
 
 def _remove(entry: Path) -> None:
     lock = lock_of(entry.parent, entry.name.removesuffix(_PARTIAL))
     try:
         with lock.acquire(timeout=0):
-            shutil.rmtree(entry)
+            shutil.rmtree(entry, ignore_errors=True)  # it may be gone, or be another user's
     except Timeout:  # somebody is making or opening it
         pass

@@ -37,7 +37,8 @@ def _of_teacher(teacher: Teacher) -> str:
     config: Mapping[str, Any] = teacher.config.to_dict()
     described = {name: value for name, value in config.items() if name not in _OF_THE_FILE}
     attention = teacher.config._attn_implementation
-    parts = [json.dumps([described, attention, teacher.order], sort_keys=True, default=str).encode()]
+    kind = type(teacher.model).__name__  # models for texts and for tokens may have the same weights
+    parts = [json.dumps([kind, described, attention, teacher.order], sort_keys=True, default=str).encode()]
     for name, value in sorted(teacher.model.state_dict().items()):
         parts.append(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         parts.append(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
@@ -56,7 +57,8 @@ def _name(device: torch.device) -> str:
     """Of the hardware, which has its own way to add up."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type} {torch.backends.cpu.get_cpu_capability()}"
+    instructions = sorted(name for name, there in torch.cpu.get_capabilities().items() if there is True)
+    return f"{device.type} {' '.join(instructions)}"
 
 
 def _digest(*parts: Any) -> str:

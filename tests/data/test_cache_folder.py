@@ -1,9 +1,11 @@
 import os
+import shutil
 
 import pytest
 
+from src.data import cache_folder
 from src.data.cache_folder import keep_within, mark_used
-from src.locks import only_one
+from src.locks import lock_of, only_one
 
 NAMES = [f"teacher-{i:016x}" for i in range(4)]
 
@@ -32,6 +34,18 @@ def test_the_least_recently_used_go_beyond_the_limit(folder):
 def test_all_stay_that_fit_but_what_is_half_made(folder):
     keep_within(folder, limit=400)
     assert left(folder) == NAMES
+
+
+def test_entries_that_go_meanwhile_are_none(folder, monkeypatch):
+    (folder / "teacher-00000000000000aa").symlink_to("gone")  # one that was listed and is gone
+
+    def lock(place, name):
+        shutil.rmtree(folder / (name + ".partial"), ignore_errors=True)  # it has just become whole
+        return lock_of(place, name)
+
+    monkeypatch.setattr(cache_folder, "lock_of", lock)
+    keep_within(folder, limit=250)
+    assert left(folder) == [*NAMES[2:], "teacher-00000000000000aa"]
 
 
 def test_what_another_process_is_making_or_opening_stays(folder):

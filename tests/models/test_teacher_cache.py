@@ -114,6 +114,9 @@ def test_another_teacher_other_texts_or_another_way_to_compute_have_an_entry_of_
     assert made(teacher_of(data, seed=6)) == 1
     assert made(teacher_of(data, layer_norm_eps=1e-6)) == 1
     assert made(teacher_of(data, order=[1, 0])) == 1
+    of_tokens = teacher_of(data)
+    of_tokens.model.__class__ = type("BertForTokens", (type(of_tokens.model),), {})
+    assert made(of_tokens) == 1
     assert made(data=toy_data(rows=41)) == 1
     other = toy_data()  # as another tokenizer would have it
     ids = [[*row[:-2], row[-1], row[-2]] for row in other.encoded["train"]["input_ids"]]
