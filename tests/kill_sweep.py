@@ -1,7 +1,7 @@
 """Kill a real sweep with ``kill -9`` at random moments, start it again, compare it with one that was left alone.
 
-``python -m tests.kill_sweep --seed 1 --kills 2 [LAUNCHER SETTINGS]`` prints what it saw, and exits with status 1 unless
-every row and all weights are equal to the bit, and no job ran again that had ended.
+``python -m tests.kill_sweep --seed 1 --kills 2 [--command-only] [LAUNCHER SETTINGS]`` prints what it saw, and
+exits with status 1 unless every row and all weights are equal to the bit, and no job ran again that had ended.
 """
 
 import argparse
@@ -13,12 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from src.reports.overview import job_states
-from tests.kill_and_resume import differences, end_of, start, wait
+from tests.kill_and_resume import differences, end_of, start, steps_logged, wait
 from tests.toys import review_tables
 
 SWEEP = [
@@ -32,42 +32,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the moments")
     parser.add_argument("--kills", type=int, default=2)
+    parser.add_argument("--command-only", action="store_true", help="the jobs of a launcher may live on")
     options, launcher = parser.parse_known_args()
+    kill = kill_command if options.command_only else kill_all
     with tempfile.TemporaryDirectory() as folder:
-        sys.exit(0 if kill_sweep(Path(folder), options.seed, options.kills, launcher) else 1)
+        sys.exit(0 if kill_sweep(Path(folder), options.seed, options.kills, launcher, kill) else 1)
 
 
-def kill_sweep(folder: Path, seed: int, kills: int, launcher: Sequence[str] = ()) -> bool:
-    """True if the sweep that was killed ended as the one that was left alone, and ran nothing twice."""
-    review_tables(folder / "data", train=320, held_out=32)
-    command = [*SWEEP, f"task.data.path={folder}/data"]
-    began = time.monotonic()
-    wait(start(*command, f"output_dir={folder}/alone"))
-    alone = next((folder / "alone" / "sweeps").iterdir())
-    jobs = len(job_states(alone))
-    seconds = (time.monotonic() - began) / jobs
-    print(f"left alone: {jobs} jobs of {seconds:.0f} s each")
-
-    killed = folder / "killed" / "sweeps" / alone.name
-    command += [*launcher, f"output_dir={folder}/killed"]
-    moments, ended = random.Random(seed), {}
-    for number in range(1, kills + 1):
-        process = start(*command)
-        while process.poll() is None and len(good_rows(killed)) < number * jobs // (kills + 1):
-            time.sleep(0.05)
-        time.sleep(seconds * moments.random())
-        kill(process)
-        ended |= {run: when for run, when in good_rows(killed).items() if run not in ended}
-        print(f"kill {number} of {kills}: {len(ended)} jobs had ended", flush=True)
-    print(wait(start(*command)).splitlines()[0])
-    again = sum(good_rows(killed)[run] != when for run, when in ended.items())
-    runs = [state.job["folder"] for state in job_states(alone)]
-    unequal = [run for run in runs if differences(comparable(killed / run), comparable(alone / run))]
-    print(f"{len(runs) - len(unequal)} of {len(runs)} jobs equal, {again} ran again {unequal or ''}")
-    return not unequal and not again
-
-
-def kill(process: subprocess.Popen[str]) -> None:
+def kill_all(process: subprocess.Popen[str]) -> None:
     """All processes of a sweep, also those that a launcher has put in groups of their own."""
     listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
     children: dict[int, list[int]] = {}
@@ -82,6 +54,46 @@ def kill(process: subprocess.Popen[str]) -> None:
         except ProcessLookupError:
             continue
     process.communicate()
+
+
+def kill_command(process: subprocess.Popen[str]) -> None:
+    """What was typed alone; its output may stay open as long as jobs live."""
+    process.kill()
+    process.wait()
+
+
+def kill_sweep(
+    folder: Path, seed: int, kills: int, launcher: Sequence[str] = (), kill: Callable[..., None] = kill_all
+) -> bool:
+    """True if the sweep that was killed ended as the one that was left alone, and ran nothing twice."""
+    review_tables(folder / "data", train=320, held_out=32)
+    command = [*SWEEP, f"task.data.path={folder}/data"]
+    wait(start(*command, f"output_dir={folder}/alone"))
+    alone = next((folder / "alone" / "sweeps").iterdir())
+    runs, steps = [state.job["folder"] for state in job_states(alone)], steps_of_all(folder / "alone")
+    print(f"left alone: {len(runs)} jobs, {steps} steps")
+
+    killed = folder / "killed" / "sweeps" / alone.name
+    command += [*launcher, f"output_dir={folder}/killed"]
+    ended: dict[Path, float] = {}
+    for step in sorted(random.Random(seed).sample(range(1, steps), kills)):
+        process = start(*command)
+        while process.poll() is None and steps_of_all(folder / "killed") < step:
+            time.sleep(0.02)
+        running = sum(state.word == "running" for state in job_states(killed))
+        kill(process)
+        ended |= {run: when for run, when in good_rows(killed).items() if run not in ended}
+        print(f"killed at step {step} of {steps}: {len(ended)} jobs had ended, {running} ran", flush=True)
+    print(*(line for line in wait(start(*command)).splitlines() if line.startswith("sweep:")), sep="\n")
+    again = sum(good_rows(killed)[run] != when for run, when in ended.items())
+    unequal = [run for run in runs if differences(comparable(killed / run), comparable(alone / run))]
+    print(f"{len(runs) - len(unequal)} of {len(runs)} jobs equal, {again} ran again {unequal or ''}")
+    return not unequal and not again
+
+
+def steps_of_all(outputs: Path) -> int:
+    """Optimizer steps of all runs so far, those of teachers too."""
+    return sum(steps_logged(path.parent.parent) for path in outputs.glob("*/**/logs/metrics.csv"))
 
 
 def good_rows(sweep: Path) -> dict[Path, float]:
