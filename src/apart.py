@@ -20,6 +20,7 @@ from hydra.types import RunMode
 
 from src.config import CONF, fingerprint, resolve
 from src.errors import UserError
+from src.locks import alone
 from src.run_folder import CHECKPOINTS, RESULT
 
 _NOT_OF_DENSE = re.compile(r"[+~]*((recipe|teacher|export|hydra)\b|modifier@|resume=)")
@@ -55,8 +56,10 @@ def run_apart(folder: Path, typed: Iterable[str]) -> None:
         typed: the overrides of its command line.
 
     Raises:
-        UserError: if it fails.
+        UserError: if it fails, or another command runs in the folder.
     """
+    with alone(folder):
+        pass  # nobody runs there, such as a group that has outlived its sweep
     resume = str((folder / CHECKPOINTS).is_dir()).lower()
     command = [sys.executable, "-m", "src.train", *typed, f"hydra.run.dir={folder}", f"resume={resume}"]
     path = os.pathsep.join(filter(None, [str(CONF.parent), os.environ.get("PYTHONPATH")]))

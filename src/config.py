@@ -124,7 +124,8 @@ def dense_config(config: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in config.items() if name != "translation"}
     settings = {name: value for name, value in config.get("settings", {}).items() if not name.startswith("recipe.")}
     dense = {"recipe": _without_teacher(config["dense"]), "teacher": {"kind": "none"}, "settings": settings}
-    return {**kept, **dense}
+    title = {"title": f"dense teacher of {kept['title']}"} if "title" in kept else {}
+    return {**kept, **dense, **title}
 
 
 def is_taught(recipe: Mapping[str, Any]) -> bool:

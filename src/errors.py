@@ -105,6 +105,8 @@ def describe(error: BaseException) -> str:
     for cause in _causes(error):  # a constructor's error arrives wrapped
         if isinstance(cause, UserError):
             return str(cause)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
     if is_disk_full(error):
         return (
             f"a file could not be written ({_first_line(error)}). Free some space or name another place with "

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from src.extras import require_extra
 # Our files in conf/hydra/launcher have the names of the plugins' own settings, by which Hydra also checks them.
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
 
+_GO_ON = "the same command goes on with what is not done, and waits for jobs that live on"
 _EXTRAS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}  # by the plugin of Hydra that launches
 
 
@@ -35,6 +37,29 @@ def runs_beside_others(hydra_config: Any) -> bool:
     return not hydra_config.launcher._target_.startswith("hydra._internal.")
 
 
+def end_by_sigterm() -> None:
+    """Let SIGTERM end this process as an exception does, so that a launcher stops the jobs that are its own."""
+
+    def end(*args: Any) -> None:
+        print(f"stopped by SIGTERM; {_GO_ON}.", file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+@contextmanager
+def unfinished_sweeps() -> Iterator[None]:
+    """Around a command: where a sweep ends before its jobs have, what the user can do."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(f"error: interrupted; {_GO_ON}.")
+    except SystemExit as ended:
+        if type(ended.__context__).__module__.partition(".")[0] in _EXTRAS:
+            print(f"error: the launcher gave up, since a job was killed; {_GO_ON}.", file=sys.stderr)
+        raise
+
+
 def stop_signal() -> signal.Signals:
     """What asks a training to save its state and stop.
 
@@ -50,8 +75,8 @@ def queued_again() -> Iterator[None]:
     queue_again: Any = signal.getsignal(signal.SIGUSR2) if _in_submitit() else None
     try:
         yield
-    except StoppedError:
-        if callable(queue_again):
+    except StoppedError as stop:
+        if callable(queue_again) and stop.status == os.EX_TEMPFAIL:  # not by Ctrl-C
             queue_again(signal.SIGUSR2, None)  # submitit's own answer, which ends the process
         raise
 

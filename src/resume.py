@@ -1,5 +1,6 @@
 """What a killed run goes on from: its newest checkpoint that is intact, in its own folder."""
 
+import json
 import shlex
 import sys
 import zipfile
@@ -8,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import read_write
 
 from src.config import differences, fingerprint
 from src.errors import UserError
 from src.locks import is_running
+from src.reports.overview import JOBS
 from src.run_folder import CHECKPOINTS, FINGERPRINT, clear, ended_well, is_main_process, read_config
+from src.whole_files import files_below
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -101,7 +105,8 @@ def is_intact(path: Path) -> bool:
 
 def find_unfinished(output_dir: Path, wanted: str) -> Path | None:
     """The newest run with this fingerprint that has an intact checkpoint, no good end, and does not run now."""
-    folders = [path.parent.parent for path in output_dir.rglob(str(FINGERPRINT)) if path.read_text() == wanted]
+    fingerprints = files_below(output_dir, FINGERPRINT.name)
+    folders = [path.parent.parent for path in fingerprints if path.read_text() == wanted]
     for folder in sorted(filter(_checkpoints, folders), key=_saved_at, reverse=True):
         if not ended_well(folder) and any(map(is_intact, _checkpoints(folder))) and not is_running(folder):
             return folder
@@ -110,9 +115,11 @@ def find_unfinished(output_dir: Path, wanted: str) -> Path | None:
 
 def how_to_resume() -> str:
     """The command that goes on with the run of this one."""
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        plan = Path(HydraConfig.get().sweep.dir) / JOBS  # the process of a job may have a command line of its launcher
+        return json.loads(plan.read_text())["command"]
     arguments = [argument for argument in sys.argv[1:] if not argument.startswith("resume=")]
-    is_sweep = any(argument in ("-m", "--multirun") for argument in arguments)  # its jobs go on anyway
-    return shlex.join(["python", "-m", "src.train", *arguments, *([] if is_sweep else ["resume=true"])])
+    return shlex.join(["python", "-m", "src.train", *arguments, "resume=true"])
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -18,14 +18,15 @@ from hydra.types import RunMode
 
 from src.config import RESOLVED, fingerprint, model_label
 from src.errors import UserError, describe, nearest
-from src.locks import LOCK, alone
-from src.whole_files import write_atomically
+from src.locks import LOCK, BusyError, alone
+from src.whole_files import files_below, write_atomically
 
 RESULT = "result.json"
 FINGERPRINT = Path(".hydra") / "fingerprint"
 CHECKPOINTS = "checkpoints"
 _RESUMED = Path(".hydra") / "resumed"  # how often
 _EARLIER = ("checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/best.ckpt", "logs/metrics.csv", _RESUMED)
+_RECORDED = ("config.yaml", "hydra.yaml", "overrides.yaml")  # by Hydra, of a command
 _PACKAGES = ("torch", "pytorch-lightning", "transformers", "datasets", "torchmetrics", "hydra-core")
 
 
@@ -52,6 +53,8 @@ def recorded_run(folder: Path, config: Mapping[str, Any], resumed: bool = False)
         yield {}
         return
     with alone(folder):
+        if config["resume"] and ended_well(folder):
+            raise BusyError(f"{folder}: another command has just ended the run in this folder.")
         (folder / RESULT).unlink(missing_ok=True)
         if not resumed:
             clear(folder)
@@ -122,7 +125,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def find_run(output_dir: Path, wanted: str) -> Path | None:
     """The newest good run with this fingerprint whose model is still there."""
     found = []
-    for path in output_dir.rglob(RESULT):
+    for path in files_below(output_dir, RESULT):
         try:
             row = json.loads(path.read_text())
         except (ValueError, OSError):
@@ -137,7 +140,7 @@ def take_over(run: Path, folder: Path) -> None:
     """Make a folder a copy of a finished run; what the command has recorded of itself there stays."""
     for path in run.rglob("*"):
         target = folder / path.relative_to(run)
-        recorded = path.parent.name == ".hydra" and target.is_file()
+        recorded = path.parent.name == ".hydra" and path.name in _RECORDED
         logged = path.relative_to(run).parts[0] in ("wandb", "tensorboard")  # that of a run is its own
         if path.is_file() and path.name not in (RESULT, LOCK.name) and not recorded and not logged:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from src.checks import check
 from src.config import resolve, settings_of
 from src.errors import StoppedError, UserError, describe, short_errors, wants_traces
-from src.launchers import check_launcher
+from src.launchers import check_launcher, end_by_sigterm, runs_beside_others
 from src.locks import BusyError
 from src.reports.files import on_screen, write_report
 from src.reports.overview import JOBS, JobState, job_states, outcome, progress
@@ -36,6 +37,8 @@ class Sweep(Callback):
         """Write sweep.json and say what is to be done; a mistake that every job has ends the command."""
         with short_errors():
             check_launcher(config.hydra)
+            if runs_beside_others(config.hydra):
+                end_by_sigterm()
             try:
                 jobs = {job["folder"]: job for job in _planned(config)}
             except ConfigCompositionException:
@@ -60,6 +63,7 @@ class Sweep(Callback):
         """Write and show the report; exit with status 1 where a job has no good row."""
         folder = Path(config.hydra.sweep.dir)
         with short_errors():
+            _wait_for_others(folder)
             results = collect([folder])
             print(f"\n{on_screen(results, write_report(results, folder / 'report'))}")
         log_sweep(config.logger, folder)
@@ -68,6 +72,16 @@ class Sweep(Callback):
         missed = sum(state.word != "done" for state in states)
         if missed:
             sys.exit(f"error: {missed} of {len(states)} jobs have no good row; the same command runs them again.")
+
+
+def _wait_for_others(folder: Path) -> None:
+    """Jobs that another command runs, such as one that was killed and whose jobs live on, end before the report."""
+    told = False
+    while others := [state.title for state in job_states(folder) if state.word == "running"]:
+        if not told:
+            print(f"sweep: another command runs {'; '.join(others)}; waiting for it.", flush=True)
+        told = True
+        time.sleep(1)
 
 
 def _planned(sweep: DictConfig) -> Iterator[dict[str, Any]]:
@@ -125,7 +139,7 @@ def recorded_job(folder: Path, composed: DictConfig, typed: Iterable[str]) -> It
         composed: its configuration, which may be wrong.
         typed: the overrides of its command line.
     """
-    state = _state(folder)
+    state = state_of(folder)
     if state and state.word != "done":
         print(f"job {state.title}: {progress(folder.parent)}", flush=True)
     try:
@@ -141,12 +155,12 @@ def recorded_job(folder: Path, composed: DictConfig, typed: Iterable[str]) -> It
         _record(folder, describe(error), _words(composed, typed))
     else:
         _record(folder, None, {})
-    if state and (now := _state(folder)):
+    if state and (now := state_of(folder)):
         print(f"job {now.title}: {now.word}, {outcome(now.row)}", flush=True)
 
 
-def _state(folder: Path) -> JobState | None:
-    """Of the job of a folder, if it is planned."""
+def state_of(folder: Path) -> JobState | None:
+    """The state of the job of a folder, if it is planned."""
     return next((state for state in job_states(folder.parent) if state.job["folder"] == folder.name), None)
 
 

@@ -4,6 +4,7 @@ import copy
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,14 @@ from src.config import dense_config, fingerprint, is_taught, resolve, settings_o
 from src.deployment.exportable import check_export_of
 from src.errors import nearest_names, short_errors
 from src.hub import work_offline_without_a_connection
-from src.launchers import queued_again, runs_beside_others
+from src.launchers import queued_again, runs_beside_others, unfinished_sweeps
 from src.locks import only_one
 from src.memory import limit_kernel_cache
 from src.reports.run_log import build_loggers, log_again, run_log
 from src.reports.summary import summary
 from src.resume import find_unfinished, intact_checkpoint, job_to_resume, run_to_resume
 from src.run_folder import ended_well, find_run, is_main_process, new_run_folder, read_result, recorded_run, take_over
-from src.sweep import check_is_no_sweep, recorded_job
+from src.sweep import check_is_no_sweep, recorded_job, state_of
 from src.whole_files import require_disk_space, save_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -65,21 +66,22 @@ def run_job(composed: DictConfig, folder: Path, typed: Sequence[str]) -> None:
     config = checked(composed, typed) | {"resume": True}
     if runs_beside_others(HydraConfig.get()):
         config["trainer"] = config["trainer"] | {"progress_bar": False}
-    checkpoint = job_to_resume(folder, config)
+        if state := state_of(folder):
+            config["title"] = state.title
+    output_dir, name = Path(config["output_dir"]), fingerprint(config)
+    is_dense = name == fingerprint(dense_config(config))
     with run_log() as loggers:
-        if ended_well(folder):
-            pass
-        elif config["trainer"]["strategy"] != "auto":
-            run_apart(folder, typed)
-        elif fingerprint(config) == fingerprint(dense_config(config)):
-            with only_one(Path(config["output_dir"]), fingerprint(config), waiting="Dense run: another job trains it."):
-                if found := find_run(Path(config["output_dir"]), fingerprint(config)):
-                    take_over(found, folder)
-                    log_again(config, folder, loggers)
-                else:
-                    run(config, folder, checkpoint, loggers)
-        else:
-            run(config, folder, checkpoint, loggers)
+        with only_one(output_dir, name, "Dense run: another job trains it.") if is_dense else nullcontext():
+            checkpoint = job_to_resume(folder, config)  # by now another job may have trained a dense run in this folder
+            if ended_well(folder):
+                pass
+            elif is_dense and (found := find_run(output_dir, name)):
+                take_over(found, folder)
+                log_again(config, folder, loggers)
+            elif config["trainer"]["strategy"] != "auto":
+                run_apart(folder, typed)
+            else:
+                run(config, folder, checkpoint, loggers)
         if config["export"]["kind"] != "none" and not (folder / "deployment" / "verification.json").is_file():
             deploy(folder, config["export"])
 
@@ -242,5 +244,5 @@ def train(
 
 
 if __name__ == "__main__":
-    with nearest_names():
+    with nearest_names(), unfinished_sweeps():
         main()

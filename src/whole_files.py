@@ -38,6 +38,11 @@ def save_folder(folder: Path, save: Callable[[Path], Any]) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def files_below(folder: Path, name: str) -> Iterator[Path]:
+    """All files of a name; `Path.rglob` would fail where another process removes a folder meanwhile."""
+    return (Path(here) / name for here, _, files in os.walk(folder) if name in files)
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write a file that is there whole or not at all."""
     with open_atomically(path) as file:
@@ -48,7 +53,7 @@ def write_atomically(path: Path, text: str) -> None:
 def open_atomically(path: Path) -> Iterator[TextIO]:
     """A file to write to that is there once all has been written, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # another process may write it too
     try:
         with partial.open("w", encoding="utf-8") as file:
             yield file

@@ -2,7 +2,9 @@ import json
 
 import pytest
 
+from src.apart import run_apart
 from src.errors import UserError
+from src.locks import BusyError, alone
 from tests.toys import failure, own_data, review_tables, run_alone
 
 DDP = ["trainer=ddp", "trainer.devices=2"]
@@ -32,6 +34,12 @@ def test_a_data_parallel_run_asks_for_its_teacher_by_a_command_without_its_recip
 def test_a_run_of_processes_that_were_started_from_outside_says_what_to_train_first(tmp_path, words, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     assert "run the same command with recipe=dense first" in failure("train", *words, folder=tmp_path)
+
+
+def test_a_group_of_processes_that_has_outlived_its_sweep_is_left_to_its_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("src.locks._SECONDS_TO_DIE", 0.05)
+    with alone(tmp_path), pytest.raises(BusyError, match="another command runs in this folder"):
+        run_apart(tmp_path, [])
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ def test_any_other_error_is_one_line_that_says_how_to_see_more():
 
 def test_an_error_without_words_is_described_by_its_type():
     assert describe(AssertionError()).startswith("AssertionError: no message")
+    assert describe(KeyboardInterrupt()) == "interrupted"
 
 
 def test_an_interrupt_ends_without_a_trace():

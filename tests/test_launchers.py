@@ -8,7 +8,14 @@ import pytest
 
 from src.errors import StoppedError, UserError
 from src.extras import is_installed
-from src.launchers import check_launcher, queued_again, runs_beside_others, stop_signal
+from src.launchers import (
+    check_launcher,
+    end_by_sigterm,
+    queued_again,
+    runs_beside_others,
+    stop_signal,
+    unfinished_sweeps,
+)
 from tests.toys import failure, own_data, review_tables, run_alone
 
 PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "slurm": "submitit", "ray": "ray"}
@@ -109,6 +116,50 @@ def test_a_stopped_job_of_a_cluster_is_queued_again(monkeypatch):
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert queued == [(signal.SIGUSR2, None)]
+
+
+def test_a_job_that_ctrl_c_has_ended_is_not_queued_again(monkeypatch):
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    before = signal.signal(signal.SIGUSR2, lambda *args: pytest.fail("it was"))
+    try:
+        with pytest.raises(StoppedError), queued_again():
+            raise StoppedError("interrupted", status=1)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_launcher_that_gives_up_is_told_with_how_to_go_on(capsys):
+    def hydra(error):
+        try:
+            raise error
+        except Exception:
+            sys.exit(1)  # after a trace
+
+    killed = type("TerminatedWorkerError", (RuntimeError,), {"__module__": "joblib.externals.loky"})
+    for error in (killed(), ValueError()):
+        with pytest.raises(SystemExit), unfinished_sweeps():
+            hydra(error)
+    assert capsys.readouterr().err == (
+        "error: the launcher gave up, since a job was killed; the same command goes on with what is not done, and "
+        "waits for jobs that live on.\n"
+    )
+
+
+def test_ctrl_c_ends_a_sweep_without_a_trace():
+    with pytest.raises(SystemExit, match=r"error: interrupted; the same command goes on"), unfinished_sweeps():
+        raise KeyboardInterrupt
+
+
+def test_sigterm_ends_a_sweep_whose_jobs_run_elsewhere(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        end_by_sigterm()
+        with pytest.raises(SystemExit) as ended:
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 75
+    assert capsys.readouterr().err.startswith("stopped by SIGTERM; the same command goes on")
 
 
 def test_elsewhere_sigterm_stops_a_job_and_nothing_queues_it_again(monkeypatch):

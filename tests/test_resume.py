@@ -10,12 +10,15 @@ from contextlib import suppress
 import pytest
 import torch
 from filelock import FileLock
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from src.config import CONF, fingerprint
 from src.errors import UserError
 from src.models.checkpoints import WholeFiles
 from src.models.trainer import BestCheckpoint
-from src.resume import find_unfinished
+from src.resume import find_unfinished, how_to_resume
 from src.run_folder import recorded_run
 from tests.kill_and_resume import differences, training_state
 from tests.toys import failure, own_data, review_tables, run, run_alone
@@ -170,6 +173,15 @@ def test_the_jobs_of_a_sweep_go_on_each_in_its_own_folder(place, killed, named):
     assert output.count("Resumed at step 8 of 12.") == 2
     rows = [result_of(path.parent) for path in (place / output_dir).rglob("checkpoints")]
     assert sorted((row["seed"], row["status"], row["resumed"]) for row in rows) == [(1, "ok", 1), (2, "ok", 1)]
+
+
+def test_a_job_of_a_sweep_is_resumed_by_the_command_of_the_sweep(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["submitit", "folder"])  # the process of a job belongs to its launcher
+    hydra_config = OmegaConf.create({"mode": RunMode.MULTIRUN, "sweep": {"dir": str(tmp_path)}})
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: hydra_config)
+    (tmp_path / "sweep.json").write_text('{"command": "python -m src.train -m seed=1,2"}')
+    assert how_to_resume() == "python -m src.train -m seed=1,2"
 
 
 def unfinished(folder, configured, *overrides, age=0):

@@ -6,7 +6,17 @@ import pytest
 
 from src.config import fingerprint
 from src.errors import UserError
-from src.run_folder import find_run, new_run_folder, read_config, read_result, recorded_run
+from src.locks import BusyError
+from src.run_folder import (
+    FINGERPRINT,
+    ended_well,
+    find_run,
+    new_run_folder,
+    read_config,
+    read_result,
+    recorded_run,
+    take_over,
+)
 
 
 def finished(folder, *, status="ok", wanted="abc", age=0, model=True):
@@ -52,6 +62,29 @@ def test_the_checkpoints_of_a_run_go_with_its_good_end_alone_and_only_where_that
     assert left("kept")
     assert not left("small", "trainer.keep_checkpoints=false")
     assert left("failed", "trainer.keep_checkpoints=false", error=RuntimeError("boom"))
+
+
+def test_a_run_that_another_command_has_ended_meanwhile_is_not_run_again(configured, tmp_path):
+    for _ in range(2):  # without resume=true it begins anew
+        with recorded_run(tmp_path, configured()):
+            pass
+    with pytest.raises(BusyError, match="has just ended"), recorded_run(tmp_path, configured("resume=true")):
+        pass
+    assert ended_well(tmp_path)
+
+
+def test_a_folder_that_takes_a_run_over_is_that_run_for_whoever_looks_for_it(configured, tmp_path):
+    for seed in (1, 2):
+        folder = tmp_path / str(seed)
+        (folder / ".hydra").mkdir(parents=True)
+        (folder / ".hydra" / "overrides.yaml").write_text(f"[seed={seed}]")
+        with recorded_run(folder, configured(f"seed={seed}")):
+            pass
+    take_over(tmp_path / "2", tmp_path / "1")
+    assert read_result(tmp_path / "1") == read_result(tmp_path / "2")
+    assert (tmp_path / "1" / FINGERPRINT).read_text() == read_result(tmp_path / "2")["fingerprint"]
+    assert read_config(tmp_path / "1")["seed"] == 2
+    assert (tmp_path / "1" / ".hydra" / "overrides.yaml").read_text() == "[seed=1]"
 
 
 def test_the_teacher_of_a_checkpoint_is_recorded_by_its_name(configured, tmp_path):

@@ -1,12 +1,14 @@
 """Sweeps: their folders, what is run again, what a failure leaves, who trains a dense run."""
 
 import json
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 import src.train
 from src.config import settings_label, settings_of, sweep_name
+from src.locks import alone
 from src.models import teacher, teacher_cache
 from src.run_folder import is_good
 from src.whole_files import write_atomically
@@ -118,6 +120,49 @@ def test_a_dense_run_is_a_job_and_a_teacher_at_once_and_is_trained_once(place, t
     assert len(found) == 4
     assert all(is_good(row) for row in found.values())
     assert len(list((place / output_dir).rglob("sweeps/**/*-dense-none-*/model/config.json"))) == 1
+
+
+def finish(folder, name):
+    """The run of a folder, as another command ends it."""
+    write_atomically(folder / ".hydra" / "fingerprint", name)
+    write_atomically(folder / "model" / "config.json", "{}")
+    write_atomically(folder / "result.json", json.dumps({"status": "ok", "fingerprint": name, "metrics": {}}))
+
+
+def test_a_dense_run_that_another_job_trains_in_its_folder_meanwhile_stays(place, trained, monkeypatch):
+    @contextmanager
+    def waited_for(output_dir, name, waiting=""):
+        for folder in Path(output_dir).glob("sweeps/*/*-dense-*"):
+            finish(folder, name)
+        yield
+
+    monkeypatch.setattr(src.train, "only_one", waited_for)
+    sweep(place, "recipe=dense", "teacher=none", "output_dir=waited")
+    assert trained == []
+    assert list((place / "waited").rglob("*-dense-*/model/config.json"))
+
+
+def test_jobs_that_another_command_runs_end_before_the_report(place, trained, monkeypatch):
+    sweep(place, "recipe=oneshot80", "teacher=none", "output_dir=shared")
+    (path,) = (place / "shared").rglob("result.json")
+    name = json.loads(path.read_text())["fingerprint"]
+    path.unlink()
+    monkeypatch.setattr("src.locks._SECONDS_TO_DIE", 0)
+    with ExitStack() as other:
+        other.enter_context(alone(path.parent))
+        monkeypatch.setattr("src.sweep.time.sleep", lambda seconds: (finish(path.parent, name), other.close()))
+        said = sweep(place, "recipe=oneshot80", "teacher=none", "output_dir=shared")
+    assert "another command runs in this folder" in said
+    assert "sweep: another command runs oneshot80, teacher none, seed 1; waiting for it." in said
+    assert said.endswith("sweep: 1 of 1 done\n")
+    assert len(trained) == 1
+
+
+def test_jobs_beside_others_begin_their_lines_with_their_titles(place, monkeypatch):
+    monkeypatch.setattr(src.train, "runs_beside_others", lambda hydra_config: True)
+    said = sweep(place, "recipe=oneshot80", "teacher=dense", "seed=2", "output_dir=titles")
+    assert "\noneshot80, teacher dense, seed 2  epoch 1.0 of 1" in said
+    assert "\ndense teacher of oneshot80, teacher dense, seed 2  epoch 1.0 of 1" in said
 
 
 def test_a_mistake_that_all_jobs_have_is_told_once_before_any_runs(place, trained):

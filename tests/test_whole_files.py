@@ -1,9 +1,10 @@
 import os
+import shutil
 
 import pytest
 
 from src.errors import UserError
-from src.whole_files import require_disk_space, save_folder, write_atomically
+from src.whole_files import files_below, open_atomically, require_disk_space, save_folder, write_atomically
 
 
 def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):
@@ -14,6 +15,27 @@ def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):
         write_atomically(path, "second")
     assert path.read_text() == "first"
     assert [p.name for p in path.parent.iterdir()] == ["result.json"]
+
+
+def test_two_processes_that_write_a_file_do_not_mix(tmp_path, monkeypatch):
+    with open_atomically(tmp_path / "sweep.json") as file:
+        file.write("first")
+        monkeypatch.setattr("os.getpid", lambda: 1)
+        write_atomically(tmp_path / "sweep.json", "the other")
+        assert (tmp_path / "sweep.json").read_text() == "the other"
+    assert (tmp_path / "sweep.json").read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["sweep.json"]
+
+
+def test_files_are_found_while_others_remove_folders(tmp_path):
+    for name in "abc":
+        (tmp_path / name / "run").mkdir(parents=True)
+        (tmp_path / name / "run" / "result.json").touch()
+    found = files_below(tmp_path, "result.json")
+    first = next(found)
+    for other in set(tmp_path.iterdir()) - {first.parents[1]}:
+        shutil.rmtree(other)
+    assert list(found) == []
 
 
 def test_a_folder_is_replaced_whole_or_left_as_it_was(tmp_path):

@@ -62,7 +62,7 @@ def build_trainer(
     precision = best_precision(trainer["accelerator"]) if trainer["precision"] == "auto" else trainer["precision"]
     if precision == "16-mixed" and not torch.cuda.is_available():
         raise UserError("trainer.precision=16-mixed needs a GPU; use bf16-mixed or 32-true on a CPU.")
-    progress = progress_callback(config["recipe"]["name"], trainer["progress_bar"])
+    progress = progress_callback(config.get("title", config["recipe"]["name"]), trainer["progress_bar"])
     patience = trainer["patience"]
     return pl.Trainer(
         accelerator=trainer["accelerator"],
