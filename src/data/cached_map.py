@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from pyarrow import ArrowInvalid
 
 from src.locks import only_one
 
+DAMAGED = (OSError, ArrowInvalid)  # as `datasets` fails at a file of its own that was cut short
 _SOURCE = Path(__file__).parents[1]
 
 
@@ -26,7 +28,11 @@ def cached_map(split: Dataset, function: Callable[..., Any], **options: Any) -> 
         options: of `Dataset.map`.
     """
     with _alone_with(split):
-        return split.map(_WithCode(function, _code()), **options)
+        try:
+            return split.map(_WithCode(function, _code()), **options)
+        except DAMAGED as error:
+            print(f"note: cached rows are damaged ({error}); they are computed anew.")
+            return split.map(_WithCode(function, _code()), load_from_cache_file=False, **options)
 
 
 def _alone_with(split: Dataset) -> AbstractContextManager[None]:

@@ -9,6 +9,7 @@ import datasets
 import hydra
 from datasets import Dataset, DatasetDict
 
+from src.data.cached_map import DAMAGED
 from src.data.squad_json import is_squad_json, read_squad_json
 from src.errors import UserError, nearest
 from src.local_files import formats, local_files
@@ -109,12 +110,20 @@ def _read_files(paths: list[Path], data: Mapping[str, Any]) -> Dataset:
     try:
         if paths[0].suffix == ".json" and all(map(is_squad_json, paths)):
             return read_squad_json(paths)
-        return datasets.load_dataset(kind, data_files=[str(path) for path in paths], split="train", **options)
+        return _load(kind, data_files=[str(path) for path in paths], split="train", **options)
     except Exception as error:
         names = ", ".join(str(path) for path in paths)
         if "corresponds to no data" in str(error):
             raise UserError(f"{names} has no rows.") from error
         raise UserError(f"{names} could not be read as {kind}: {_cause(error)}.") from error
+
+
+def _load(kind: str, **options: Any) -> Dataset:
+    """A split by a loader of `datasets`, which keeps it; what it has kept is read again where it is damaged."""
+    try:
+        return datasets.load_dataset(kind, **options)
+    except DAMAGED:
+        return datasets.load_dataset(kind, download_mode="force_redownload", **options)
 
 
 def _conll_columns(path: Path, data: Mapping[str, Any]) -> list[str]:

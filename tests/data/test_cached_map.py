@@ -1,6 +1,8 @@
 import multiprocessing
 import time
+from pathlib import Path
 
+import pytest
 from datasets import Dataset
 
 from src.data import cached_map as module
@@ -24,6 +26,18 @@ def test_rows_are_kept_for_the_next_run_until_the_code_changes(tmp_path, monkeyp
     assert file() == first
     monkeypatch.setattr(module, "_code", lambda: "another")
     assert file() != first
+
+
+@pytest.mark.parametrize("rest", [0, 100])
+def test_rows_that_were_cut_short_are_computed_anew(tmp_path, capsys, rest):
+    Dataset.from_dict({"text": ["a", "b"]}).to_parquet(tmp_path / "rows.parquet")
+    split = Dataset.from_parquet(str(tmp_path / "rows.parquet"), cache_dir=str(tmp_path / "cache"))
+    file = Path(cached_map(split, upper).cache_files[0]["filename"])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:rest])
+    assert cached_map(split, upper)["text"][:] == ["A", "B"]
+    assert "note: cached rows are damaged" in capsys.readouterr().out
+    assert file.read_bytes() == whole
 
 
 def test_two_processes_that_ask_at_the_same_time_do_the_work_once(tmp_path):

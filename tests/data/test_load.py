@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from datasets import Dataset
@@ -165,6 +166,14 @@ def test_a_changed_file_is_read_again(tmp_path):
         write(tmp_path / "train.csv", [(text, "a"), (text, "b")])
         write(tmp_path / "validation.csv", ROWS)
         assert read(path=str(tmp_path))["train"]["text"] == [text, text]
+
+
+def test_a_table_whose_rows_as_they_are_kept_are_damaged_is_read_again(tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\nkept and cut short,0\nb,1\n")
+    data = data_section(path=str(tmp_path))
+    kept = Path(load_splits(data)["train"].cache_files[0]["filename"])
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert load_splits(data)["train"]["text"][:] == ["kept and cut short", "b"]
 
 
 def test_a_generator_of_the_project_is_called():
