@@ -77,11 +77,7 @@ def kill_sweep(
     command += [*launcher, f"output_dir={folder}/killed"]
     ended: dict[Path, float] = {}
     for step in sorted(random.Random(seed).sample(range(1, steps), kills)):
-        process = start(*command)
-        while process.poll() is None and steps_of_all(folder / "killed") < step:
-            time.sleep(0.02)
-        running = sum(state.word == "running" for state in job_states(killed))
-        kill(process)
+        running = run_until(command, killed, step, kill)
         ended |= {run: when for run, when in good_rows(killed).items() if run not in ended}
         print(f"killed at step {step} of {steps}: {len(ended)} jobs had ended, {running} ran", flush=True)
     print(*(line for line in wait(start(*command)).splitlines() if line.startswith("sweep:")), sep="\n")
@@ -89,6 +85,18 @@ def kill_sweep(
     unequal = [run for run in runs if differences(comparable(killed / run), comparable(alone / run))]
     print(f"{len(runs) - len(unequal)} of {len(runs)} jobs equal, {again} ran again {unequal or ''}")
     return not unequal and not again
+
+
+def run_until(command: Sequence[str], sweep: Path, step: int, kill: Callable[..., None]) -> int:
+    """Start a sweep and kill it once it has taken so many steps in all, and one now; how many jobs it ran then."""
+    outputs = sweep.parents[1]
+    before = steps_of_all(outputs)
+    process = start(*command)
+    while process.poll() is None and steps_of_all(outputs) < max(step, before + 1):
+        time.sleep(0.02)
+    running = sum(state.word == "running" for state in job_states(sweep))
+    kill(process)
+    return running
 
 
 def steps_of_all(outputs: Path) -> int:
