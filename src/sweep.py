@@ -5,7 +5,7 @@ import shlex
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Sweep(Callback):
                 "command": shlex.join(["python", "-m", "src.train", *sys.argv[1:]]),
                 "jobs": list(jobs.values()),
                 "published": OmegaConf.to_container(config.published),
+                "earlier": _earlier(folder, jobs),
             }
             write_atomically(folder / JOBS, json.dumps(plan, indent=2) + "\n")
             print(f"sweep: {len(jobs)} job{'s' * (len(jobs) != 1)} in {folder}, {progress(folder)}")
@@ -72,6 +73,16 @@ class Sweep(Callback):
         missed = sum(state.word != "done" for state in states)
         if missed:
             sys.exit(f"error: {missed} of {len(states)} jobs have no good row; the same command runs them again.")
+
+
+def _earlier(folder: Path, jobs: Container[str]) -> dict[str, list[str]]:
+    """The commands that have planned runs of this sweep which the new one does not, each with the runs' folders."""
+    try:
+        plan = json.loads((folder / JOBS).read_text())
+        before = plan.get("earlier", {}) | {plan["command"]: [job["folder"] for job in plan["jobs"]]}
+        return {command: runs for command, runs in before.items() if not all(run in jobs for run in runs)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # there is none, or it is damaged
 
 
 def _wait_for_others(folder: Path) -> None:

@@ -50,6 +50,20 @@ def rows(folder: Path):
     return {path.parent.name: json.loads(path.read_text()) for path in folder.rglob("sweeps/**/result.json")}
 
 
+def test_a_plan_keeps_the_earlier_commands_whose_runs_it_does_not_have_all(place, trained):
+    def commands(*words):
+        sweep(place, "recipe=oneshot80", "teacher=none", "output_dir=earlier", *words)
+        (path,) = (place / "earlier").rglob("sweep.json")
+        content = json.loads(path.read_text())
+        return [command.rpartition(" ")[2] for command in content["earlier"]], len(content["jobs"])
+
+    assert commands("seed=1,2") == ([], 2)
+    assert commands("seed=1,2") == ([], 2)
+    assert commands("seed=1") == (["seed=1,2"], 1)
+    assert commands("seed=2") == (["seed=1,2", "seed=1"], 1)
+    assert commands("seed=2,1") == ([], 2)
+
+
 def test_settings_are_what_is_typed_beside_the_words_and_what_changes_nothing():
     typed = ["task=sst2", "+recipe.x.y=1", "seed=2", "logger.offline=true", "hydra.run.dir=a", "hydra/launcher=ray"]
     assert settings_of([*typed, "output_dir=b", "model.name=c=d", "trainer=cpu", "trainer.progress_bar=false"]) == {

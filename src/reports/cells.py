@@ -92,13 +92,13 @@ class Results:
         cells: grouped by task in the order in which they stand.
         left_out: sentences: what was not read or not used, and why.
         notes: sentences: what a reader of the figures must know.
-        commands: of the sweeps, by the folders of the runs that they plan.
+        commands: of the sweeps, each with the folders of the runs that it has planned.
     """
 
     cells: list[Cell]
     left_out: list[str]
     notes: list[str] = field(default_factory=list)
-    commands: dict[Path, str] = field(default_factory=dict)
+    commands: dict[str, set[Path]] = field(default_factory=dict)
 
 
 def short_names(settings: Mapping[str, str]) -> dict[str, str]:

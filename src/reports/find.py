@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from src.reports.overview import JOBS
-from src.reports.plans import planned_jobs, published_rows
+from src.reports.plans import planned_jobs, published_rows, runs_by_command
 from src.reports.rows import checked_row
 from src.reports.summary import shortened
 from src.run_folder import RESULT
@@ -21,7 +21,8 @@ class Found:
     Args:
         rows: of result.json files, good and failed, each with its ``folder`` and ``written``, a time in seconds.
         jobs: of sweep.json files, each with the folder of its run.
-        commands: of the sweeps, by their folders.
+        commands: the last of each sweep, by its folder.
+        runs: the folders of the runs that a command of a sweep has planned, by the command, earlier ones first.
         published: rows of sweep.json files.
         left_out: sentences.
     """
@@ -29,6 +30,7 @@ class Found:
     rows: list[dict[str, Any]] = field(default_factory=list)
     jobs: list[dict[str, Any]] = field(default_factory=list)
     commands: dict[Path, str] = field(default_factory=dict)
+    runs: dict[str, set[Path]] = field(default_factory=dict)
     published: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
@@ -45,7 +47,10 @@ def find(folders: Iterable[Path]) -> Found:
             found.rows += checked_row(content, path, found.left_out)
         else:
             found.commands[path.parent] = str(content.get("command") or "")
-            found.jobs += planned_jobs(content, path, found.left_out)
+            jobs = list(planned_jobs(content, path, found.left_out))
+            found.jobs += jobs
+            for command, runs in runs_by_command(content, path, jobs).items():
+                found.runs.setdefault(command, set()).update(runs)
             found.published += published_rows(content, path, found.left_out)
     return found
 

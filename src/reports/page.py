@@ -134,9 +134,10 @@ def _left_out(results: Results) -> str:
 
 def _commands(results: Results) -> str:
     """Those by which the runs were made, each once; of a sweep its own, first, not those of its jobs."""
-    rows = [row for cell in results.cells for row in cell.rows]
-    rows.sort(key=lambda row: not results.commands.get(row["folder"]))
-    said = (results.commands.get(row["folder"]) or row.get("command") for row in rows)
+    rows = {row["folder"]: row.get("command") for cell in results.cells for row in cell.rows}
+    sweeps = {command: runs & rows.keys() for command, runs in results.commands.items() if command}
+    planned = set().union(*sweeps.values())
+    said = [*filter(sweeps.get, sweeps), *(command for run, command in rows.items() if run not in planned)]
     listed = [f"<pre>{escape(command)}</pre>\n" for command in dict.fromkeys(str(each) for each in said if each)]
     shown, folded = "".join(listed[:_COMMANDS]), "".join(listed[_COMMANDS:])
     if folded:

@@ -1,6 +1,6 @@
 """What sweep.json has: the jobs that a sweep has planned, and the published figures beside which they stand."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,14 @@ def planned_jobs(plan: Mapping[str, Any], path: Path, left_out: list[str]) -> It
         else:
             said = {name: job[name] for name in (*WORDS, "seed")}
             yield said | {"folder": path.parent / job["folder"], "settings": settings_in({"settings": {}} | job, [])}
+
+
+def runs_by_command(plan: Mapping[str, Any], path: Path, jobs: Iterable[Mapping[str, Any]]) -> dict[str, set[Path]]:
+    """The folders of the runs that each command of the sweep has planned, those of the last one being the jobs."""
+    earlier = plan.get("earlier")
+    named = earlier.items() if isinstance(earlier, dict) else ()
+    runs = {command: {path.parent / str(name) for name in names} for command, names in named if isinstance(names, list)}
+    return runs | {str(plan.get("command") or ""): {job["folder"] for job in jobs}}
 
 
 def published_rows(plan: Mapping[str, Any], path: Path, left_out: list[str]) -> Iterator[dict[str, Any]]:

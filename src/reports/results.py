@@ -25,8 +25,7 @@ def collect(folders: Sequence[Path]) -> Results:
         task = list(alike)
         cells += [_cell(group, settings, groups) for group, settings in zip(task, _differing(task), strict=True)]
     notes = list(dict.fromkeys([*_notes(found, groups), *_incomparable_latencies(cells)]))
-    commands = {job["folder"]: found.commands.get(job["folder"].parent, "") for job in found.jobs}
-    return Results(cells, found.left_out, notes, commands)
+    return Results(cells, found.left_out, notes, found.runs)
 
 
 def _differing(groups: Sequence[Group]) -> list[dict[str, str]]:

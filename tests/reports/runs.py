@@ -45,12 +45,12 @@ def failed(error: str = "the loss is not finite") -> dict[str, Any]:
     return {"status": "failed", "error": error, "metrics": {}, "sparsity": None, "parameters": None}
 
 
-def plan(sweep: Path, *jobs: dict[str, Any], published: Any = ()) -> Path:
+def plan(sweep: Path, *jobs: dict[str, Any], published: Any = (), earlier: Any = None) -> Path:
     """The sweep.json of some jobs, each of them what differs from ROW, with the folder it goes to."""
     sweep.mkdir(parents=True, exist_ok=True)
     entries = [{name: (ROW | job)[name] for name in JOB} | {"folder": job["folder"]} for job in jobs]
     content = {"name": sweep.name, "command": "python -m src.train -m ...", "jobs": entries, "published": published}
-    (sweep / "sweep.json").write_text(json.dumps(content))
+    (sweep / "sweep.json").write_text(json.dumps(content | {"earlier": earlier or {}}))
     return sweep
 
 

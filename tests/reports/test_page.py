@@ -134,6 +134,15 @@ def test_a_run_that_its_sweep_does_not_plan_any_more_names_its_own_command(tmp_p
     )
 
 
+def test_earlier_commands_of_a_sweep_stand_before_its_last_where_a_run_is_theirs(tmp_path):
+    put(tmp_path / "a", command="of the job")
+    put(tmp_path / "b", seed=2, command="of an earlier job")
+    plan(tmp_path, {"folder": "a"}, earlier={"the first": ["a", "b"], "of nothing": ["c"], "odd": 5})
+    html = page(collect([tmp_path]))
+    assert "<h2>To make it again</h2>\n<pre>the first</pre>\n<pre>python -m src.train -m ...</pre>\n<" in html
+    assert "of nothing" not in html
+
+
 def test_several_tasks_are_sections_with_links(tmp_path):
     put(tmp_path / "a", **DENSE)
     put(tmp_path / "b", task="mnli", model="bert_base")
