@@ -42,19 +42,26 @@ def looks_local(name: str) -> bool:
 
 
 def _files_by_split(folder: Path, known: Iterable[str]) -> dict[str, list[Path]]:
-    by_split: dict[str, list[Path]] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in known):
-        stem = re.sub(r"-\d+-of-\d+$", "", path.stem)  # train-00000-of-00002.parquet belongs to train
-        by_split.setdefault(_ALIASES.get(stem, stem), []).append(path)
+    by_split = _grouped(folder.glob("*"), known)
+    if "train" not in by_split:  # they lie deeper, such as in data/
+        by_split = _grouped(folder.rglob("*"), known)
     if not by_split:
         raise UserError(f"task.data.path={folder}: the folder holds no {', '.join(known)} files.")
-    for split, paths in by_split.items():
-        folders = list(dict.fromkeys(str(path.parent) for path in paths))
+    for split in ("train", "validation", "test"):
+        folders = list(dict.fromkeys(str(path.parent) for path in by_split.get(split, ())))
         if len(folders) > 1:  # likely several data sets, whose rows must not be mixed
             raise UserError(
                 f"task.data.path={folder}: {split} files lie in {len(folders)} of its folders; name one of them, such "
                 f"as task.data.path={folders[0]}."
             )
+    return by_split
+
+
+def _grouped(paths: Iterable[Path], known: Iterable[str]) -> dict[str, list[Path]]:
+    by_split: dict[str, list[Path]] = {}
+    for path in sorted(path for path in paths if path.suffix in known):
+        stem = re.sub(r"-\d+-of-\d+$", "", path.stem)  # train-00000-of-00002.parquet belongs to train
+        by_split.setdefault(_ALIASES.get(stem, stem), []).append(path)
     return by_split
 
 

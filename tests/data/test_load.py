@@ -86,6 +86,13 @@ def test_rows_of_several_data_sets_are_not_mixed(tmp_path, subset):
         load_splits(data_section(path=str(tmp_path), subset=subset))
 
 
+def test_what_lies_below_a_folder_with_training_files_is_not_of_the_data(tmp_path):
+    write(tmp_path / "train.csv", ROWS)
+    write(tmp_path / "older" / "train.csv", ROWS[:2])
+    write(tmp_path / "outputs" / "run" / "validation.json", ROWS[:2])
+    assert {name: len(split) for name, split in read(path=str(tmp_path)).items()} == {"train": 3, "validation": 1}
+
+
 @pytest.mark.parametrize("name", ["dev", "valid", "val", "eval"])
 def test_other_usual_names_of_the_validation_split_are_known(tmp_path, name):
     write(tmp_path / "train.csv", ROWS)
