@@ -130,10 +130,9 @@ def test_a_job_that_ctrl_c_has_ended_is_not_queued_again(monkeypatch):
 
 def test_a_launcher_that_gives_up_is_told_with_how_to_go_on(capsys):
     def hydra(error):
-        try:
-            raise error
-        except Exception:
-            sys.exit(1)  # after a trace
+        ended = SystemExit(1)  # after a trace
+        ended.__context__ = error
+        raise ended
 
     killed = type("TerminatedWorkerError", (RuntimeError,), {"__module__": "joblib.externals.loky"})
     for error in (killed(), ValueError()):
