@@ -93,7 +93,7 @@ class Bench:
         trainer = build_trainer(config, folder, modifiers, f"val/{self.task.metric_names[0]}", loggers)
         trainer.limit_val_batches = 0
         if variant == "winnow cached distillation":  # as in all epochs but the very first
-            cache = TeacherCache(teacher, data, trainer, {**config["cache"], "folder": str(folder / "cache")})
+            cache = TeacherCache(teacher, data, trainer, {**config["cache"], "gigabytes": 0}, folder)
             with contextlib.redirect_stdout(None):
                 teacher.stored = cache.outputs(len(data.train_dataloader()))
             assert teacher.stored is not None

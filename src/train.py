@@ -212,11 +212,15 @@ def train(
         module = FineTuner(student, task=task, optimizer=config["recipe"]["optimizer"], validation=data.validation)
         monitor = f"val/{task.metric_names[0]}"
         trainer = build_trainer(config, folder, modifiers, monitor=monitor, loggers=loggers)
+        cache = None
         if teacher is not None and is_taught(config["recipe"]):
-            teacher.stored = TeacherCache(teacher, data, trainer, config["cache"]).outputs(clock.total_steps)
+            cache = TeacherCache(teacher, data, trainer, config["cache"], folder)
+            teacher.stored = cache.outputs(clock.total_steps)
         seconds = fit(trainer, module, data, checkpoint)
         if not trainer.is_global_zero:
             sys.exit()  # the main process saves and measures alone
+        if cache:
+            cache.remove_own()
         assert trainer_clock(trainer) == clock, "the training took other steps than its plan has"
         module.load_state_dict(best_weights(trainer))
         events, epochs = module.events, epochs_taken(trainer)

@@ -9,7 +9,7 @@ import pytest
 import src.train
 from src.config import settings_label, settings_of, sweep_name
 from src.locks import alone
-from src.models import teacher, teacher_cache
+from src.models.teacher import Teacher
 from src.run_folder import is_good
 from src.whole_files import write_atomically
 from tests.kill_sweep import kill_sweep
@@ -243,25 +243,25 @@ def test_the_job_that_has_no_such_setting_is_named(place, capsys):
 
 
 def test_over_six_runs_a_teacher_is_trained_once_and_reads_the_training_data_once(place, monkeypatch):
-    dense, said = [], []
-    train, asked = src.train.train, teacher_cache.outputs_by_length
+    dense, read = [], []
+    train, forward = src.train.train, Teacher.forward
 
     def counted_train(config, *args):
         dense.extend([config["seed"]] * (config["recipe"]["name"] == "dense"))
         return train(config, *args)
 
-    def counted_asked(model, task, batch):
-        said.extend(batch["input_ids"])
-        return asked(model, task, batch)
+    def counted_forward(teacher, **inputs):
+        read.extend(inputs["input_ids"])
+        return forward(teacher, **inputs)
 
     monkeypatch.setattr(src.train, "train", counted_train)
-    for module in (teacher_cache, teacher):  # that asks for all texts, and that asks in each batch
-        monkeypatch.setattr(module, "outputs_by_length", counted_asked)
+    monkeypatch.setattr(Teacher, "forward", counted_forward)
     sparsities = "recipe.pruning.final_sparsity=0.5,0.6,0.7"
     sweep(place, "recipe=oneshot80,oneshot90", "teacher=dense", sparsities, "seed=1", "output_dir=six")
     assert len(rows(place / "six")) == 6
     assert dense == [1]
-    assert len(said) == 48  # as many as there are examples
+    assert len(read) == 48  # as many as there are examples
+    assert {row["teacher_outputs"] for row in rows(place / "six").values()} == {"stored"}
 
 
 @pytest.mark.slow

@@ -174,12 +174,17 @@ def test_a_dense_run_is_not_compared_with_itself(dense, place):
     assert "difference" not in output
 
 
-def test_the_same_command_gives_the_same_model(pruned, dense, place):
-    run("train", *own_data(place / "data"), *FAST, "hydra.run.dir=again", folder=place)
-    first = load_file(pruned[0] / "model" / "model.safetensors")
-    again = load_file(place / "again" / "model" / "model.safetensors")
+@pytest.mark.parametrize("gigabytes", [20, 0])
+def test_the_same_command_gives_the_same_model_with_and_without_a_cache(pruned, dense, place, gigabytes):
+    folder = place / f"again{gigabytes}"
+    output = run("train", *own_data(place / "data"), *FAST, f"cache.gigabytes={gigabytes}",
+                 f"hydra.run.dir={folder}", folder=place)  # fmt: skip
+    assert ("found in" if gigabytes else "of this run") in output
+    first, again = (load_file(run / "model" / "model.safetensors") for run in (pruned[0], folder))
     assert all(torch.equal(first[name], again[name]) for name in first)
-    assert result_of(place / "again")["metrics"] == result_of(pruned[0])["metrics"]
+    assert result_of(folder)["metrics"] == result_of(pruned[0])["metrics"]
+    assert result_of(folder)["teacher_outputs"] == "stored"
+    assert not (folder / "teacher_outputs").exists()
 
 
 def test_another_seed_gives_another_model_and_another_teacher(pruned, place):

@@ -82,3 +82,18 @@ class SortedBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.batches)
+
+
+def batches_of_tokens(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Index lists that hold every example once, the longest first, and depend on the lengths alone.
+
+    Args:
+        lengths: number of tokens of each example.
+        max_tokens: in a batch that is padded to its longest text; one example may have more.
+    """
+    order = torch.as_tensor(lengths).argsort(descending=True, stable=True)
+    first = 0
+    while first < len(order):
+        size = max(1, max_tokens // int(lengths[order[first]]))
+        yield order[first : first + size].tolist()
+        first += size

@@ -65,6 +65,7 @@ class StoredOutputs:
     """
 
     def __init__(self, folder: Path, lengths: Sequence[int]) -> None:
+        self.folder = folder
         try:
             self.header: dict[str, Any] = json.loads((folder / HEADER).read_text())
             self.layout = Layout(**self.header["layout"])

@@ -1,7 +1,8 @@
-"""What a model's outputs on some texts depend on, by content: where all of it is equal, so are the outputs."""
+"""The key of stored teacher outputs: everything that they depend on, by content. Equal keys, equal bits."""
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,17 @@ from src.models.teacher import Teacher
 from src.tasks.base import MODEL_INPUTS
 
 _SOURCE = Path(__file__).parents[1]
-_CODE = ("data/stored_outputs", "models/by_length", "models/fake_quant", "functional/fake_quant", "tasks/base")
+_CODE = (
+    "data/batching",
+    "data/padding",
+    "data/stored_outputs",
+    "functional/fake_quant",
+    "models/fake_quant",
+    "models/teacher_cache",
+    "tasks/base",
+)
+# With these a user makes oneDNN and MKL take the kernels of another processor.
+_KERNEL_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")
 _OF_THE_FILE = ("_name_or_path", "transformers_version")  # what a configuration says of where it was read
 
 
@@ -28,7 +39,7 @@ def identity_of_outputs(teacher: Teacher, rows: Dataset, trainer: pl.Trainer) ->
         "texts": _of_texts(rows),
         "code": _digest(*((_SOURCE / f"{name}.py").read_bytes() for name in _CODE)),
         "versions": {"torch": str(torch.__version__), "transformers": transformers.__version__},
-        "device": _name(trainer.strategy.root_device),
+        "device": _hardware(trainer.strategy.root_device),
         "precision": str(trainer.precision),
     }
 
@@ -53,12 +64,16 @@ def _of_texts(rows: Dataset) -> str:
     return _digest(*parts)
 
 
-def _name(device: torch.device) -> str:
-    """Of the hardware, which has its own way to add up."""
+def _hardware(device: torch.device) -> dict[str, Any]:
+    """What decides in which order the sums of a matrix product are added up: processor, threads and kernels."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    instructions = sorted(name for name, there in torch.cpu.get_capabilities().items() if there is True)
-    return f"{device.type} {' '.join(instructions)}"
+        return {"gpu": torch.cuda.get_device_name(device)}
+    return {
+        "cpu": dict(torch.cpu.get_capabilities()),
+        "threads": torch.get_num_threads(),
+        "kernels": torch.backends.cpu.get_cpu_capability(),
+        **{name: os.environ.get(name) for name in _KERNEL_VARIABLES},
+    }
 
 
 def _digest(*parts: Any) -> str:

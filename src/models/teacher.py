@@ -13,7 +13,6 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTr
 from src.data.stored_outputs import StoredOutputs
 from src.errors import UserError
 from src.local_files import looks_local, resolve_model_folder
-from src.models.by_length import outputs_by_length
 from src.models.layers import state_of_kept_layers
 from src.models.load import load_saved
 
@@ -30,9 +29,9 @@ class Teacher(nn.Module):
         super().__init__()
         self.model = model.requires_grad_(False).eval()
         self.order = None if order is None or list(order) == list(range(len(order))) else list(order)
-        self.stored: StoredOutputs | None = None  # what it says of the training data, once that is known
-        self.shows_states = False  # somebody learns from its hidden states: it reads a batch as the student does
-        self._last: tuple[Any, Any] = (None, None)  # a batch and what was said of it
+        self.stored: StoredOutputs | None = None  # its outputs on the training data; None: it runs live
+        self.shows_states = False  # the student also learns from its hidden states, so it must run live
+        self._last: tuple[Any, Any] = (None, None)  # a batch and the outputs for it
 
     @property
     def config(self) -> PretrainedConfig:
@@ -52,20 +51,14 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def outputs(self, task: Any, batch: Mapping[str, torch.Tensor]) -> Any:
-        """What it says of a training batch of a task; that is worked out once for all who ask about the batch.
+        """The outputs for a training batch of a task, stored or live; several callers cost one forward pass.
 
-        What it says of a text does not depend on the others in the batch, so that it may as well be stored.
+        A live forward pass agrees with the stored outputs up to rounding: it has other texts and other padding in its
+        batch, and some processors then add up a matrix product in another order.
         """
         if self._last[0] is not batch:
-            self._last = (batch, self._said(task, batch))
+            self._last = (batch, task.outputs(self, batch) if self.stored is None else self.stored.of(batch))
         return self._last[1]
-
-    def _said(self, task: Any, batch: Mapping[str, torch.Tensor]) -> Any:
-        if self.stored is not None:
-            return self.stored.of(batch)
-        if self.shows_states or task.random_inputs:
-            return task.outputs(self, batch)
-        return outputs_by_length(self, task, batch)
 
     def give_weights_to(self, student: nn.Module) -> bool:
         """Copy all weights into a student of the same shapes and label order; False if it is not such a one.

@@ -1,4 +1,9 @@
-"""A teacher's outputs on the training data: worked out once for a teacher and data, read by every epoch and run."""
+"""A teacher's outputs on the training data: computed once, before the first step, and read by every epoch.
+
+They are always computed in the same way: the training texts sorted by length, in batches that depend on the lengths
+alone. So a student learns from the same numbers whether its run finds them in the cache, fills the cache, or keeps them
+for itself, on every processor.
+"""
 
 import hashlib
 import json
@@ -13,21 +18,22 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from src.data.batching import SortedBatches
+from src.data.batching import batches_of_tokens
 from src.data.cache_folder import keep_within, mark_used
 from src.data.datamodule import TaskData
 from src.data.stored_outputs import Layout, StoredOutputs, write_outputs
 from src.errors import UserError, is_disk_full
 from src.locks import only_one
-from src.models.by_length import outputs_by_length
 from src.models.identity import identity_of_outputs
 from src.models.teacher import Teacher
 from src.run_folder import is_main_process
 from src.whole_files import save_folder
 
+_TOKENS = 2048  # of a batch of the teacher; on CPUs the fastest for short texts and for long ones
+
 
 class _LiveError(Exception):
-    """Why a teacher must be asked in each batch."""
+    """Why a teacher must run live, in each training batch."""
 
 
 @dataclass(frozen=True)
@@ -37,43 +43,45 @@ class TeacherCache:
     Args:
         teacher: is moved to the device of the trainer.
         data: of the run.
-        trainer: of the run; the teacher computes as its training would.
+        trainer: of the run; the teacher computes in its precision.
         settings: the ``cache`` section.
+        run_folder: holds outputs that do not fit into the cache until `remove_own`.
     """
 
     teacher: Teacher
     data: TaskData
     trainer: pl.Trainer
     settings: Mapping[str, Any]
+    run_folder: Path
 
     def outputs(self, steps: int) -> StoredOutputs | None:
-        """What the teacher says of all training examples, found or worked out now; None, and a line why, if it cannot.
+        """The teacher's outputs for all training examples, found or computed now; None where it must run live.
+
+        A line says which of these it is.
 
         Args:
-            steps: of the optimizer that the run takes.
+            steps: optimizer steps of the run.
 
         Raises:
             UserError: if the folder cannot be written to.
         """
-        folder = Path(self.settings["folder"])
         try:
             self._check_use(steps)
-            found = self._found_or_made(folder)
-            keep_within(folder, limit=int(1e9 * self.settings["gigabytes"]))
+            return self._find_or_compute()
         except _LiveError as why:
             _say(f"{why}, so it runs live.")
             return None
-        except OSError as error:
-            raise UserError(
-                f"cache.folder={folder} cannot be used ({error}); name another folder, or turn the cache off with "
-                "cache.gigabytes=0."
-            ) from error
-        return found
+
+    def remove_own(self) -> None:
+        """Remove the outputs that the run keeps for itself; to be called when the training is over."""
+        shutil.rmtree(self._own, ignore_errors=True)
+
+    @property
+    def _own(self) -> Path:
+        return self.run_folder / "teacher_outputs"
 
     def _check_use(self, steps: int) -> None:
         batches = steps * self.trainer.accumulate_grad_batches * self.trainer.world_size
-        if self.settings["gigabytes"] == 0:
-            raise _LiveError("cache.gigabytes is 0")
         if self.data.task.random_inputs:
             raise _LiveError("its texts look different in each batch")
         if self.teacher.shows_states:
@@ -81,19 +89,31 @@ class TeacherCache:
         if batches < len(self.data.train_dataloader()):
             raise _LiveError("the training ends within the first epoch")
 
-    def _found_or_made(self, folder: Path) -> StoredOutputs:
+    def _find_or_compute(self) -> StoredOutputs:
         identity = identity_of_outputs(self.teacher, self.data.encoded["train"], self.trainer)
         identity["stored_in"] = self.settings["precision"]
-        entry = folder / f"teacher-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}"
-        with only_one(folder, entry.name, waiting="Teacher's outputs: another process computes them."):
-            found, how = self._open(entry), "found"
-            if found is None:
+        name = f"teacher-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}"
+        shared, limit = Path(self.settings["folder"]), int(1e9 * self.settings["gigabytes"])
+        folders = [shared, self._own] if limit else [self._own]
+        try:
+            with only_one(folders[0], name, waiting="Teacher's outputs: another process computes them."):
                 began = time.monotonic()
-                self._make(entry, identity)
-                how = f"computed in {time.monotonic() - began:,.0f} s,"
-                found = StoredOutputs(entry, self.data.lengths("train"))
-            mark_used(entry)
-        _say(f"{found.rows:,} texts, {found.bytes / 1e6:,.1f} MB, {how} in {entry}")
+                found, how = next(filter(None, (self._open(folder / name) for folder in folders)), None), "found"
+                if found is None:
+                    entry = self._compute(folders, name, identity)
+                    how = f"computed in {time.monotonic() - began:,.0f} s,"
+                    found = StoredOutputs(entry, self.data.lengths("train"))
+                mark_used(found.folder)
+            if limit:
+                keep_within(shared, limit)
+        except OSError as error:
+            if not limit:
+                raise
+            raise UserError(
+                f"cache.folder={shared} cannot be used ({error}); name another folder, or turn the cache off with "
+                "cache.gigabytes=0."
+            ) from error
+        _say(f"{found.rows:,} texts, {found.bytes / 1e6:,.1f} MB, {how} in {found.folder}")
         return found
 
     def _open(self, entry: Path) -> StoredOutputs | None:
@@ -105,36 +125,39 @@ class TeacherCache:
             print(f"note: {entry} is damaged ({error}); the teacher's outputs are computed anew.")
             return None
 
-    def _make(self, entry: Path, identity: Mapping[str, Any]) -> None:
-        said, lengths = self._said(), self.data.lengths("train")
-        rows, first = next(said)
+    def _compute(self, folders: list[Path], name: str, identity: Mapping[str, Any]) -> Path:
+        """The folder of the outputs, made now: in the cache where they fit, else in the last of the folders."""
+        computed, lengths = self._computed(), self.data.lengths("train")
+        rows, first = next(computed)
         layout = Layout.of(vars(first), per_token=self.data.task.outputs_per_token, dtype=self.settings["precision"])
-        size, free = layout.bytes(lengths) / 1e9, shutil.disk_usage(entry.parent).free / 1e9
-        if size > self.settings["gigabytes"]:
-            raise _LiveError(f"its outputs take {size:.3g} GB, more than cache.gigabytes={self.settings['gigabytes']}")
+        size = layout.bytes(lengths) / 1e9
+        fits = size <= self.settings["gigabytes"]
+        folder = folders[0] if fits else folders[-1]
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free / 1e9
         if size > free:
-            raise _LiveError(f"its outputs take {size:.3g} GB, and {free:.3g} are free in {entry.parent}")
-        _say(f"{len(lengths):,} texts, computed once for all epochs and runs.")
-        told = {"task": self.data.task.name, "made_by": identity}
+            raise _LiveError(f"its outputs take {size:.3g} GB, and {free:.3g} are free in {folder}")
+        _say(f"{len(lengths):,} texts, computed once for all epochs{' and runs' if fits else ' of this run'}.")
+        facts = {"task": self.data.task.name, "made_by": identity}
+        batches = chain([(rows, first)], computed)
         try:
-            save_folder(
-                entry, lambda folder: write_outputs(folder, chain([(rows, first)], said), lengths, layout, **told)
-            )
+            save_folder(folder / name, lambda entry: write_outputs(entry, batches, lengths, layout, **facts))
         except OSError as error:
             if not is_disk_full(error):
                 raise
             raise _LiveError(f"its outputs could not be written ({error})") from error
+        return folder / name
 
-    def _said(self) -> Iterator[tuple[list[int], SimpleNamespace]]:
-        """Rows of the training split and the outputs for them, those of the longest texts first."""
+    def _computed(self) -> Iterator[tuple[list[int], SimpleNamespace]]:
+        """Rows of the training split and the float32 outputs for them, those of the longest texts first."""
         device, task = self.trainer.strategy.root_device, self.data.task
         teacher, collate = self.teacher.to(device).eval(), task.collator(self.data.tokenizer)
         examples = self.data.encoded["train"].remove_columns("length")
-        for rows in SortedBatches(self.data.lengths("train"), self.data.eval_batch_size):
+        for rows in batches_of_tokens(self.data.lengths("train"), _TOKENS):
             batch = {name: values.to(device) for name, values in collate(examples[rows]).items()}
             with self.trainer.precision_plugin.forward_context():
-                outputs = outputs_by_length(teacher, task, batch)
-            yield rows, outputs
+                outputs = task.outputs(teacher, batch)
+            yield rows, SimpleNamespace(**{name: getattr(outputs, name).float() for name in task.output_names})
 
 
 def _say(what: str) -> None:

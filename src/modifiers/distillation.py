@@ -76,4 +76,4 @@ class Distillation(Modifier):
         return mix_losses(loss, distance, hardness=self.hardness)
 
     def facts(self) -> dict[str, Any]:
-        return {"distilled": True}
+        return {"distilled": True, "teacher_outputs": "live" if self._teacher[0].stored is None else "stored"}

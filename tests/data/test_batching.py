@@ -6,7 +6,7 @@ from datasets import DatasetDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.data.batching import LengthGroupedBatches, SortedBatches
+from src.data.batching import LengthGroupedBatches, SortedBatches, batches_of_tokens
 from src.data.tiny_tokenizer import tiny_tokenizer
 from src.errors import UserError
 from tests.toys import table, toy_data, toy_task
@@ -167,3 +167,16 @@ def test_leaving_out_the_only_batch_is_refused():
     assert len(batches_of([5] * 8, 8, drop_last=True)) == 1
     with pytest.raises(UserError, match=r"drop_last=true leaves no batch: there are 7 training examples, fewer than"):
         toy_data(rows=7, batch_size=8, drop_last=True).train_dataloader()
+
+
+def test_batches_of_tokens_hold_every_example_once_and_no_more_tokens_than_they_may():
+    assert list(batches_of_tokens([3, 9, 4, 3, 12], 10)) == [[4], [1], [2, 0], [3]]
+
+
+@given(st.lists(st.integers(1, 40), max_size=60), st.integers(1, 100))
+def test_batches_of_tokens_are_full(lengths, max_tokens):
+    batches = list(batches_of_tokens(lengths, max_tokens))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    sizes = [len(batch) * lengths[batch[0]] for batch in batches]
+    assert all(size <= max_tokens or len(batch) == 1 for size, batch in zip(sizes, batches, strict=True))
+    assert all(size + lengths[batch[0]] > max_tokens for size, batch in zip(sizes[:-1], batches, strict=False))
