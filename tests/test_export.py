@@ -84,6 +84,7 @@ def test_a_quantised_run_becomes_int8(place):
     facts = row_of(place / "quantised")["deployment"]
     assert (facts["precision"], facts["matmuls"]) == ("int8", {"int8": 10, "float": 0})
     assert "10 of 10" in output
+    assert "processors without VNNI" in (place / "quantised" / "deployment" / "README.md").read_text()
 
 
 def test_a_training_ends_with_an_export_where_it_is_asked_for(place):

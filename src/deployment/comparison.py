@@ -15,6 +15,7 @@ from src.deployment.exportable import token_limit
 from src.deployment.folder import GRAPH, SECTION
 from src.deployment.graph import write_graph
 from src.deployment.latency import measure, ratio, timings
+from src.errors import UserError
 from src.machine import describe_machine
 
 BATCHES = (1, 32)
@@ -90,10 +91,8 @@ def compare(run: Path, task: Any, *, opset: int, sparsity: float) -> dict[str, A
         if "float32" not in graphs:
             graphs["float32"] = Path(folder) / GRAPH
             _write_float32(run, task, graphs["float32"], ours, opset)
-        opened = {
-            str(way): open_engine(way.engine, graphs[way.graph], threads, way.precision, way.skip_zeros)
-            for way in listed
-        }
+        opened = _opened(listed, graphs, threads)
+        listed = [way for way in listed if str(way) in opened]
         length = ours["sequence_length"] or min(LENGTH, token_limit(deployment) or LENGTH)
         batches = (ours["batch_size"],) if ours["batch_size"] else BATCHES
         measured = {str(batch): _measure(opened, listed, batch, length, config["vocab_size"]) for batch in batches}
@@ -103,6 +102,19 @@ def compare(run: Path, task: Any, *, opset: int, sparsity: float) -> dict[str, A
         "ways": {str(way): asdict(way) for way in listed},
         "batches": measured,
     }
+
+
+def _opened(listed: list[Way], graphs: Mapping[str, Path], threads: int) -> dict[str, Engine]:
+    """The engines of all ways but those of OpenVINO that it cannot run on this processor; a note names them."""
+    opened = {}
+    for way in listed:
+        try:
+            opened[str(way)] = open_engine(way.engine, graphs[way.graph], threads, way.precision, way.skip_zeros)
+        except UserError as error:
+            if way.engine == ENGINES[0]:
+                raise
+            print(f"note: {way}: not measured, {error}")
+    return opened
 
 
 def _write_float32(run: Path, task: Any, path: Path, ours: Mapping[str, Any], opset: int) -> None:

@@ -1,12 +1,16 @@
 """The engines that run a deployed graph: ONNX Runtime, or OpenVINO where it is asked for and installed."""
 
+import sys
+import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from src.deployment.saturation import PROBE_INPUTS, PROBE_SUM, may_overflow, write_probe
 from src.errors import UserError, nearest
 
 ENGINES = ("onnxruntime", "openvino")  # each is the name of its package too
@@ -35,7 +39,7 @@ class Engine(Protocol):
 def open_engine(
     name: str, model: Path, threads: int | None = None, precision: str = "float32", skip_zeros: bool = False
 ) -> Engine:
-    """Load a graph.
+    """Load a graph; one of int8 whose sums may overflow on this processor is computed in float32, and a note says so.
 
     Args:
         name: onnxruntime or openvino.
@@ -52,10 +56,10 @@ def open_engine(
     if not model.is_file():
         raise UserError(f"{model}: there is no such file.")
     try:
-        if name == "onnxruntime":
-            engine: Engine = OnnxRuntime(model, threads)
-        else:
-            engine = OpenVino(model, threads, precision, skip_zeros)
+        in_float = _saturates(name) and may_overflow(model)
+        if in_float:
+            _warn_of_overflow(name)
+        engine = _open(name, model, threads, precision, skip_zeros, in_float)
         if not engine.outputs:
             raise ValueError("it has no outputs")  # OpenVINO takes an empty file
     except ImportError as error:
@@ -79,6 +83,38 @@ def check_engine(name: str, precision: str = "float32") -> None:
         raise UserError(f"precision={precision}: there are {known}.{nearest(precision, _PRECISIONS)}")
 
 
+def _open(
+    name: str,
+    model: Path,
+    threads: int | None,
+    precision: str = "float32",
+    skip_zeros: bool = False,
+    in_float: bool = False,
+) -> Engine:
+    if name == "onnxruntime":
+        return OnnxRuntime(model, threads, in_float)
+    return OpenVino(model, threads, precision, skip_zeros, in_float)
+
+
+@cache
+def _saturates(name: str) -> bool:
+    """True if an engine's int8 products overflow on this processor, found by computing one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "probe.onnx"
+        write_probe(path)
+        (sums,) = _open(name, path, threads=1).run(PROBE_INPUTS).values()
+    return bool((sums != PROBE_SUM).any())
+
+
+@cache
+def _warn_of_overflow(name: str) -> None:
+    print(
+        f"note: int8 sums of {name} may overflow on this processor, which has no VNNI, so the graph is computed in "
+        "float32, which is slower; recipe.quantization.reduce_range=true makes one that cannot overflow.",
+        file=sys.stderr,
+    )
+
+
 def has_bfloat16() -> bool:
     """Whether OpenVINO computes in bfloat16 on this machine's CPU where the choice is left to it."""
     import openvino
@@ -93,12 +129,14 @@ def _first_line(error: Exception) -> str:
 class OnnxRuntime:
     """A session of ONNX Runtime on the CPU."""
 
-    def __init__(self, model: Path, threads: int | None) -> None:
+    def __init__(self, model: Path, threads: int | None, in_float: bool) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL
         options.intra_op_num_threads = threads or 0
+        if in_float:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         self.session = onnxruntime.InferenceSession(
             model, options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOWER_FUSIONS
         )
@@ -113,7 +151,7 @@ class OnnxRuntime:
 class OpenVino:
     """A model compiled by OpenVINO for the CPU."""
 
-    def __init__(self, model: Path, threads: int | None, precision: str, skip_zeros: bool) -> None:
+    def __init__(self, model: Path, threads: int | None, precision: str, skip_zeros: bool, in_float: bool) -> None:
         import openvino
         from openvino.frontend import FrontEndManager
 
@@ -125,6 +163,8 @@ class OpenVino:
             settings["INFERENCE_PRECISION_HINT"] = "f32"
         if skip_zeros:
             settings["CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE"] = _SPARSE_FROM
+        if in_float:
+            settings["LP_TRANSFORMS_MODE"] = "NO"
         graph = reader.convert(reader.load(str(model)))
         # It gives the thread that compiles a stack for signals, and of two models that end in the order in which they
         # came the second puts that of the first back, which is gone: the next signal would end the process.

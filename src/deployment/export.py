@@ -40,6 +40,7 @@ def export_run(run: Path, settings: Mapping[str, Any]) -> Path:
 
         from src.deployment.graph import write_graph
         from src.deployment.samples import check_labels, real_inputs
+        from src.deployment.saturation import may_overflow
         from src.deployment.sizes import deployment_size
         from src.deployment.verification import verify
         from src.models.load import load_saved
@@ -71,7 +72,7 @@ def export_run(run: Path, settings: Mapping[str, Any]) -> Path:
                 raise UserError(_refusal(run, report))
             tokenizer.save_pretrained(folder)
             write_atomically(folder / "config.json", _configuration(run, config, samples, precision, settings))
-            write_atomically(folder / "README.md", _readme(row, precision))
+            write_atomically(folder / "README.md", _readme(row, precision, may_overflow(folder / "model.onnx")))
             write_atomically(folder / "verification.json", json.dumps(report, indent=2) + "\n")
             row["deployment"] = _facts(report, deployment_size(folder), precision)
 
@@ -126,14 +127,18 @@ def _configuration(
     return json.dumps({**model, "winnow": ours}, indent=2, ensure_ascii=False) + "\n"
 
 
-def _readme(row: Mapping[str, Any], precision: str) -> str:
+def _readme(row: Mapping[str, Any], precision: str, overflows: bool) -> str:
+    warning = (
+        "On x86 processors without VNNI its int8 sums may overflow: set `session.disable_quant_qdq` to `1` with "
+        "`SessionOptions.add_session_config_entry`; it computes in float32 then. Winnow sees to that itself.\n"
+    )
     return (
         f"{model_label(row['model'])} on {row['task']} in {precision}; verification.json says how near it is to the "
         "PyTorch model.\n"
         "With Winnow: `from src.deployment.pipeline import open_pipeline; model = open_pipeline('FOLDER')`, or "
         "`python -m src.predict deployment=FOLDER`.\n"
         "Alone: `onnxruntime.InferenceSession('FOLDER/model.onnx').run(None, inputs)`, with the int64 arrays that "
-        "`AutoTokenizer.from_pretrained('FOLDER')` makes.\n"
+        "`AutoTokenizer.from_pretrained('FOLDER')` makes.\n" + (warning if overflows else "")
     )
 
 

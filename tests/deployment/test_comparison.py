@@ -4,7 +4,9 @@ import pytest
 
 from src.deployment import comparison
 from src.deployment.comparison import Way, compare, fastest, ways
+from src.deployment.engines import open_engine
 from src.deployment.graph import write_graph
+from src.errors import UserError
 from src.models.load import load_saved, save_model
 from src.models.quantization import insert_fake_quant, quantizable, switch
 from src.reports.comparison import comparison_text
@@ -64,8 +66,9 @@ def test_what_makes_no_difference_is_not_measured():
     ]
 
 
-def test_a_deployment_is_compared_with_the_float32_graph_of_its_model(tmp_path, quick):
+def test_a_deployment_is_compared_with_the_float32_graph_of_its_model(tmp_path, quick, monkeypatch):
     pytest.importorskip("openvino")
+    monkeypatch.setattr(comparison, "has_bfloat16", lambda: False)  # so that the ways are the same on every processor
     task = deployed(tmp_path, quantized=True)
     found = compare(tmp_path, task, opset=20, sparsity=0.8)
     assert list(found["batches"]) == ["1", "32"]
@@ -78,6 +81,21 @@ def test_a_deployment_is_compared_with_the_float32_graph_of_its_model(tmp_path, 
     assert skipping
     assert all("skipping_zeros" in timed[name] for timed in found["batches"].values() for name in skipping)
     json.dumps(found)
+
+
+def test_a_way_that_openvino_cannot_run_here_is_left_out_with_a_note(tmp_path, quick, monkeypatch, capsys):
+    def opened(name, model, threads, precision, skip_zeros):
+        if precision == "auto":
+            raise UserError("no kernel")
+        return open_engine("onnxruntime", model, threads)
+
+    monkeypatch.setattr(comparison, "open_engine", opened)
+    monkeypatch.setattr(comparison, "find_spec", lambda name: True)
+    monkeypatch.setattr(comparison, "describe_machine", lambda engines, threads: {})
+    monkeypatch.setattr(comparison, "has_bfloat16", lambda: True)
+    found = compare(tmp_path, deployed(tmp_path, quantized=False), opset=20, sparsity=0.0)
+    assert list(found["ways"]) == ["onnxruntime, float32 graph", "openvino, float32 graph"]
+    assert capsys.readouterr().out == "note: openvino, float32 graph, bfloat16: not measured, no kernel\n"
 
 
 def test_a_graph_of_fixed_shape_is_measured_in_it(tmp_path, quick, monkeypatch):

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -7,7 +8,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from src.config import CONF
-from src.deployment.engines import ENGINES, open_engine
+from src.deployment import engines
+from src.deployment.engines import ENGINES, OnnxRuntime, open_engine
+from src.deployment.saturation import PROBE_INPUTS, PROBE_SUM, write_probe
 from src.errors import UserError
 
 
@@ -45,6 +48,20 @@ def test_what_an_engine_returned_does_not_change_with_its_next_run(tmp_path, nam
     first = engine.run({"input_ids": np.array([[2]])})
     engine.run({"input_ids": np.array([[8]])})
     assert first["logits"].tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize(("pair", "saturates"), [(2 * 255 * 127, False), (2**15 - 1, True)])
+def test_an_engine_whose_pairs_of_products_saturate_is_found(monkeypatch, pair, saturates):
+    """32 pairs of products make each sum of the probe: 255 * 127 twice, or the most that 16 bits can hold."""
+    sums = SimpleNamespace(run=lambda inputs: {"sums": np.full((8, 16), 32.0 * pair)})
+    monkeypatch.setattr(engines, "_open", lambda name, path, threads: sums)
+    assert engines._saturates.__wrapped__("onnxruntime") == saturates
+
+
+def test_the_probe_is_exact_in_float32(tmp_path):
+    write_probe(tmp_path / "probe.onnx")
+    (sums,) = OnnxRuntime(tmp_path / "probe.onnx", threads=1, in_float=True).run(PROBE_INPUTS).values()
+    assert (sums.shape, set(sums.reshape(-1).tolist())) == ((8, 16), {PROBE_SUM})
 
 
 def test_an_unknown_engine_is_refused_with_the_nearest(tmp_path):

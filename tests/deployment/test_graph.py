@@ -2,6 +2,8 @@ import onnx
 import pytest
 import torch
 
+from src.deployment import engines
+from src.deployment.engines import ENGINES
 from src.deployment.matmuls import executed_products
 from tests.deployment.toys import deployed, family, inputs_of, logits, quantized, stored, written
 
@@ -141,6 +143,25 @@ def test_a_reduced_range_clips_as_the_model_does(tmp_path):
     path = written(model, tmp_path / "model.onnx")
     batch = inputs_of(model, 16)
     assert (deployed(path, batch) - logits(model, batch)).abs().median() < 1e-5
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_where_integer_sums_overflow_a_graph_is_computed_in_float32_unless_its_range_is_reduced(
+    integer_model, integer_graph, tmp_path, monkeypatch, capsys, engine
+):
+    pytest.importorskip(engine)
+    reduced = quantized(family("bert", layers=1), reduce_range=True)
+    opened = []
+    monkeypatch.setattr(engines, "_saturates", lambda name: True)  # a processor without VNNI
+    monkeypatch.setattr(engines, "_open", lambda *args, open_one=engines._open: opened.append(args) or open_one(*args))
+    engines._warn_of_overflow.cache_clear()
+    for model, path in ((integer_model, integer_graph), (reduced, written(reduced, tmp_path / "model.onnx"))):
+        batch = inputs_of(model, 16, 20)
+        assert (deployed(path, batch, engine=engine) - logits(model, batch)).abs().median() < 1e-3
+    assert [in_float for *_, in_float in opened] == [True, False]
+    note = capsys.readouterr().err
+    assert f"note: int8 sums of {engine} may overflow on this processor" in note
+    assert note.count("\n") == 1
 
 
 @pytest.mark.parametrize("which", ["graph", "integer_graph"])
