@@ -1,5 +1,6 @@
 """The Lightning Trainer of a run: precision by hardware, checkpoints that count only a model that is finished."""
 
+import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,13 +20,18 @@ from src.reports.progress import ProgressBar, progress_callback
 from src.run_folder import CHECKPOINTS
 
 
+# Values of ONEDNN_MAX_CPU_ISA that keep oneDNN from a processor's bf16, which it then imitates at a tenth of the speed.
+_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
+
+
 def best_precision(accelerator: str) -> str:
     """bf16 where the hardware computes in it, fp16 on other GPUs, else full precision."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     capabilities = torch.cpu.get_capabilities()
     native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return "bf16-mixed" if native and not _is_mps(accelerator) else "32-true"
+    limited = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_BF16
+    return "bf16-mixed" if native and not limited and not _is_mps(accelerator) else "32-true"
 
 
 def loader_workers(num_workers: int | str) -> int:

@@ -208,16 +208,19 @@ def test_half_precision_without_a_gpu_is_refused(configured, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "precision"),
+    ("capabilities", "limit", "precision"),
     [
-        ({"avx512_bf16": True}, "bf16-mixed"),
-        ({"amx_bf16": True, "avx512_bf16": False}, "bf16-mixed"),
-        ({"bf16": True}, "bf16-mixed"),
-        ({"avx512_bf16": False}, "32-true"),
-        ({}, "32-true"),
+        ({"avx512_bf16": True}, "", "bf16-mixed"),
+        ({"amx_bf16": True, "avx512_bf16": False}, "", "bf16-mixed"),
+        ({"bf16": True}, "", "bf16-mixed"),
+        ({"avx512_bf16": False}, "", "32-true"),
+        ({}, "", "32-true"),
+        ({"avx512_bf16": True}, "AVX512_CORE_BF16", "bf16-mixed"),
+        ({"avx512_bf16": True}, "avx2", "32-true"),
     ],
 )
-def test_precision_on_a_cpu_is_bf16_where_the_cpu_has_it(monkeypatch, capabilities, precision):
+def test_precision_on_a_cpu_is_bf16_where_the_cpu_has_it(monkeypatch, capabilities, limit, precision):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
