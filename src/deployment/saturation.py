@@ -8,8 +8,6 @@ cannot overflow.
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 _INNER = 64  # numbers in each sum of the probe
 PROBE_INPUTS = {"x": np.full((8, _INNER), 255.0, dtype=np.float32)}
@@ -18,6 +16,9 @@ PROBE_SUM = 255.0 * 127.0 * _INNER
 
 def write_probe(path: Path) -> None:
     """A graph of one int8 product, (8, 64) by (64, 16), whose outputs are all `PROBE_SUM` unless sums saturate."""
+    import onnx  # heavy: a command checks its arguments first
+    from onnx import TensorProto, helper, numpy_helper
+
     weights: dict[str, np.ndarray] = {
         "one": np.array(1.0, dtype=np.float32),
         "zero": np.array(0, dtype=np.uint8),
@@ -42,6 +43,8 @@ def write_probe(path: Path) -> None:
 
 def may_overflow(model: Path) -> bool:
     """True if some activation of a graph takes all of uint8: nothing clips it before it is rounded."""
+    import onnx
+
     nodes = onnx.load(model, load_external_data=False).graph.node
     clipped = {output for node in nodes if node.op_type == "Clip" for output in node.output}
     return any(node.op_type == "QuantizeLinear" and node.input[0] not in clipped for node in nodes)

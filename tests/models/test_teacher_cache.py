@@ -171,7 +171,7 @@ def test_another_teacher_other_texts_or_another_way_to_compute_have_an_entry_of_
     assert made(data=other) == 1
     assert made(autocast="bf16-mixed") == 1
     assert made(precision="float16") == 1
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")  # oneDNN has read it long ago: nothing is computed otherwise
     assert made() == 1
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
     assert made() == 1
