@@ -19,8 +19,7 @@ from src.modifiers.base import Modifier
 from src.reports.progress import ProgressBar, progress_callback
 from src.run_folder import CHECKPOINTS
 
-
-# Values of ONEDNN_MAX_CPU_ISA that keep oneDNN from a processor's bf16, which it then imitates at a tenth of the speed.
+# Values of ONEDNN_MAX_CPU_ISA that keep oneDNN from the bf16 of a processor; it then imitates it slowly.
 _WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
