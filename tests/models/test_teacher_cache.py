@@ -67,26 +67,22 @@ def test_weights_are_equal_to_the_bit_whether_outputs_are_found_computed_or_not_
     monkeypatch.setattr(teacher_cache, "_TOKENS", 100)
     data = demo_data(configured(f"task={task}"), batch_size=5, drop_last=True)
 
-    def weights(folder, data=data, **settings):
+    def trained(folder, **settings):
+        """The weights of a student, and how many batches its teacher reads before the training."""
         teacher = teacher_of(data)
         teacher.stored = stored(teacher, data, folder, autocast=precision, **settings)
-        computed, teacher.calls = teacher.calls, 0
-        student = weights_after(data, teacher, precision=precision)
+        calls, teacher.calls = teacher.calls, 0
+        torch.nn.init.zeros_(list(teacher.model.parameters())[-2])  # the weights of the head: not used any more
+        weights = weights_after(data, teacher, precision=precision)
         assert teacher.calls == 0
-        return student, computed
+        return weights, calls
 
-    computed, calls = weights(tmp_path / "cache")
+    computed, calls = trained(tmp_path / "cache")
     assert calls > 1
-    found, none = weights(tmp_path / "cache")
-    assert none == 0
-    kept, as_many = weights(tmp_path / "none", gigabytes=0)
-    assert as_many == calls
-    assert same(computed, found)
-    assert same(computed, kept)
-    teacher = teacher_of(data)
-    teacher.stored = stored(teacher, data, tmp_path / "cache", autocast=precision)
-    torch.nn.init.zeros_(list(teacher.model.parameters())[-2])  # the weights of the head
-    assert same(computed, weights_after(data, teacher, precision=precision))
+    for folder, settings, expected in (("cache", {}, 0), ("none", {"gigabytes": 0}, calls)):
+        weights, calls = trained(tmp_path / folder, **settings)
+        assert calls == expected
+        assert same(weights, computed)
 
 
 def test_how_a_teacher_reads_depends_on_neither_batch_size(tmp_path):
