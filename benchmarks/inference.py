@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.deployment.engines import Engine, has_bfloat16, open_engine
-from src.deployment.folder import GRAPH, SECTION, find_deployment
-from src.deployment.latency import Timing, measure, timings
-from src.deployment.sizes import Size, deployment_size
-from src.errors import UserError, short_errors
-from src.machine import describe_machine, digits, machine_lines, shown
-from src.run_folder import read_result
+from winnow.deployment.engines import Engine, has_bfloat16, open_engine
+from winnow.deployment.folder import GRAPH, SECTION, find_deployment
+from winnow.deployment.latency import Timing, measure, timings
+from winnow.deployment.sizes import Size, deployment_size
+from winnow.errors import UserError, short_errors
+from winnow.files.run_files import read_result
+from winnow.machine import describe_machine, digits, machine_lines, shown
 
 # How a model is run -> the engine and its options.
 ENGINES: dict[str, dict[str, Any]] = {

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
-from src.functional.structure import zeros_count
-from src.machine import describe_machine, machine_lines, shown, summarise
-from src.models.trainer import best_precision
-from src.modifiers.clock import Clock, Window
-from src.modifiers.gmp import MagnitudePruning
-from src.modifiers.masks import ENCODER
+from winnow.functional.structure import zeros_count
+from winnow.machine import describe_machine, machine_lines, shown, summarise
+from winnow.modifiers.clock import Clock, Window
+from winnow.modifiers.gmp import MagnitudePruning
+from winnow.modifiers.masks import ENCODER
+from winnow.training.trainer import best_precision
 
 # Encoder layers, width, width of the feed-forward layer, attention heads.
 MODELS = {"minilm": (6, 384, 1536, 12), "bert_base": (12, 768, 3072, 12)}

@@ -20,19 +20,19 @@ from pytorch_lightning.callbacks import Checkpoint
 from transformers import DataCollatorWithPadding, TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from src.checks import check
-from src.config import resolve
-from src.data.batching import LengthGroupedBatches
-from src.data.datamodule import TaskData
-from src.data.load import load_splits
-from src.models.load import load_student, load_tokenizer
-from src.models.module import FineTuner
-from src.models.teacher import Teacher
-from src.models.teacher_cache import TeacherCache
-from src.models.trainer import best_precision, build_trainer, loader_workers
-from src.modifiers.base import build_modifiers
-from src.quiet import quiet_libraries
-from src.reports.run_log import build_loggers
+from winnow.config.checks import check
+from winnow.config.resolve import resolve
+from winnow.data.batching import LengthGroupedBatches
+from winnow.data.datamodule import TaskData
+from winnow.data.splits import load_splits
+from winnow.loggers.run_log import build_loggers
+from winnow.models.pretrained import load_student, load_tokenizer
+from winnow.models.teacher import Teacher
+from winnow.modifiers.modifier import build_modifiers
+from winnow.quiet import quiet_libraries
+from winnow.training.module import FineTuner
+from winnow.training.teacher_cache import TeacherCache
+from winnow.training.trainer import best_precision, build_trainer, loader_workers
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Bench:
             return len(examples) / run(variant, examples, Path(folder))
 
     def _winnow_seconds(self, variant: str, examples: Dataset, folder: Path) -> float:
-        """As `src.train.train` does it; without validation and checkpoints, which are no part of a step."""
+        """As `winnow.commands.train.train` does it; without validation and checkpoints, which are no part of a step."""
         overrides = {
             "winnow masks": ["recipe=oneshot80"],
             "winnow distillation": ["teacher=self"],

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.runs import Bench, prepare
-from src.machine import describe_machine, machine_lines, shown, summarise
-from src.models.trainer import best_precision
+from winnow.machine import describe_machine, machine_lines, shown, summarise
+from winnow.training.trainer import best_precision
 
 VARIANTS = {
     "trainer padded": "Trainer, padded to 128, fp32",

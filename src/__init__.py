@@ -1,1 +1,1 @@
-"""Winnow: prune, distil, quantise and export transformer encoders in one run."""
+"""Entry points of the repository: ``python -m src.train`` and its siblings; the package is `winnow`."""

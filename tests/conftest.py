@@ -34,8 +34,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from src.config import CONF, resolve
-from src.quiet import quiet_libraries
+from winnow.config.resolve import resolve
+from winnow.files.conf_folder import CONF
+from winnow.quiet import quiet_libraries
 
 hypothesis.settings.register_profile("winnow", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("winnow")

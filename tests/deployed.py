@@ -12,15 +12,15 @@ import yaml
 from hydra.utils import get_class
 from transformers import PreTrainedModel
 
-from src.config import CONF
-from src.data.tiny_tokenizer import tiny_tokenizer
-from src.deployment.folder import Deployment
-from src.deployment.graph import write_graph
-from src.deployment.pipeline import Pipeline
-from src.models.load import load_student
-from src.tasks.base import Task
-from src.tasks.text_classification import TextClassification
 from tests.toys import BERT, data_section
+from winnow.data.tiny_tokenizer import tiny_tokenizer
+from winnow.deployment.folder import Deployment
+from winnow.deployment.graph import write_graph
+from winnow.deployment.pipeline import Pipeline
+from winnow.files.conf_folder import CONF
+from winnow.models.pretrained import load_student
+from winnow.tasks.task import Task
+from winnow.tasks.text_classification import TextClassification
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 TEXTS = [

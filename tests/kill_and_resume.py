@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from src.config import CONF
-from src.reports.history import read_rows
 from tests.toys import review_tables
+from winnow.files.conf_folder import CONF
+from winnow.loggers.history import read_rows
 
 # Pruning, distillation and quantisation with dropout, accumulation and loader processes; a checkpoint every third step.
 SETTINGS = [

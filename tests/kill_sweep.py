@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.reports.overview import job_states
 from tests.kill_and_resume import differences, end_of, start, steps_logged, wait
 from tests.toys import review_tables
+from winnow.runs.sweep_status import job_states
 
 SWEEP = [
     *("-m", "task=text_classification", "task.data.batch_size=8", "model=tiny", "model.config.hidden_size=64"),

@@ -8,13 +8,13 @@ import hydra
 import pytest
 from hydra.errors import HydraException
 
-from src.checks import check
-from src.config import CONF
-from src.functional.schedule import SHAPES
-from src.hub import work_offline_without_a_connection
-from src.models.teacher import Teacher
-from src.modifiers.base import build_modifiers
 from tests.toys import toy_data, toy_model
+from winnow.config.checks import check
+from winnow.files.conf_folder import CONF
+from winnow.files.hub import work_offline_without_a_connection
+from winnow.functional.schedule import SHAPES
+from winnow.models.teacher import Teacher
+from winnow.modifiers.modifier import build_modifiers
 
 
 def names(group):

@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from src.errors import StoppedError, UserError, describe, is_disk_full, nearest, short_errors
+from winnow.errors import StoppedError, UserError, describe, is_disk_full, nearest, short_errors
 
 
 def test_a_close_name_is_suggested_and_a_far_one_is_not():
@@ -88,5 +88,5 @@ def test_other_errors_are_no_full_disk():
 
 def test_a_mistake_behind_another_error_is_told_as_the_mistake():
     """Hydra wraps what a constructor raises."""
-    wrapped = RuntimeError("Error in call to target 'src.modifiers.gmp.MagnitudePruning':")
+    wrapped = RuntimeError("Error in call to target 'winnow.modifiers.gmp.MagnitudePruning':")
     assert describe(raised_from(UserError("shape must be cubic."), wrapped)) == "shape must be cubic."

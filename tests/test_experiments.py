@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from src.checks import check
-from src.config import CONF, dense_config, fingerprint
+from winnow.config.checks import check
+from winnow.config.resolve import dense_config, fingerprint
+from winnow.files.conf_folder import CONF
 
 SEEDS = Path(__file__).parent.parent.parent / "shared/seeds"
 EXPERIMENTS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((CONF / "experiment").glob("*.yaml"))}

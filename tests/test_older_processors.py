@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from src.config import CONF
+from winnow.files.conf_folder import CONF
 
 OLDER = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 

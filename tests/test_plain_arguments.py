@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from src.config import CONF
-from src.plain_arguments import unwrapped, wrapped
+from winnow.files.conf_folder import CONF
+from winnow.plain_arguments import unwrapped, wrapped
 
 NASTY = [
     "it's a, (good) film = yes",

@@ -11,10 +11,10 @@ from seqeval import metrics as seqeval
 from torchmetrics.functional.text import squad
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from src.config import CONF
-from src.functional.structure import zeros_count
 from tests.tasks.test_question_answering import oracle, qa_task
 from tests.toys import failure, run
+from winnow.files.conf_folder import CONF
+from winnow.functional.structure import zeros_count
 
 SHARED = CONF.parent.parent / "shared"
 DATA, MINILM = SHARED / "data", SHARED / "models" / "minilm"

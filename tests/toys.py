@@ -20,15 +20,15 @@ from hydra.core.global_hydra import GlobalHydra
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from src.config import CONF
-from src.data.datamodule import TaskData
-from src.data.demo import reviews
-from src.data.tiny_tokenizer import tiny_tokenizer
-from src.models.load import load_student
-from src.models.module import FineTuner
-from src.modifiers.base import Modifier, event_row
-from src.modifiers.masks import encoder_weights
-from src.tasks.text_classification import TextClassification
+from winnow.data.datamodule import TaskData
+from winnow.data.demo import reviews
+from winnow.data.tiny_tokenizer import tiny_tokenizer
+from winnow.files.conf_folder import CONF
+from winnow.models.pretrained import load_student
+from winnow.modifiers.masks import encoder_weights
+from winnow.modifiers.modifier import Modifier, event_row
+from winnow.tasks.text_classification import TextClassification
+from winnow.training.module import FineTuner
 
 ENCODER_PATTERN = r".*\.layers?\.\d+\..*"
 BERT = {
@@ -177,12 +177,11 @@ def own_data(folder: Path) -> list[str]:
 
 def run(name: str, *arguments: str, folder: Path) -> str:
     """What ``python -m src.NAME ARGS`` prints, run in this process and in a folder; a failure is a SystemExit."""
-    main = importlib.import_module(f"src.{name}").main
+    main = importlib.import_module(f"winnow.commands.{name}").main
     GlobalHydra.instance().clear()
     output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output), contextlib.chdir(folder):
         patch.setattr(sys, "argv", [f"src/{name}.py", *arguments])
-        patch.setenv("HYDRA_MAIN_MODULE", "__main__")  # as under python -m: Hydra finds conf/ by the path of the file
         main()
     return output.getvalue()
 

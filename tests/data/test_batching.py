@@ -6,10 +6,10 @@ from datasets import DatasetDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.data.batching import LengthGroupedBatches, SortedBatches, batches_of_tokens
-from src.data.tiny_tokenizer import tiny_tokenizer
-from src.errors import UserError
 from tests.toys import table, toy_data, toy_task
+from winnow.data.batching import LengthGroupedBatches, SortedBatches, batches_of_tokens
+from winnow.data.tiny_tokenizer import tiny_tokenizer
+from winnow.errors import UserError
 
 LENGTHS = st.lists(st.integers(1, 128), min_size=1, max_size=200)
 

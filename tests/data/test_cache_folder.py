@@ -3,9 +3,9 @@ import shutil
 
 import pytest
 
-from src.data import cache_folder
-from src.data.cache_folder import keep_within, mark_used
-from src.locks import lock_of, only_one
+from winnow.data import cache_folder
+from winnow.data.cache_folder import keep_within, mark_used
+from winnow.files.locks import lock_of, named_lock
 
 NAMES = [f"teacher-{i:016x}" for i in range(4)]
 
@@ -49,6 +49,6 @@ def test_entries_that_go_meanwhile_are_none(folder, monkeypatch):
 
 
 def test_what_another_process_is_making_or_opening_stays(folder):
-    with only_one(folder, "teacher-00000000000000ff"), only_one(folder, NAMES[1]):
+    with named_lock(folder, "teacher-00000000000000ff"), named_lock(folder, NAMES[1]):
         keep_within(folder, limit=0)
     assert left(folder) == [NAMES[1], "teacher-00000000000000ff.partial"]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from src.data import cached_map as module
-from src.data.cached_map import cached_map
+from winnow.data import cached_map as module
+from winnow.data.cached_map import cached_map
 
 
 def upper(row):

@@ -2,8 +2,8 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from src.data.demo import reviews, vocabulary
-from src.data.tiny_tokenizer import tiny_tokenizer
+from winnow.data.demo import reviews, vocabulary
+from winnow.data.tiny_tokenizer import tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_the_stressed_clause_of_two_decides(demo):
 
 
 def sentiment_of_clause(clause):
-    from src.data.demo import NEGATIVE, POSITIVE
+    from winnow.data.demo import NEGATIVE, POSITIVE
 
     words = clause.split()
     assert (words[-1] in POSITIVE) != (words[-1] in NEGATIVE)

@@ -3,9 +3,9 @@ from collections import Counter, defaultdict
 import pytest
 from seqeval.metrics import f1_score
 
-from src.data.demo_entities import NAMES, tagged_sentences, vocabulary
-from src.data.tiny_tokenizer import tiny_tokenizer
-from src.functional.entities import entities
+from winnow.data.demo_entities import NAMES, tagged_sentences, vocabulary
+from winnow.data.tiny_tokenizer import tiny_tokenizer
+from winnow.functional.entities import entities
 
 
 @pytest.fixture(scope="module")

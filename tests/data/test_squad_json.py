@@ -3,10 +3,10 @@ import os
 
 import pytest
 
-from src.data.load import load_splits
-from src.data.squad_json import is_squad_json
-from src.errors import UserError
 from tests.toys import data_section
+from winnow.data.splits import load_splits
+from winnow.data.squad_json import is_squad_json
+from winnow.errors import UserError
 
 ARTICLES = [
     {

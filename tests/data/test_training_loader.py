@@ -4,8 +4,8 @@ import pytest
 import torch
 from datasets import Dataset
 
-from src.data.batching import LengthGroupedBatches
-from src.data.training_loader import TrainingLoader
+from winnow.data.batching import LengthGroupedBatches
+from winnow.data.training_loader import TrainingLoader
 
 
 def loader(workers=0, rows=40, collate=None):

@@ -2,15 +2,15 @@ import json
 
 import pytest
 
-from src.deployment import comparison
-from src.deployment.comparison import Way, compare, fastest, ways
-from src.deployment.engines import open_engine
-from src.deployment.graph import write_graph
-from src.errors import UserError
-from src.models.load import load_saved, save_model
-from src.models.quantization import insert_fake_quant, quantizable, switch
-from src.reports.comparison import comparison_text
 from tests.toys import toy_data, toy_model
+from winnow.deployment import comparison
+from winnow.deployment.comparison import Way, compare, fastest, ways
+from winnow.deployment.engines import open_engine
+from winnow.deployment.graph import write_graph
+from winnow.errors import UserError
+from winnow.models.pretrained import load_saved, save_model
+from winnow.models.quantized_model import insert_fake_quant, quantizable, switch
+from winnow.reports.engine_comparison import comparison_text
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 

@@ -7,11 +7,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from src.config import CONF
-from src.deployment import engines
-from src.deployment.engines import ENGINES, OnnxRuntime, open_engine
-from src.deployment.saturation import PROBE_INPUTS, PROBE_SUM, write_probe
-from src.errors import UserError
+from winnow.deployment import engines
+from winnow.deployment.engines import ENGINES, OnnxRuntime, open_engine
+from winnow.deployment.saturation import PROBE_INPUTS, PROBE_SUM, write_probe
+from winnow.errors import UserError
+from winnow.files.conf_folder import CONF
 
 
 def graph(path, element=TensorProto.FLOAT):
@@ -102,7 +102,7 @@ def test_a_signal_after_two_models_of_openvino_have_ended_is_survived(tmp_path):
     program = """
 import signal, sys
 from pathlib import Path
-from src.deployment.engines import open_engine
+from winnow.deployment.engines import open_engine
 signal.signal(signal.SIGUSR1, lambda *_: print("survived"))
 first = open_engine("openvino", Path(sys.argv[1]))
 second = open_engine("openvino", Path(sys.argv[1]))

@@ -3,9 +3,9 @@ import shutil
 
 import pytest
 
-from src.deployment.folder import find_deployment, read_deployment
-from src.errors import UserError
 from tests.deployed import INPUTS, deploy
+from winnow.deployment.folder import find_deployment, read_deployment
+from winnow.errors import UserError
 
 LABELS = ["negative", "positive"]
 
@@ -96,7 +96,7 @@ def test_a_damaged_file_is_named(folder, name, content, message):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("target", ["os.system", "src.tasks.base.Task", "builtins.eval", None, 5])
+@pytest.mark.parametrize("target", ["os.system", "winnow.tasks.task.Task", "builtins.eval", None, 5])
 def test_nothing_but_a_task_of_the_project_is_built(folder, target):
     changed_task(folder, _target_=target)
     with pytest.raises(UserError, match=r"none of what the files in conf/task build|the task cannot be read"):

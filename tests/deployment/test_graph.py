@@ -2,10 +2,10 @@ import onnx
 import pytest
 import torch
 
-from src.deployment import engines
-from src.deployment.engines import ENGINES
-from src.deployment.matmuls import executed_products
 from tests.deployment.toys import deployed, family, inputs_of, logits, quantized, stored, written
+from winnow.deployment import engines
+from winnow.deployment.engines import ENGINES
+from winnow.deployment.matmuls import executed_products
 
 FIXED = {"batch": 8, "sequence": 32}
 SHAPE = {"batch_size": 4, "sequence_length": 12}  # of inputs_of(model): written in half the time of a graph for any

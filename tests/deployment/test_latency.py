@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from src.deployment import latency
-from src.deployment.latency import Timing, in_turns, measure, timings, token_inputs
+from winnow.deployment import latency
+from winnow.deployment.latency import Timing, in_turns, measure, timings, token_inputs
 
 
 @pytest.fixture

@@ -6,17 +6,17 @@ import pytest
 import torch
 from datasets import Dataset
 
-from src.data.datamodule import TaskData
-from src.data.demo import reviews
-from src.data.demo_entities import tagged_sentences
-from src.data.demo_questions import questions
-from src.data.tiny_tokenizer import tiny_tokenizer
-from src.deployment.engines import ENGINES
-from src.deployment.pipeline import open_pipeline
-from src.errors import UserError
-from src.evaluation import evaluate
-from src.functional.entities import entities
 from tests.deployed import deploy, torch_pipeline
+from winnow.data.datamodule import TaskData
+from winnow.data.demo import reviews
+from winnow.data.demo_entities import tagged_sentences
+from winnow.data.demo_questions import questions
+from winnow.data.tiny_tokenizer import tiny_tokenizer
+from winnow.deployment.engines import ENGINES
+from winnow.deployment.pipeline import open_pipeline
+from winnow.errors import UserError
+from winnow.functional.entities import entities
+from winnow.training.evaluation import evaluate
 
 SENTIMENT = ["negative", "positive"]
 TAGS = ["O", "B-person", "I-person", "B-place", "I-place"]
@@ -66,7 +66,7 @@ def test_texts_of_like_length_share_a_batch():
 
 
 def test_batches_are_smaller_where_texts_are_long_and_nobody_asked_for_a_size(monkeypatch):
-    monkeypatch.setattr("src.deployment.pipeline._TOKENS", 16)
+    monkeypatch.setattr("winnow.deployment.pipeline._TOKENS", 16)
     free = torch_pipeline("text_classification", SENTIMENT)
     free(REVIEWS)
     assert {rows * tokens <= 16 for rows, tokens in free.engine.shapes} == {True}

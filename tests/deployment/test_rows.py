@@ -1,8 +1,8 @@
 import pytest
 
-from src.deployment.rows import Wanted, checked_rows
-from src.errors import UserError
 from tests.deployed import task_of, task_section
+from winnow.deployment.rows import Wanted, checked_rows
+from winnow.errors import UserError
 
 
 def wanted(family="text_classification", text_columns=None, data=None, **options):

@@ -2,8 +2,8 @@ import random
 
 import pytest
 
-from src.deployment.sizes import Size, deployment_size, size_of
-from src.errors import UserError
+from winnow.deployment.sizes import Size, deployment_size, size_of
+from winnow.errors import UserError
 
 NOISE = random.Random(0).randbytes(3_000_000)
 

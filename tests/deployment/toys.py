@@ -9,9 +9,9 @@ from onnx import numpy_helper
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
-from src.deployment.engines import open_engine
-from src.deployment.graph import write_graph
-from src.models.quantization import insert_fake_quant, quantizable, rounded_state, switch
+from winnow.deployment.engines import open_engine
+from winnow.deployment.graph import write_graph
+from winnow.models.quantized_model import insert_fake_quant, quantizable, rounded_state, switch
 
 OUTPUTS = {"SequenceClassification": ["logits"], "TokenClassification": ["logits"]}
 OUTPUTS["QuestionAnswering"] = ["start_logits", "end_logits"]

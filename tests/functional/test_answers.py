@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.functional.text import squad
 
-from src.functional.answers import best_score, exact_match, f1, normalized
+from winnow.functional.answers import best_score, exact_match, f1, normalized
 
 
 @pytest.mark.parametrize(

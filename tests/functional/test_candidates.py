@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from src.functional.candidates import best_candidates, given_answer, null_odds, probabilities, whole_character
+from winnow.functional.candidates import best_candidates, given_answer, null_odds, probabilities, whole_character
 
 CONTEXT = "the old mill burned"
 

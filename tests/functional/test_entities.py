@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from seqeval import metrics as seqeval
 from seqeval.metrics.sequence_labeling import get_entities
 
-from src.functional.entities import count_entities, entities, entity_scores, is_entity_tag, split_tag
+from winnow.functional.entities import count_entities, entities, entity_scores, is_entity_tag, split_tag
 
 
 @pytest.mark.parametrize(

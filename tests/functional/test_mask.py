@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.functional import mask as mask_module
-from src.functional import ranking
-from src.functional.mask import (
+from winnow.functional import mask as mask_module
+from winnow.functional import ranking
+from winnow.functional.mask import (
     count_pruned,
     count_zeros,
     global_pruning_masks,
@@ -16,7 +16,7 @@ from src.functional.mask import (
     pruning_masks,
     unpack_mask,
 )
-from src.functional.structure import Structure, zeros_count
+from winnow.functional.structure import Structure, zeros_count
 
 LARGE = 3 * 16384 + 5  # beyond the size from which keep_largest samples
 BLOCK4 = Structure.parse("block4")

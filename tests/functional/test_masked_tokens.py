@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from src.functional.masked_tokens import IGNORED, hide_tokens
+from winnow.functional.masked_tokens import IGNORED, hide_tokens
 
 SPECIAL = torch.tensor([0, 1, 2, 3])  # padding first
 MASK, VOCABULARY = 3, 1000

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.functional.ranking import keep_largest
+from winnow.functional.ranking import keep_largest
 
 LARGE = 3 * 16384 + 5  # beyond the size from which keep_largest samples
 

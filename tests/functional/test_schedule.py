@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.functional.schedule import SHAPES, scheduled_sparsity
+from winnow.functional.schedule import SHAPES, scheduled_sparsity
 
 
 def sparsity_at(epoch, *, start, end, initial, final, shape):

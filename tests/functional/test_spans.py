@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.functional.spans import best_spans
+from winnow.functional.spans import best_spans
 
 
 def every_span(start, end, allowed, max_length):

@@ -1,6 +1,6 @@
 import pytest
 
-from src.functional.structure import Structure, zeros_count
+from winnow.functional.structure import Structure, zeros_count
 
 
 @pytest.mark.parametrize(

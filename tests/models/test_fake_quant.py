@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from src.models.fake_quant import (
+from tests.toys import toy_data, toy_model
+from winnow.models.fake_quant import (
     ActivationFakeQuant,
     QuantizedEmbedding,
     QuantizedLinear,
@@ -13,8 +14,7 @@ from src.models.fake_quant import (
     WeightFakeQuant,
     fake_quant_attention,
 )
-from src.models.quantization import insert_fake_quant, quantizable, switch
-from tests.toys import toy_data, toy_model
+from winnow.models.quantized_model import insert_fake_quant, quantizable, switch
 
 
 def on(*quantizers):

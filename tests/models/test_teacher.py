@@ -6,10 +6,10 @@ import torch
 from datasets import DatasetDict
 from transformers import AutoTokenizer
 
-from src.data.tiny_tokenizer import tiny_tokenizer
-from src.errors import UserError
-from src.models.teacher import Teacher, check_same_tokenizer, checkpoint_teacher, find_teacher, self_teacher
 from tests.toys import table, toy_model, toy_task
+from winnow.data.tiny_tokenizer import tiny_tokenizer
+from winnow.errors import UserError
+from winnow.models.teacher import Teacher, check_same_tokenizer, checkpoint_teacher, find_teacher, self_teacher
 
 TEXTS = ["the plot was not dull", "although the cast was good , the script was bad"]
 

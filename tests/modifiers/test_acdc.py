@@ -2,11 +2,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from src.data.batching import LengthGroupedBatches
-from src.functional.structure import zeros_count
-from src.modifiers.acdc import AlternatingPruning, phases
-from src.modifiers.clock import Window
 from tests.toys import ENCODER_PATTERN, every_epoch, fit, planned, toy_data, toy_model, zeros_of
+from winnow.data.batching import LengthGroupedBatches
+from winnow.functional.structure import zeros_count
+from winnow.modifiers.acdc import AlternatingPruning, phases
+from winnow.modifiers.clock import Window
 
 
 def acdc(**changes):

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.errors import UserError
-from src.modifiers.base import trainer_clock
-from src.modifiers.clock import Clock, recipe_clock
 from tests.toys import fit, toy_data
+from winnow.errors import UserError
+from winnow.modifiers.clock import Clock, recipe_clock
+from winnow.modifiers.modifier import trainer_clock
 
 
 def updates(window, total):

@@ -1,11 +1,11 @@
 import pytest
 
-from src.errors import UserError
-from src.modifiers.clock import Clock
-from src.modifiers.conflicts import refuse_conflicts
-from src.modifiers.gmp import MagnitudePruning
-from src.modifiers.learning_rate import LearningRate
 from tests.toys import ENCODER_PATTERN, toy_data, toy_model
+from winnow.errors import UserError
+from winnow.modifiers.clock import Clock
+from winnow.modifiers.conflicts import refuse_conflicts
+from winnow.modifiers.gmp import MagnitudePruning
+from winnow.modifiers.learning_rate import LearningRate
 
 CLOCK = Clock(steps_per_epoch=10, total_steps=100)
 

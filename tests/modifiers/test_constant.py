@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from src.errors import UserError
-from src.functional.mask import pruning_mask
-from src.modifiers.constant import ConstantPruning
 from tests.toys import ENCODER_PATTERN, every_epoch, fit, toy_data, toy_model, zeros_of
+from winnow.errors import UserError
+from winnow.functional.mask import pruning_mask
+from winnow.modifiers.constant import ConstantPruning
 
 
 def constant(**changes):

@@ -2,12 +2,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from src.errors import UserError
-from src.functional.distillation import distillation_loss
-from src.models.teacher import Teacher
-from src.modifiers.base import build_modifiers
-from src.modifiers.distillation import Distillation
 from tests.toys import every_epoch, fit, toy_data, toy_model, toy_task
+from winnow.errors import UserError
+from winnow.functional.distillation_loss import distillation_loss
+from winnow.models.teacher import Teacher
+from winnow.modifiers.distillation import Distillation
+from winnow.modifiers.modifier import build_modifiers
 
 
 @pytest.fixture(scope="module")

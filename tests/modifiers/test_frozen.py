@@ -3,10 +3,10 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 
-from src.errors import UserError
-from src.modifiers.frozen import FrozenParameters
-from src.modifiers.gmp import MagnitudePruning
 from tests.toys import ENCODER_PATTERN, fit, own_data, review_tables, run, toy_data, toy_model, zeros_of
+from winnow.errors import UserError
+from winnow.modifiers.frozen import FrozenParameters
+from winnow.modifiers.gmp import MagnitudePruning
 
 EMBEDDINGS = r".*embeddings\..*"
 STEP_BY_STEP = 1.96  # of two epochs: all ten steps are in the window, though the last epoch does not end in it
@@ -152,7 +152,7 @@ def test_a_window_without_length_is_refused():
 
 def test_two_runs_of_different_length_end_with_the_same_frozen_weights(tmp_path):
     review_tables(tmp_path / "data")
-    modifier = "{_target_: src.modifiers.frozen.FrozenParameters, params: ['.*embeddings.*']}"
+    modifier = "{_target_: winnow.modifiers.frozen.FrozenParameters, params: ['.*embeddings.*']}"
     for epochs in (1, 2):
         run("train", *own_data(tmp_path / "data"), "teacher=none", "recipe=dense", f"recipe.num_epochs={epochs}",
             f"+recipe.frozen={modifier}", f"hydra.run.dir=run{epochs}", folder=tmp_path)  # fmt: skip

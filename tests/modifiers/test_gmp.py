@@ -4,11 +4,11 @@ import torch
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from src.data.batching import LengthGroupedBatches
-from src.errors import UserError
-from src.functional.structure import zeros_count
-from src.modifiers.gmp import MagnitudePruning
 from tests.toys import ENCODER_PATTERN, every_epoch, fit, planned, toy_data, toy_model, zeros_of
+from winnow.data.batching import LengthGroupedBatches
+from winnow.errors import UserError
+from winnow.functional.structure import zeros_count
+from winnow.modifiers.gmp import MagnitudePruning
 
 
 def gmp(**changes):

@@ -6,13 +6,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from src.data.batching import LengthGroupedBatches
-from src.errors import UserError
-from src.models.teacher import Teacher
-from src.modifiers.distillation import Distillation
-from src.modifiers.hidden_distillation import HiddenDistillation
-from src.modifiers.layers import LayerDropping
 from tests.toys import every_epoch, fit, own_data, review_tables, run, run_alone, toy_data, toy_model
+from winnow.data.batching import LengthGroupedBatches
+from winnow.errors import UserError
+from winnow.models.teacher import Teacher
+from winnow.modifiers.distillation import Distillation
+from winnow.modifiers.hidden_distillation import HiddenDistillation
+from winnow.modifiers.layer_dropping import LayerDropping
 
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 

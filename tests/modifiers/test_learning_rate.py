@@ -1,10 +1,10 @@
 import pytest
 import pytorch_lightning as pl
 
-from src.errors import UserError
-from src.modifiers.clock import Clock
-from src.modifiers.learning_rate import LearningRate
 from tests.toys import fit
+from winnow.errors import UserError
+from winnow.modifiers.clock import Clock
+from winnow.modifiers.learning_rate import LearningRate
 
 
 def schedule(name, clock, **settings):

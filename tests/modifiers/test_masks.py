@@ -3,9 +3,9 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM
 
-from src.errors import UserError
-from src.modifiers.masks import PruningMasks, encoder_weights, linear_weights, match_linear_weights
 from tests.toys import BERT, ENCODER_PATTERN, toy_data, toy_model
+from winnow.errors import UserError
+from winnow.modifiers.masks import PruningMasks, encoder_weights, linear_weights, match_linear_weights
 
 
 @pytest.fixture(scope="module")

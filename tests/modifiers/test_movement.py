@@ -4,12 +4,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from src.data.batching import LengthGroupedBatches
-from src.errors import UserError
-from src.functional.structure import zeros_count
-from src.modifiers.clock import Clock
-from src.modifiers.movement import MovementPruning
 from tests.toys import ENCODER_PATTERN, every_epoch, fit, planned, toy_data, toy_model, zeros_of
+from winnow.data.batching import LengthGroupedBatches
+from winnow.errors import UserError
+from winnow.functional.structure import zeros_count
+from winnow.modifiers.clock import Clock
+from winnow.modifiers.movement import MovementPruning
 
 
 def movement(**changes):

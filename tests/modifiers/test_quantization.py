@@ -3,16 +3,16 @@ import pytorch_lightning as pl
 import torch
 from transformers import AutoModelForMaskedLM
 
-from src.errors import UserError
-from src.models.quantization import quantizers
-from src.models.teacher import Teacher
-from src.modifiers.clock import Clock
-from src.modifiers.constant import ConstantPruning
-from src.modifiers.distillation import Distillation
-from src.modifiers.gmp import MagnitudePruning
-from src.modifiers.layers import LayerDropping
-from src.modifiers.quantization import PostTrainingQuantization, QuantizationAwareTraining
 from tests.toys import ENCODER_PATTERN, fit, planned, toy_data, toy_model, zeros_of
+from winnow.errors import UserError
+from winnow.models.quantized_model import quantizers
+from winnow.models.teacher import Teacher
+from winnow.modifiers.clock import Clock
+from winnow.modifiers.constant import ConstantPruning
+from winnow.modifiers.distillation import Distillation
+from winnow.modifiers.gmp import MagnitudePruning
+from winnow.modifiers.layer_dropping import LayerDropping
+from winnow.modifiers.quantization import PostTrainingQuantization, QuantizationAwareTraining
 
 SHARED = {
     "name": "quantization",

@@ -1,7 +1,7 @@
 import pytorch_lightning as pl
 
-from src.modifiers.weight_decay import WeightDecay
 from tests.toys import fit
+from winnow.modifiers.weight_decay import WeightDecay
 
 
 class Decays(pl.Callback):

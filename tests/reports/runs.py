@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from src.reports.cells import Cell
-from src.reports.results import collect
+from winnow.reports.cells import Cell
+from winnow.reports.results import collect
 
 ROW: dict[str, Any] = {
     "status": "ok",

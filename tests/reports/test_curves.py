@@ -1,8 +1,8 @@
 import pytest
 from matplotlib.figure import Figure
 
-from src.reports.curves import draw
-from src.reports.history import History
+from winnow.loggers.history import History
+from winnow.reports.curves import draw
 
 
 @pytest.mark.parametrize(("epochs", "marker"), [([1.0], "o"), ([1.0, 2.0], "None")])

@@ -1,7 +1,7 @@
-from src.reports.families import families
-from src.reports.results import collect
 from tests.reports.made_up import write_sweep
 from tests.reports.runs import DENSE, put
+from winnow.reports.families import families
+from winnow.reports.results import collect
 
 
 def found(folder):

@@ -1,6 +1,6 @@
 import xml.etree.ElementTree as ET
 
-from src.reports.figures import INK, SERIES, inline_svg, save_picture
+from winnow.reports.figures import INK, SERIES, inline_svg, save_picture
 
 
 def draw(figure):

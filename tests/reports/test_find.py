@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from src.reports.find import find
 from tests.reports.runs import ROW, put
+from winnow.reports.find import find
 
 
 def test_rows_are_found_in_every_folder_below(tmp_path):

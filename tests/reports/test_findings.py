@@ -1,9 +1,9 @@
 import pytest
 
-from src.reports.findings import findings
-from src.reports.results import collect
 from tests.reports.made_up import write_sweep
 from tests.reports.runs import DENSE, failed, put
+from winnow.reports.findings import findings
+from winnow.reports.results import collect
 
 
 def test_the_made_up_table_says_what_it_was_made_to_say(tmp_path):

@@ -1,8 +1,8 @@
 import os
 
-from src.reports.cells import Statistic
-from src.reports.results import collect
 from tests.reports.runs import DENSE, failed, lines, plan, published, put
+from winnow.reports.cells import Statistic
+from winnow.reports.results import collect
 
 
 def test_seeds_of_one_configuration_are_one_line(tmp_path):

@@ -3,9 +3,9 @@ import struct
 
 import pytest
 
-from src.reports.heat_map import heat_html, heat_map
-from src.reports.results import collect
 from tests.reports.runs import put
+from winnow.reports.heat_map import heat_html, heat_map
+from winnow.reports.results import collect
 
 QUERY, OUTPUT = "bert.encoder.layer.{}.attention.self.query.weight", "bert.encoder.layer.{}.output.dense.weight"
 

@@ -2,7 +2,7 @@ import itertools
 
 from matplotlib.figure import Figure
 
-from src.reports.labels import Label, place_labels
+from winnow.reports.labels import Label, place_labels
 
 
 def placed(points, size=(4, 3)):

@@ -4,9 +4,9 @@ import subprocess
 
 import pytest
 
-from src.reports.latex import latex
-from src.reports.results import collect
 from tests.reports.runs import DENSE, failed, put
+from winnow.reports.latex import latex
+from winnow.reports.results import collect
 
 SIGNS = r"a_b%c#d$e{f}g~h^i\j<k>|é€`" + "\x1b"
 

@@ -1,6 +1,6 @@
-from src.reports.markdown import markdown
-from src.reports.results import collect
 from tests.reports.runs import DENSE, failed, put
+from winnow.reports.markdown import markdown
+from winnow.reports.results import collect
 
 
 def text_of(folder):

@@ -4,11 +4,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from src.reports.page import page
-from src.reports.pareto_files import save_pareto
-from src.reports.results import collect
 from tests.reports.made_up import COMMAND, TABLE, write_run, write_sweep
 from tests.reports.runs import DENSE, failed, plan, published, put
+from winnow.reports.page import page
+from winnow.reports.pareto_files import save_pareto
+from winnow.reports.results import collect
 
 VOID = {"meta", "br"}
 SHAPES = {"path", "use", "text"}  # that SVG may close at once

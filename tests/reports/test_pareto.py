@@ -1,9 +1,9 @@
 import pytest
 
-from src.reports.pareto import LATENCY, PARAMETERS, SIZE, SPARSITY, front, front_cells, measured, pictures
-from src.reports.results import collect
 from tests.reports.made_up import write_sweep
 from tests.reports.runs import DENSE, deployed, failed, put
+from winnow.reports.pareto import LATENCY, PARAMETERS, SIZE, SPARSITY, front, front_cells, measured, pictures
+from winnow.reports.results import collect
 
 # cost, score: 0 and 3 are beaten by 1, 4 by 2; 5 costs as much as 2 and scores less
 POINTS = [(3, 70.0), (2, 80.0), (5, 90.0), (2, 75.0), (6, 90.0), (5, 85.0)]

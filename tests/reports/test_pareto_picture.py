@@ -1,11 +1,11 @@
 import pytest
 from matplotlib.figure import Figure
 
-from src.reports.pareto import PARAMETERS, SPARSITY
-from src.reports.pareto_picture import draw
-from src.reports.results import collect
 from tests.reports.made_up import write_sweep
 from tests.reports.runs import DENSE, plan, put
+from winnow.reports.pareto import PARAMETERS, SPARSITY
+from winnow.reports.pareto_picture import draw
+from winnow.reports.results import collect
 
 
 def drawn(folder, cost):

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from src.reports.find import find
 from tests.reports.runs import lines, plan, published, put
+from winnow.reports.find import find
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import pytest
 
-from src.reports.cells import Statistic
-from src.reports.results import collect
 from tests.reports.runs import DENSE, lines, put
+from winnow.reports.cells import Statistic
+from winnow.reports.results import collect
 
 
 def test_of_several_dense_runs_the_one_that_is_set_most_alike_is_the_reference(tmp_path):

@@ -1,9 +1,9 @@
 import pytest
 
-from src.locks import alone
-from src.reports.cells import Statistic
-from src.reports.results import collect
 from tests.reports.runs import DENSE, deployed, lines, plan, published, put
+from winnow.files.locks import run_lock
+from winnow.reports.cells import Statistic
+from winnow.reports.results import collect
 
 
 def test_a_statistic_has_the_sample_deviation_and_none_of_one_value():
@@ -15,7 +15,7 @@ def test_a_statistic_has_the_sample_deviation_and_none_of_one_value():
 def test_runs_that_have_begun_and_not_ended_are_told(tmp_path):
     plan(tmp_path, {"folder": "a"}, {"folder": "b", "seed": 2})
     (tmp_path / "a").mkdir()
-    with alone(tmp_path / "b"):
+    with run_lock(tmp_path / "b"):
         notes = collect([tmp_path]).notes
     assert notes[1:] == [f"{tmp_path}/a has begun and not ended; nothing runs in it here.", f"{tmp_path}/b is running."]
 

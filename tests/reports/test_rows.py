@@ -1,7 +1,7 @@
 import pytest
 
-from src.reports.find import find
 from tests.reports.runs import put
+from winnow.reports.find import find
 
 
 @pytest.mark.parametrize(

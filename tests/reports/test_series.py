@@ -1,5 +1,5 @@
-from src.reports.series import looks
 from tests.reports.runs import lines, put
+from winnow.reports.series import looks
 
 
 def test_no_two_teachers_look_alike(tmp_path):

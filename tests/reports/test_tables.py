@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from src.reports.plain_tables import csv_text, run_table, table
-from src.reports.results import collect
-from src.reports.tables import NOT_MEASURED, tables
 from tests.reports.runs import DENSE, deployed, failed, plan, put
+from winnow.reports.plain_tables import csv_text, run_table, table
+from winnow.reports.results import collect
+from winnow.reports.tables import NOT_MEASURED, tables
 
 
 def only_table(folder):

@@ -5,7 +5,7 @@ import torch
 from datasets import Dataset
 from torchmetrics import MetricCollection
 
-from src.tasks.answer_metrics import AnswerMetrics
+from winnow.tasks.answer_metrics import AnswerMetrics
 
 CONTEXT = "the old mill stood by the river"
 OLD, MILL, RIVER = (4, 7), (8, 12), (26, 31)

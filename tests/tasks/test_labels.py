@@ -8,11 +8,11 @@ from sklearn import metrics as sk
 from torchmetrics import MetricCollection
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from src.data.demo import reviews
-from src.data.tiny_tokenizer import tiny_tokenizer
-from src.errors import UserError
-from src.models.teacher import checkpoint_teacher
 from tests.toys import TINY, failure, run, table, toy_model, toy_task
+from winnow.data.demo import reviews
+from winnow.data.tiny_tokenizer import tiny_tokenizer
+from winnow.errors import UserError
+from winnow.models.teacher import checkpoint_teacher
 
 NAMES = ["f1", "f1_macro", "precision", "recall", "accuracy"]
 

@@ -12,21 +12,21 @@ from torchmetrics import MetricCollection
 from transformers import AutoConfig, AutoModelForMaskedLM
 from transformers.modeling_outputs import MaskedLMOutput
 
-from src.checks import check
-from src.data.datamodule import TaskData
-from src.data.demo import reviews
-from src.data.load import load_splits
-from src.data.tiny_tokenizer import tiny_tokenizer
-from src.errors import UserError
-from src.functional.masked_tokens import IGNORED
-from src.functional.structure import zeros_count
-from src.models.load import load_saved, load_student
-from src.models.teacher import Teacher, find_teacher
-from src.modifiers.gmp import MagnitudePruning
-from src.modifiers.masks import encoder_weights, linear_weights
-from src.tasks.base import Task
-from src.tasks.masked_lm import MaskedLM
 from tests.toys import BERT, ENCODER_PATTERN, TINY, data_section, failure, fit, review_tables, run, zeros_of
+from winnow.config.checks import check
+from winnow.data.datamodule import TaskData
+from winnow.data.demo import reviews
+from winnow.data.splits import load_splits
+from winnow.data.tiny_tokenizer import tiny_tokenizer
+from winnow.errors import UserError
+from winnow.functional.masked_tokens import IGNORED
+from winnow.functional.structure import zeros_count
+from winnow.models.pretrained import load_saved, load_student
+from winnow.models.teacher import Teacher, find_teacher
+from winnow.modifiers.gmp import MagnitudePruning
+from winnow.modifiers.masks import encoder_weights, linear_weights
+from winnow.tasks.masked_lm import MaskedLM
+from winnow.tasks.task import Task
 
 TEXTS = reviews(train=1500, held_out=1)["train"]["text"]
 SIZES = {"vocab_size": len(tiny_tokenizer()), "max_position_embeddings": 70, "pad_token_id": 0}

@@ -14,14 +14,14 @@ from torchmetrics import MetricCollection
 from torchmetrics.functional.text import squad
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
-from src.config import CONF
-from src.data.datamodule import TaskData
-from src.data.demo_questions import questions
-from src.data.load import load_splits
-from src.data.tiny_tokenizer import tiny_tokenizer
-from src.errors import UserError
-from src.tasks.question_answering import QuestionAnswering, answer_tokens, cut_questions
 from tests.toys import TINY, data_section, failure, run, toy_model
+from winnow.data.datamodule import TaskData
+from winnow.data.demo_questions import questions
+from winnow.data.splits import load_splits
+from winnow.data.tiny_tokenizer import tiny_tokenizer
+from winnow.errors import UserError
+from winnow.files.conf_folder import CONF
+from winnow.tasks.question_answering import QuestionAnswering, answer_tokens, cut_questions
 
 
 def qa_task(**changes):
@@ -252,7 +252,7 @@ def test_a_second_run_finds_its_windows_in_the_cache(tmp_path):
 def test_many_rows_are_read_by_several_processes_with_the_same_result(monkeypatch):
     split = prepared(qa_task(), questions(train=30, held_out=1)["train"])
     alone = qa_task().encode(split, tiny_tokenizer(), training=True)
-    monkeypatch.setattr("src.tasks.question_answering._ROWS_PER_PROCESS", 10)
+    monkeypatch.setattr("winnow.tasks.question_answering._ROWS_PER_PROCESS", 10)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     together = qa_task().encode(split, tiny_tokenizer(), training=True)
     assert together.to_dict() == alone.to_dict()

@@ -11,12 +11,13 @@ from sklearn import metrics as sk
 from torchmetrics import MetricCollection
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from src.config import CONF
-from src.data.load import load_splits
-from src.data.tiny_tokenizer import tiny_tokenizer
-from src.errors import UserError
-from src.models.module import FineTuner, metric_suffixes
 from tests.toys import OPTIMIZER, data_section, table, toy_model, toy_task
+from winnow.data.splits import load_splits
+from winnow.data.tiny_tokenizer import tiny_tokenizer
+from winnow.errors import UserError
+from winnow.files.conf_folder import CONF
+from winnow.tasks.metrics import metric_suffixes
+from winnow.training.module import FineTuner
 
 
 def prepared(train, validation=None, *, task=None, **settings):

@@ -13,18 +13,18 @@ from torchmetrics import MetricCollection
 from transformers import AutoModel, AutoModelForTokenClassification, AutoTokenizer, RobertaConfig, RobertaTokenizer
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from src.config import CONF
-from src.data.datamodule import TaskData
-from src.data.demo_entities import tagged_sentences
-from src.data.load import load_splits
-from src.data.tiny_tokenizer import tiny_tokenizer
-from src.errors import UserError
-from src.functional.distillation import distillation_loss
-from src.models.load import load_tokenizer
-from src.models.module import FineTuner
-from src.models.teacher import checkpoint_teacher
-from src.tasks.token_classification import TokenClassification
 from tests.toys import OPTIMIZER, TINY, data_section, failure, run, toy_model
+from winnow.data.datamodule import TaskData
+from winnow.data.demo_entities import tagged_sentences
+from winnow.data.splits import load_splits
+from winnow.data.tiny_tokenizer import tiny_tokenizer
+from winnow.errors import UserError
+from winnow.files.conf_folder import CONF
+from winnow.functional.distillation_loss import distillation_loss
+from winnow.models.pretrained import load_tokenizer
+from winnow.models.teacher import checkpoint_teacher
+from winnow.tasks.token_classification import TokenClassification
+from winnow.training.module import FineTuner
 
 METRICS = ("f1", "precision", "recall", "accuracy")
 

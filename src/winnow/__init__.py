@@ -1,0 +1,1 @@
+"""Winnow: prune, distil, quantise and export transformer encoders in one run."""

@@ -1,0 +1,5 @@
+"""``python -m winnow WORD ...``, where the console command is not on the path."""
+
+from winnow.commands.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The commands: ``winnow train`` and its siblings; each module is one of them."""

@@ -1,0 +1,44 @@
+"""The console command: ``winnow WORD ...`` is ``python -m src.WORD ...`` of the repository."""
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+from winnow.command_line import use_console_names
+from winnow.errors import nearest
+
+WORDS = {
+    "train": "train, prune, distil and quantise one model, or a sweep of them",
+    "plan": "show each event of a recipe with its epoch and step; nothing is trained",
+    "evaluate": "score the model of a run again, or its deployment",
+    "export": "write the deployment of a run, verified against PyTorch",
+    "predict": "run a deployed model on texts; JSON lines come out",
+    "report": "put all runs below some folders in one table",
+    "convert": "translate recipes of SparseML into native ones",
+}
+
+
+def main() -> None:
+    word, *arguments = sys.argv[1:] or ["--help"]
+    if word == "--version":
+        print(f"winnow {version('winnow-transformers')}")
+    elif word in ("--help", "-h"):
+        print(_help())
+    elif word in WORDS:
+        use_console_names()
+        sys.argv[1:] = arguments
+        module = import_module(f"winnow.commands.{word}")
+        # Lightning starts the other processes of a data-parallel run as `python -m` of this name.
+        sys.modules["__main__"].__spec__ = module.__spec__
+        module.main()
+    else:
+        sys.exit(f"error: winnow {word}: the commands are {', '.join(WORDS)}.{nearest(word, WORDS)}")
+
+
+def _help() -> str:
+    words = "\n".join(f"  {word:10}{purpose}" for word, purpose in WORDS.items())
+    return (
+        "usage: winnow COMMAND [name=value ...]\n\n"
+        f"{words}\n\n"
+        "winnow COMMAND --help lists the settings of a command; winnow --version prints the version."
+    )

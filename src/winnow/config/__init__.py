@@ -1,0 +1,1 @@
+"""Composing and resolving configurations, and their checks."""

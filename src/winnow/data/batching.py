@@ -1,0 +1,99 @@
+"""Batches of texts of similar lengths, in an order that depends on the seed and the epoch alone."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import Sampler
+
+from winnow.errors import UserError
+
+# Within so many batches texts are sorted by length: little padding, and the order stays random.
+_BATCHES_PER_GROUP = 50
+
+
+class LengthGroupedBatches(Sampler[list[int]]):
+    """Index lists for a loader with ``batch_size=None``: shuffled, grouped by length, shuffled again.
+
+    Each rank of a data-parallel run gets every ``world_size``-th batch; the last batches repeat the first ones so
+    that all ranks take equally many steps.
+
+    Args:
+        lengths: number of tokens of each example.
+        batch_size: examples in a batch; the last batch of an epoch may be smaller.
+        seed: together with the epoch it determines the order.
+        drop_last: leave out a smaller last batch, other examples in each epoch.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        *,
+        seed: int,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if drop_last and len(lengths) < batch_size:
+            raise UserError(
+                f"task.data.drop_last=true leaves no batch: there are {len(lengths):,} training examples, fewer than "
+                f"task.data.batch_size={batch_size}; lower the batch size or leave drop_last out."
+            )
+        self.lengths = torch.as_tensor(lengths)
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:  # called by Lightning at the start of each epoch
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.lengths), self.batch_size)
+        batches = whole if self.drop_last or not rest else whole + 1
+        return -(-batches // self.world_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=generator)
+        batches: list[list[int]] = []
+        for group in order.split(self.batch_size * _BATCHES_PER_GROUP):
+            by_length = group[self.lengths[group].argsort(descending=True, stable=True)]
+            batches += [batch.tolist() for batch in by_length.split(self.batch_size)]
+        if self.drop_last:
+            batches = [batch for batch in batches if len(batch) == self.batch_size]
+        shuffled = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+        dealt = itertools.islice(itertools.cycle(shuffled), len(self) * self.world_size)
+        return itertools.islice(dealt, self.rank, None, self.world_size)
+
+
+class SortedBatches(Sampler[list[int]]):
+    """Index lists for evaluation: every example once, longest first, no randomness; ranks take turns by example."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
+        order = torch.as_tensor(lengths).argsort(descending=True, stable=True)
+        self.batches = [batch.tolist() for batch in order[rank::world_size].split(batch_size)]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+
+def batches_of_tokens(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Index lists that hold every example once, the longest first, and depend on the lengths alone.
+
+    Args:
+        lengths: number of tokens of each example.
+        max_tokens: in a batch that is padded to its longest text; one example may have more.
+    """
+    order = torch.as_tensor(lengths).argsort(descending=True, stable=True)
+    first = 0
+    while first < len(order):
+        size = max(1, max_tokens // int(lengths[order[first]]))
+        yield order[first : first + size].tolist()
+        first += size

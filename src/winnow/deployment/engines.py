@@ -1,0 +1,179 @@
+"""The engines that run a deployed graph: ONNX Runtime, or OpenVINO where it is asked for and installed."""
+
+import sys
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from winnow.deployment.saturation import PROBE_INPUTS, PROBE_SUM, may_overflow, write_probe
+from winnow.errors import UserError, nearest
+
+ENGINES = ("onnxruntime", "openvino")  # each is the name of its package too
+_PRECISIONS = ("float32", "auto")
+_FATAL = 4  # the level from which ONNX Runtime logs; what it refuses it also raises
+# Its fused kernel works number by number; a sum and a LayerNormalization take an eighth of its time (1.31 on x86).
+_SLOWER_FUSIONS = ["SkipLayerNormFusion"]
+_SPARSE_FROM = 0.5  # zeros of a weight from which OpenVINO may skip them
+
+
+class Engine(Protocol):
+    """A graph that is ready to run."""
+
+    inputs: list[str]
+    outputs: list[str]
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All outputs by name, float32.
+
+        Args:
+            inputs: for each input of the graph an int64 array, ``(batch, seq)``.
+        """
+        ...
+
+
+def open_engine(
+    name: str, model: Path, threads: int | None = None, precision: str = "float32", skip_zeros: bool = False
+) -> Engine:
+    """Load a graph; one of int8 whose sums may overflow on this processor is computed in float32, and a note says so.
+
+    Args:
+        name: onnxruntime or openvino.
+        model: an ONNX file.
+        threads: of one run; None leaves the choice to the engine.
+        precision: in which what is not int8 is computed: float32, or auto for the engine's own choice, which in
+            OpenVINO is bfloat16 on CPUs that have it.
+        skip_zeros: OpenVINO's option for sparse int8 weights, which has an effect on CPUs with AMX.
+
+    Raises:
+        UserError: for another engine, one that is not installed, and a file that it cannot read.
+    """
+    check_engine(name, precision)
+    if not model.is_file():
+        raise UserError(f"{model}: there is no such file.")
+    try:
+        in_float = _saturates(name) and may_overflow(model)
+        if in_float:
+            _warn_of_overflow(name)
+        engine = _open(name, model, threads, precision, skip_zeros, in_float)
+        if not engine.outputs:
+            raise ValueError("it has no outputs")  # OpenVINO takes an empty file
+    except ImportError as error:
+        other = next(engine for engine in ENGINES if engine != name)
+        raise UserError(
+            f"engine={name}: the package {name} is not installed; pip install {name}, or choose engine={other}."
+        ) from error
+    except Exception as error:  # of many classes, each engine has its own
+        raise UserError(
+            f"{model} could not be read by {name} and may be damaged; export it again ({_first_line(error)})."
+        ) from error
+    return engine
+
+
+def check_engine(name: str, precision: str = "float32") -> None:
+    """Refuse a name that is none, before anything is loaded."""
+    if name not in ENGINES:
+        raise UserError(f"engine={name}: there are {' and '.join(ENGINES)}.{nearest(name, ENGINES)}")
+    if precision not in _PRECISIONS:
+        known = " and ".join(_PRECISIONS)
+        raise UserError(f"precision={precision}: there are {known}.{nearest(precision, _PRECISIONS)}")
+
+
+def _open(
+    name: str,
+    model: Path,
+    threads: int | None,
+    precision: str = "float32",
+    skip_zeros: bool = False,
+    in_float: bool = False,
+) -> Engine:
+    if name == "onnxruntime":
+        return OnnxRuntime(model, threads, in_float)
+    return OpenVino(model, threads, precision, skip_zeros, in_float)
+
+
+@cache
+def _saturates(name: str) -> bool:
+    """True if an engine's int8 products overflow on this processor, found by computing one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "probe.onnx"
+        write_probe(path)
+        (sums,) = _open(name, path, threads=1).run(PROBE_INPUTS).values()
+    return bool((sums != PROBE_SUM).any())
+
+
+@cache
+def _warn_of_overflow(name: str) -> None:
+    print(
+        f"note: int8 sums of {name} may overflow on this processor, which has no VNNI, so the graph is computed in "
+        "float32, which is slower; recipe.quantization.reduce_range=true makes one that cannot overflow.",
+        file=sys.stderr,
+    )
+
+
+def has_bfloat16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this machine's CPU where the choice is left to it."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+class OnnxRuntime:
+    """A session of ONNX Runtime on the CPU."""
+
+    def __init__(self, model: Path, threads: int | None, in_float: bool) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _FATAL
+        options.intra_op_num_threads = threads or 0
+        if in_float:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        self.session = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOWER_FUSIONS
+        )
+        self.inputs = [node.name for node in self.session.get_inputs()]
+        self.outputs = [node.name for node in self.session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = self.session.run(self.outputs, dict(inputs))
+        return {name: values.astype(np.float32, copy=False) for name, values in zip(self.outputs, found, strict=True)}
+
+
+class OpenVino:
+    """A model compiled by OpenVINO for the CPU."""
+
+    def __init__(self, model: Path, threads: int | None, precision: str, skip_zeros: bool, in_float: bool) -> None:
+        import openvino
+        from openvino.frontend import FrontEndManager
+
+        reader = FrontEndManager().load_by_framework("onnx")  # Core would try, and log, every other format too
+        settings: dict[str, Any] = {}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        if precision == "float32":
+            settings["INFERENCE_PRECISION_HINT"] = "f32"
+        if skip_zeros:
+            settings["CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE"] = _SPARSE_FROM
+        if in_float:
+            settings["LP_TRANSFORMS_MODE"] = "NO"
+        graph = reader.convert(reader.load(str(model)))
+        # It gives the thread that compiles a stack for signals, and of two models that end in the order in which they
+        # came the second puts that of the first back, which is gone: the next signal would end the process.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            self.model = thread.submit(openvino.Core().compile_model, graph, "CPU", settings).result()
+        # the outputs of the compiled model bear the names of nodes that were fused into them too
+        self.inputs = [port.any_name for port in graph.inputs]
+        self.outputs = [port.any_name for port in graph.outputs]
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = self.model(dict(inputs))
+        return {name: np.array(found[i], dtype=np.float32) for i, name in enumerate(self.outputs)}

@@ -1,0 +1,77 @@
+"""Files and folders that are there whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from winnow.errors import UserError
+
+
+def require_disk_space(folder: Path, bytes_needed: int) -> None:
+    """Refuse to start a run whose files would not fit."""
+    free = shutil.disk_usage(folder).free
+    if free < bytes_needed:
+        raise UserError(
+            f"{folder}: the run writes up to {bytes_needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; "
+            "free some space, or name another place with hydra.run.dir=FOLDER."
+        )
+
+
+def save_folder(folder: Path, save: Callable[[Path], Any]) -> None:
+    """Fill a folder that is there whole or not at all.
+
+    Args:
+        folder: replaced if it exists.
+        save: writes into the folder it is given.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        save(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def files_below(folder: Path, name: str) -> Iterator[Path]:
+    """All files of a name; `Path.rglob` would fail where another process removes a folder meanwhile."""
+    return (Path(here) / name for here, _, files in os.walk(folder) if name in files)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all."""
+    with open_atomically(path) as file:
+        file.write(text)
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[TextIO]:
+    """A file to write to that is there once all has been written, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # another process may write it too
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def compact_json(content: list[Any] | dict[str, Any]) -> str:
+    """JSON that people can read and search: each example has a line of its own."""
+    if isinstance(content, dict):
+        lines = [f"{_json(key)}: {_json(value)}" for key, value in content.items()]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+    return "[\n" + ",\n".join(map(_json, content)) + "\n]\n"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

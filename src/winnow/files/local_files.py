@@ -1,0 +1,117 @@
+"""Local data files and model folders, found and checked without importing anything heavy."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from winnow.errors import UserError, nearest
+
+_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+_PLAIN_TEXT = (".txt", ".conll", ".bio", ".iob", ".iob2")
+_ALIASES = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+def local_files(data: Mapping[str, Any]) -> dict[str, list[Path]]:
+    """The local files of each split, empty for hub data and generators; a missing file or folder is an error."""
+    files = {split: Path(name) for split, name in data["files"].items() if name}
+    if files:
+        for split, path in files.items():
+            if not path.is_file():
+                raise UserError(f"task.data.files.{split}={path}: there is no such file.{_nearest_file(path)}")
+            _check_format(path, formats(data))
+        return {split: [path] for split, path in files.items()}
+    if data["path"] and Path(data["path"]).is_dir():
+        part = Path(data["path"], data["subset"] or "")  # a copy of a hub data set has a folder for each
+        return _files_by_split(part if part.is_dir() else Path(data["path"]), formats(data))
+    if data["path"] and looks_local(data["path"]):
+        raise UserError(f"task.data.path={data['path']}: there is no such folder.{_nearest_file(Path(data['path']))}")
+    return {}
+
+
+def formats(data: Mapping[str, Any]) -> dict[str, str]:
+    """Suffix -> how files that end in it are read; plain text only where a task says what it means."""
+    return _FORMATS | (dict.fromkeys(_PLAIN_TEXT, data["plain_text"]) if data["plain_text"] else {})
+
+
+def looks_local(name: str) -> bool:
+    """True for a path on this machine, False for a name on the hub, which is ``name`` or ``owner/name``."""
+    return Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def _files_by_split(folder: Path, known: Iterable[str]) -> dict[str, list[Path]]:
+    by_split = _grouped(folder.glob("*"), known)
+    if "train" not in by_split:  # they lie deeper, such as in data/
+        by_split = _grouped(folder.rglob("*"), known)
+    if not by_split:
+        raise UserError(f"task.data.path={folder}: the folder holds no {', '.join(known)} files.")
+    for split in ("train", "validation", "test"):
+        folders = list(dict.fromkeys(str(path.parent) for path in by_split.get(split, ())))
+        if len(folders) > 1:  # likely several data sets, whose rows must not be mixed
+            raise UserError(
+                f"task.data.path={folder}: {split} files lie in {len(folders)} of its folders; name one of them, such "
+                f"as task.data.path={folders[0]}."
+            )
+    return by_split
+
+
+def _grouped(paths: Iterable[Path], known: Iterable[str]) -> dict[str, list[Path]]:
+    by_split: dict[str, list[Path]] = {}
+    for path in sorted(path for path in paths if path.suffix in known):
+        stem = re.sub(r"-\d+-of-\d+$", "", path.stem)  # train-00000-of-00002.parquet belongs to train
+        by_split.setdefault(_ALIASES.get(stem, stem), []).append(path)
+    return by_split
+
+
+def _check_format(path: Path, known: Iterable[str]) -> None:
+    if path.suffix not in known:
+        raise UserError(f"{path}: files must end in {', '.join(known)}.")
+
+
+def _nearest_file(path: Path) -> str:
+    return nearest(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
+
+
+def resolve_model_folder(name: str, setting: str = "model.name") -> Path:
+    """The folder with config.json and weights: ``name`` itself, or the ``model`` folder of a run.
+
+    Raises:
+        UserError: if there is no such folder, or it lacks the configuration or the weights.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+        raise UserError(f"{setting}={name}: there is no such folder.{nearest(folder.name, siblings)}")
+    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
+        folder = folder / "model"
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{setting}={name}: it has no config.json; name a folder that save_pretrained wrote, or a finished run."
+        )
+    try:
+        json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise UserError(f"{setting}={name}: config.json is damaged ({error}).") from error
+    if not any((folder / weights).is_file() and (folder / weights).stat().st_size > 0 for weights in _WEIGHTS):
+        raise UserError(f"{setting}={name}: the folder has no weights; one of {', '.join(_WEIGHTS[:3])} must be there.")
+    for path in folder.glob("*.safetensors"):
+        if not _is_whole(path):
+            raise UserError(f"{setting}={name}: {path.name} is damaged or cut short; fetch or save it again.")
+    return folder
+
+
+def _is_whole(path: Path) -> bool:
+    """True if a safetensors file has the length that its header promises."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > size - 8:
+            return False
+        try:
+            header = json.loads(file.read(length))
+        except ValueError:
+            return False
+    ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+    return size == 8 + length + max(ends, default=0)

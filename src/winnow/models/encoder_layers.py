@@ -1,0 +1,86 @@
+"""The numbered layers of an encoder: found, dropped, and copied from a model that still has them all."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from winnow.errors import UserError
+
+
+def layer_list(model: nn.Module, called: str = "the model") -> tuple[str, nn.ModuleList]:
+    """The list of an encoder's layers and its full name, e.g. ``bert.encoder.layer``.
+
+    Args:
+        model: of transformers.
+        called: the model in the message of the error.
+
+    Raises:
+        UserError: for a model without such a list, such as ALBERT, whose layers share their weights.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and re.fullmatch(r"(.*\.)?layers?", name):
+            return name, module
+    raise UserError(
+        f"{called} ({type(model).__name__}) has no list of encoder layers; name another, such as a BERT, RoBERTa, "
+        "DistilBERT, ELECTRA or MiniLM."
+    )
+
+
+def kept_layers(model: nn.Module) -> tuple[list[int], int]:
+    """For each layer the number it had before any was dropped, and how many there were."""
+    count = len(layer_list(model)[1])
+    return getattr(model, "kept_layers", (list(range(count)), count))
+
+
+def keep_layers(model: nn.Module, kept: Sequence[int]) -> None:
+    """Remove all other layers; the configuration says how many are left. Doing it twice is doing it once.
+
+    Args:
+        model: changed in place; `kept_layers` tells afterwards.
+        kept: ascending numbers of layers as they were before any was dropped.
+
+    Raises:
+        UserError: if other layers were dropped before, or if the layers are not alike.
+    """
+    before, count = kept_layers(model)
+    if before == list(kept):
+        return
+    if len(before) < count:
+        raise UserError(f"layers {_listed(before)} of {count} were kept already; drop layers once in a recipe.")
+    name, layers = layer_list(model)
+    if len({_shapes(layer) for layer in layers}) > 1:
+        raise UserError(f"the layers of {type(model).__name__} are not alike, so none can be dropped.")
+    left = nn.ModuleList(layers[i] for i in kept)
+    for i, layer in enumerate(left):
+        for module in layer.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = i
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, left)
+    model.config.num_hidden_layers = len(left)  # a DistilBERT calls it n_layers; its configuration knows
+    model.kept_layers = (list(kept), count)
+
+
+def state_of_kept_layers(teacher: nn.Module, student: nn.Module) -> Mapping[str, Tensor]:
+    """The state dict of a teacher without the layers that the student has dropped, the others renumbered."""
+    state = teacher.state_dict()
+    if not hasattr(student, "kept_layers"):
+        return state
+    kept, count = kept_layers(student)
+    name, layers = layer_list(teacher, "the teacher")
+    if len(layers) != count:
+        return state
+    return {
+        f"{name}.{kept.index(int(part[1]))}.{part[2]}" if part else key: value
+        for key, value in state.items()
+        if not (part := re.fullmatch(rf"{re.escape(name)}\.(\d+)\.(.*)", key)) or int(part[1]) in kept
+    }
+
+
+def _shapes(layer: nn.Module) -> frozenset[tuple[str, tuple[int, ...]]]:
+    return frozenset((name, tuple(value.shape)) for name, value in layer.state_dict().items())
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -1,0 +1,201 @@
+"""Teachers: a frozen model whose outputs mean the same as the student's."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from winnow.data.stored_outputs import StoredOutputs
+from winnow.errors import UserError
+from winnow.files.local_files import looks_local, resolve_model_folder
+from winnow.models.encoder_layers import state_of_kept_layers
+from winnow.models.pretrained import load_saved
+
+
+class Teacher(nn.Module):
+    """A frozen model in evaluation mode whose output classes are put in the student's order.
+
+    Args:
+        model: with the same head and tokenizer as the student.
+        order: for each of the student's labels the teacher's output; None where the orders are the same.
+    """
+
+    def __init__(self, model: PreTrainedModel, order: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.model = model.requires_grad_(False).eval()
+        self.order = None if order is None or list(order) == list(range(len(order))) else list(order)
+        self.stored: StoredOutputs | None = None  # its outputs on the training data; None: it runs live
+        self.shows_states = False  # the student also learns from its hidden states, so it must run live
+        self._last: tuple[Any, Any] = (None, None)  # a batch and the outputs for it
+
+    @property
+    def config(self) -> PretrainedConfig:
+        return self.model.config
+
+    @property
+    def base_model(self) -> nn.Module:
+        """The encoder without the head, as every model of transformers names it."""
+        return self.model.base_model
+
+    @torch.no_grad()
+    def forward(self, **inputs: torch.Tensor) -> Any:
+        outputs = self.model(**inputs)
+        if self.order is not None:
+            outputs.logits = outputs.logits[..., self.order]
+        return outputs
+
+    @torch.no_grad()
+    def outputs(self, task: Any, batch: Mapping[str, torch.Tensor]) -> Any:
+        """The outputs for a training batch of a task, stored or live; several callers cost one forward pass.
+
+        A live forward pass agrees with the stored outputs up to rounding: it has other texts and other padding in its
+        batch, and some processors then add up a matrix product in another order.
+        """
+        if self._last[0] is not batch:
+            self._last = (batch, task.outputs(self, batch) if self.stored is None else self.stored.of(batch))
+        return self._last[1]
+
+    def give_weights_to(self, student: nn.Module) -> bool:
+        """Copy all weights into a student of the same shapes and label order; False if it is not such a one.
+
+        A student whose layers were dropped gets those of the layers it has kept.
+        """
+        mine, theirs = state_of_kept_layers(self.model, student), student.state_dict()
+        same = mine.keys() == theirs.keys() and all(mine[name].shape == theirs[name].shape for name in mine)
+        if same and self.order is None:
+            student.load_state_dict(mine)
+        return same and self.order is None
+
+
+def find_teacher(
+    teacher: Mapping[str, Any],
+    student: PreTrainedModel,
+    task: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Dataset,
+    dense: Path | None,
+) -> Teacher | None:
+    """The teacher that a configuration asks for, or None.
+
+    Args:
+        teacher: the ``teacher`` section.
+        student: with its starting weights.
+        task: of the student.
+        tokenizer: of the student.
+        train: the prepared training split.
+        dense: folder of the dense run, needed for teacher=dense.
+    """
+    if teacher["kind"] == "none":
+        return None
+    if teacher["kind"] == "self":
+        return self_teacher(student)
+    if teacher["kind"] == "dense":
+        assert dense is not None
+        return Teacher(load_saved(dense / "model", task))
+    found = checkpoint_teacher(teacher["name"], task, tokenizer, task.texts(train))
+    check_same_vocabulary(student, found.model, teacher["name"])
+    return found
+
+
+def self_teacher(student: PreTrainedModel) -> Teacher:
+    """A copy of the starting weights."""
+    if student.new_head:
+        print(
+            "warning: teacher=self learns from the starting weights, whose head is untrained; "
+            "start from a fine-tuned model: model.name=FOLDER."
+        )
+    return Teacher(copy.deepcopy(student))
+
+
+def checkpoint_teacher(name: str, task: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Any]) -> Teacher:
+    """A fine-tuned model from a folder, a run folder or the hub; refused where it cannot teach this student.
+
+    Args:
+        name: folder or hub name.
+        task: of the student; its labels are matched by name, whatever their order.
+        tokenizer: of the student; the teacher's must give the same ids.
+        texts: some training texts on which the two tokenizers are compared.
+    """
+    source: str | Path = resolve_model_folder(name, "teacher.name") if looks_local(name) else name
+    try:
+        model, report = task.auto_model.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+        teacher_tokenizer = AutoTokenizer.from_pretrained(source, **task.tokenizer_options)
+    except Exception as error:
+        message = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+        raise UserError(f"teacher.name={name}: the model could not be read ({message}).") from error
+    if report["missing_keys"]:
+        raise UserError(
+            f"teacher.name={name} is not fine-tuned for {task.name}: it has no trained head "
+            f"({sorted(report['missing_keys'])[0]} is missing). Fine-tune it with recipe=dense, or use teacher=dense."
+        )
+    order = label_order(model.config, task, name)
+    check_same_tokenizer(tokenizer, teacher_tokenizer, texts, name)
+    longest, room = min(task.max_length, tokenizer.model_max_length), model.config.max_position_embeddings
+    if room < longest:
+        raise UserError(
+            f"teacher.name={name} reads {room} tokens at most, but {task.name} has texts of up to {longest}; "
+            "name another teacher, or give the student shorter ones."
+        )
+    return Teacher(model, order)
+
+
+def label_order(config: Any, task: Any, name: str) -> list[int] | None:
+    """For each of the task's labels the index of the teacher's; None for a regression or labels without names."""
+    head = task.head_settings()
+    expected = head.get("num_labels", config.num_labels)
+    theirs = [str(config.id2label[i]) for i in range(config.num_labels)]
+    if config.num_labels != expected:
+        raise UserError(
+            f"teacher.name={name} has {config.num_labels} outputs ({_listed(theirs)}), but {task.name} has "
+            f"{expected} ({_listed(task.labels) or 'a number'}); name a teacher of the same task."
+        )
+    kind, their_kind = head.get("problem_type"), getattr(config, "problem_type", None)
+    if kind and their_kind and kind != their_kind:
+        raise UserError(
+            f"teacher.name={name} is a model for {their_kind}, but {task.name} is a {kind}; "
+            "name a teacher of the same task."
+        )
+    if not task.labels:
+        return None
+    if all(label == f"LABEL_{i}" for i, label in enumerate(theirs)):
+        print(f"note: the teacher's labels have no names; they are taken to be {_listed(task.labels)}, in this order.")
+        return None
+    index = {label.casefold(): i for i, label in enumerate(theirs)}
+    if {label.casefold() for label in task.labels} != set(index):
+        raise UserError(
+            f"teacher.name={name} has the labels {_listed(theirs)}, but {task.name} has {_listed(task.labels)}; "
+            "name a teacher of the same task."
+        )
+    return [index[label.casefold()] for label in task.labels]
+
+
+def check_same_tokenizer(
+    student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, texts: Sequence[Any], name: str
+) -> None:
+    """Refuse a teacher whose tokenizer turns some text into other ids than the student's."""
+    for text in texts:
+        if student(text)["input_ids"] != teacher(text)["input_ids"]:
+            raise UserError(
+                f"teacher.name={name} has another tokenizer than the student: '{str(text)[:40]}' becomes "
+                f"{teacher(text)['input_ids'][:6]}, not {student(text)['input_ids'][:6]}; "
+                "name a teacher of the same model family."
+            )
+
+
+def check_same_vocabulary(student: PreTrainedModel, teacher: PreTrainedModel, name: str) -> None:
+    """Refuse a teacher that scores more or fewer words than the student; a head that scores no words passes."""
+    if student.get_output_embeddings() is None or student.config.vocab_size == teacher.config.vocab_size:
+        return
+    raise UserError(
+        f"teacher.name={name} scores {teacher.config.vocab_size:,} words, the student {student.config.vocab_size:,}; "
+        "name a teacher with the same vocabulary."
+    )
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")

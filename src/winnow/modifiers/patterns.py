@@ -1,0 +1,31 @@
+"""Regular expressions that match full names whole."""
+
+import re
+from collections.abc import Collection, Iterable
+
+from winnow.errors import UserError, nearest
+
+
+def matching(patterns: Iterable[str], names: Collection[str], *, setting: str, kind: str) -> set[str]:
+    """The names that a pattern matches whole; a pattern that matches none is an error.
+
+    Args:
+        patterns: regular expressions.
+        names: all there are.
+        setting: where the patterns stand, e.g. ``params``.
+        kind: what the names are of, e.g. ``parameters``.
+    """
+    matched: set[str] = set()
+    for pattern in patterns:
+        try:
+            hits = {name for name in names if re.fullmatch(pattern, name)}
+        except re.error as error:
+            raise UserError(f"{setting}: '{pattern}' is not a regular expression ({error}).") from error
+        if not hits:
+            examples = ", ".join(list(names)[:2])
+            raise UserError(
+                f"{setting}: '{pattern}' matches none of the {len(names)} {kind}; they look like {examples}."
+                f"{nearest(pattern, names)}"
+            )
+        matched |= hits
+    return matched

@@ -1,0 +1,1 @@
+"""Run folders, resuming, sweeps and where their jobs run."""

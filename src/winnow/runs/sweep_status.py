@@ -1,0 +1,118 @@
+"""How far a sweep is: read from the files of its jobs alone, whatever runs them and wherever."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from winnow.command_line import SWEEP_PLAN
+from winnow.config.resolve import model_label
+from winnow.files.locks import is_running
+from winnow.files.run_files import RESULT, is_good
+from winnow.text import duration
+
+_WORDS = ("done", "failed", "running", "waiting")
+
+
+@dataclass(frozen=True)
+class JobState:
+    """A planned job and what has become of it.
+
+    Args:
+        job: its entry in sweep.json.
+        title: 'prune80, teacher dense, seed 2', and in what else it differs from the others.
+        word: done, failed (since the sweep was started), running or waiting.
+        row: its result.json, empty where there is none.
+        ended: when it ended, seconds since the epoch; 0 where it has not.
+    """
+
+    job: Mapping[str, Any]
+    title: str
+    word: str
+    row: Mapping[str, Any]
+    ended: float = 0.0
+
+
+def planned(folder: Path) -> list[dict[str, Any]]:
+    """The jobs that sweep.json of a sweep lists; none where it cannot be read, without those that are damaged."""
+    try:
+        jobs = json.loads((folder / SWEEP_PLAN).read_text())["jobs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [job for job in jobs if _is_entry(job)] if isinstance(jobs, list) else []
+
+
+def _is_entry(job: Any) -> bool:
+    words = ("folder", "task", "model", "recipe", "teacher")
+    return (
+        isinstance(job, dict)
+        and all(isinstance(job.get(word), str) for word in words)
+        and isinstance(job.get("settings"), dict)
+        and "seed" in job
+    )
+
+
+def job_states(folder: Path) -> list[JobState]:
+    """The state of every planned job of a sweep, in the order of the plan."""
+    jobs, started = planned(folder), _started(folder)
+    return [_state(job, _title(job, jobs), folder / job["folder"], started) for job in jobs]
+
+
+def _title(job: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]]) -> str:
+    words = [model_label(job[word]) for word in ("task", "model") if any(other[word] != job[word] for other in jobs)]
+    settings = [
+        f"{name.removeprefix('recipe.')}={value}"
+        for name, value in job["settings"].items()
+        if any(other["settings"].get(name) != value for other in jobs)
+    ]
+    return ", ".join([*words, str(job["recipe"]), f"teacher {job['teacher']}", f"seed {job['seed']}", *settings])
+
+
+def _state(job: Mapping[str, Any], title: str, run: Path, started: float) -> JobState:
+    try:
+        row, ended = json.loads((run / RESULT).read_text()), (run / RESULT).stat().st_mtime
+    except (OSError, ValueError):
+        row, ended = {}, 0.0
+    row = row if isinstance(row, dict) else {}
+    if is_good(row):
+        return JobState(job, title, "done", row, ended)
+    if is_running(run, patience=0):
+        return JobState(job, title, "running", {})
+    failed = row and ended >= started
+    return JobState(job, title, "failed", row, ended) if failed else JobState(job, title, "waiting", {})
+
+
+def progress(folder: Path) -> str:
+    """One line, such as '5 of 24 done, 1 failed, 2 running, about 41 min left'."""
+    states = job_states(folder)
+    counts = {word: sum(state.word == word for state in states) for word in _WORDS}
+    said = [f"{counts['done']} of {len(states)} done", *(f"{counts[w]} {w}" for w in _WORDS[1:3] if counts[w])]
+    left = seconds_left(states, _started(folder), time.time())
+    return ", ".join([*said, *([f"about {duration(left)} left"] if left else [])])
+
+
+def seconds_left(states: Sequence[JobState], started: float, now: float) -> float | None:
+    """Seconds until all jobs have ended, from the epochs done since the start; None before the first has ended."""
+    done = sum(_epochs(state) for state in states if state.word == "done" and state.ended >= started)
+    left = sum(_epochs(state) for state in states if state.word in ("running", "waiting"))
+    return (now - started) * left / done if done else None
+
+
+def outcome(row: Mapping[str, Any]) -> str:
+    """The main metric of a good row, the reason of a failed one."""
+    if row.get("error"):
+        return str(row["error"])
+    return ", ".join(f"{name} {value:.4f}" for name, value in list(row.get("metrics", {}).items())[:1])
+
+
+def _epochs(state: JobState) -> float:
+    epochs = state.job.get("num_epochs")
+    return epochs if isinstance(epochs, int | float) and 0 < epochs < 1e9 else 1.0
+
+
+def _started(folder: Path) -> float:
+    """Seconds since the epoch; the plan is written when a sweep is started, and again when it goes on."""
+    path = folder / SWEEP_PLAN
+    return path.stat().st_mtime if path.is_file() else 0.0

@@ -1,0 +1,78 @@
+"""The account of a translation: line by line, what each modifier became, what is ignored and what differs."""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from winnow.sparseml.native import Native
+from winnow.sparseml.translation import Translation
+
+_WIDTH = 100  # characters of the right column
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A modifier of the file.
+
+    Args:
+        line: in the file.
+        source: its name there.
+        became: what it is now.
+        notes: what was ignored, and what differs.
+    """
+
+    line: int
+    source: str
+    became: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def entries(translation: Translation) -> list[Entry]:
+    keys = {id(native): key for key, native in translation.modifiers.items()}
+    return [
+        Entry(
+            step.line,
+            step.name,
+            tuple(_native(keys[id(native)], native) for native in step.natives) or (step.became,),
+            tuple(step.notes),
+        )
+        for step in translation.steps
+    ]
+
+
+def report(translation: Translation) -> str:
+    """Aligned plain text, a few lines for each modifier."""
+    listed = entries(translation)
+    width = max(len(entry.source) for entry in listed)
+    epochs = f"{translation.num_epochs} epoch{'s' if translation.num_epochs > 1 else ''}"
+    lines = [f"{translation.path}: a recipe of SparseML, {epochs}", ""]
+    lines.append(f"line  {'there':<{width}}  here")
+    for entry in listed:
+        left = f"{entry.line:>4}  {entry.source:<{width}}  "
+        for text in (*entry.became, *entry.notes):
+            wrapped = textwrap.wrap(
+                text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            )
+            for line in wrapped:
+                lines.append(left + line)
+                left = " " * len(left)
+    return "\n".join([*lines, "", *(f"note: {note}" for note in translation.notes)]) + "\n"
+
+
+def _native(key: str, native: Native) -> str:
+    kind = "" if native.file == native.word else f"{native.file}, "
+    return f"{key}: {kind}{', '.join(_settings(native.settings))}"
+
+
+def _settings(settings: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in settings.items():
+        if isinstance(value, float):
+            value = f"{value:g}"
+        elif isinstance(value, str):
+            value = value.removeprefix("${..").removesuffix("}")
+        elif isinstance(value, list):
+            value = f"{len(value)} patterns" if len(value) > 1 else value[0]
+        elif isinstance(value, dict):
+            value = ", ".join(f"{key}: {item}" for key, item in value.items())
+        yield f"{name} {value}"

@@ -1,0 +1,63 @@
+"""The metrics of tagged sentences: of entities, which may cross the windows of a long sentence, and of words."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from winnow.data.flat_lists import flat_lists
+from winnow.functional.entities import OUTSIDE, count_entities, entity_scores
+
+
+class TagScores(Metric):
+    """Entity F1, precision and recall, and the accuracy over words, of the whole sentences of a split.
+
+    Predictions are gathered word by word, in any order and from any process, and scored at the end. A word without
+    a prediction counts as O, or as the first tag where there is no O.
+
+    Args:
+        split: with the ids of the true tags of each sentence, ``labels``.
+        labels: names of the tags in the order of their ids.
+        names: of the metrics to compute: f1, precision, recall, accuracy.
+    """
+
+    full_state_update = False
+    words: list[Tensor]  # places in the split, (words,) a batch
+    tags: list[Tensor]  # the ids predicted for them
+
+    def __init__(self, split: Dataset, labels: Sequence[str], names: Sequence[str]) -> None:
+        super().__init__()
+        self.labels = np.array(labels)
+        self.names = names
+        self.outside = labels.index(OUTSIDE) if OUTSIDE in labels else 0
+        self.true, lengths = flat_lists(split, "labels")  # (words of the split,)
+        self.ends = np.cumsum(lengths)[:-1]
+        self.add_state("words", default=[], dist_reduce_fx="cat")
+        self.add_state("tags", default=[], dist_reduce_fx="cat")
+
+    def update(self, words: Tensor, tags: Tensor) -> None:
+        self.words.append(words)
+        self.tags.append(tags)
+
+    def compute(self) -> dict[str, Tensor]:
+        predicted = self._predicted_ids()
+        counts = count_entities(self._sentences(predicted), self._sentences(self.true))
+        scores = {**entity_scores(*counts), "accuracy": float((predicted == self.true).mean())}
+        return {name: torch.tensor(scores[name], dtype=torch.float64) for name in self.names}
+
+    def predicted(self) -> list[list[str]]:
+        """The names of the predicted tags of each sentence."""
+        return self._sentences(self._predicted_ids())
+
+    def _predicted_ids(self) -> np.ndarray:
+        ids = np.full(len(self.true), self.outside)
+        if len(self.words):
+            ids[dim_zero_cat(self.words).cpu()] = dim_zero_cat(self.tags).cpu()
+        return ids
+
+    def _sentences(self, ids: np.ndarray) -> list[list[str]]:
+        return [tags.tolist() for tags in np.split(self.labels[ids], self.ends)]

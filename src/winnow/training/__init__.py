@@ -1,0 +1,1 @@
+"""One training: LightningModule, Trainer, checkpoints, teacher outputs, evaluation."""

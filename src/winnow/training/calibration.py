@@ -1,0 +1,39 @@
+"""A recipe of 0 epochs: what its modifiers do to a model that is not trained."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from winnow.data.datamodule import TaskData
+from winnow.errors import UserError
+from winnow.modifiers.clock import Clock
+from winnow.modifiers.modifier import Modifier, event_row
+
+
+def apply_without_training(
+    modifiers: Sequence[Modifier], model: PreTrainedModel, data: TaskData, clock: Clock
+) -> tuple[float, list[dict[str, Any]]]:
+    """Change a model in place by training examples, in the order in which a training would see them.
+
+    Returns:
+        Seconds, and the events as a training records them.
+
+    Raises:
+        UserError: if the model is not trained for the task.
+    """
+    if model.new_head:
+        raise UserError(
+            "the model has no head that was trained for this task, and a recipe of 0 epochs does not train one; "
+            "name a finished run with model.name=FOLDER, and its task."
+        )
+    began = time.monotonic()
+    model.eval()
+    events = []
+    for modifier in modifiers:
+        modifier.match(model)
+        modifier.begin(clock)
+        modifier.without_training(model, data.task, data.train_dataloader())
+        events += [event_row(modifier, event, None) for event in modifier.events()]
+    return time.monotonic() - began, events

@@ -1,0 +1,159 @@
+"""Checkpoints that a killed run goes on from: written whole, two of them, also when a cluster asks the run to stop."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from winnow.command_line import resuming_command
+from winnow.errors import StoppedError
+from winnow.files.run_files import CHECKPOINTS, LAST, PREVIOUS
+from winnow.processes import stop_signal
+
+
+class WholeFiles(TorchCheckpointIO):
+    """A checkpoint is there whole or not at all. (Lightning's own way goes through the folder for temporary files.)"""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        try:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except RuntimeError as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # torch complains of the file that Ctrl-C left
+                raise error.__context__ from None
+            raise
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+class RunCheckpoint(Checkpoint):
+    """Saves the whole training every so many optimizer steps, at the end of each epoch, and when a signal asks for it.
+
+    A state is always that between an optimizer step and the next batch; at the end of an epoch it is before the
+    validation, which a resumed run repeats.
+
+    Args:
+        folder: of the run.
+        every: optimizer steps between checkpoints.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder = folder / CHECKPOINTS
+        self.every = every
+        self.saved_step: int | None = None
+        self._step = 0
+        self._seconds_before = 0.0
+        self._began = time.monotonic()
+        self._terminated = False
+        self._keep_previous = False
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the training, without what was lost when it was killed."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._began = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = trainer.global_step
+        if trainer.ckpt_path:
+            self._go_on(trainer, Path(trainer.ckpt_path))
+        # Lightning's own handler talks to the other processes in the middle of whatever they are doing.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(stop_signal(), self._note_signal)
+
+    def _go_on(self, trainer: pl.Trainer, checkpoint: Path) -> None:
+        self.saved_step = trainer.global_step
+        self._keep_previous = checkpoint.name == PREVIOUS  # the last one is damaged and must not take its place
+        # Lightning forgets the loader's state if the number of steps has been asked for before.
+        taken = 0 if trainer.is_last_batch else trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        trainer.train_dataloader.load_state_dict({"taken": taken})
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.cut(self._step)
+            print(f"Resumed at step {_step_of(trainer)}.", flush=True)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.global_step == self._step:
+            return  # gradients are being accumulated
+        self._step = trainer.global_step
+        if 0 < trainer.max_steps <= self._step:
+            return  # resumed at its very end, a training that trainer.max_steps ends would not be validated
+        stop = trainer.strategy.reduce_boolean_decision(self._terminated, all=False)  # all processes at one step
+        if stop or trainer.is_last_batch or self._step % self.every == 0:
+            self._save(trainer)
+        if stop:
+            self._stop(trainer)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if self._terminated and trainer.world_size == 1:  # of several processes one may have more batches than another
+            self._stop(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.is_global_zero and self.saved_step is not None:
+            (self.folder / PREVIOUS).unlink(missing_ok=True)  # as large as the last, and of no more use
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        new, last = self.folder / "next.ckpt", self.folder / LAST
+        trainer.save_checkpoint(new)
+        if trainer.is_global_zero:
+            if last.exists() and not self._keep_previous:
+                last.replace(self.folder / PREVIOUS)
+            new.replace(last)
+        self._keep_previous = False
+        self.saved_step = self._step
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """After the last batch of an epoch the state is put as one that was saved in the first batch of the validation.
+
+        As it stands, Lightning would take the validation for done.
+        """
+        if trainer.is_last_batch:
+            progress = checkpoint["loops"]["fit_loop"]
+            for count in ("total", "current"):
+                batches = progress["epoch_loop.batch_progress"][count]
+                batches["completed"] = batches["ready"]
+                progress["epoch_loop.val_loop.batch_progress"][count] |= {
+                    "ready": 1, "started": 1, "processed": 0, "completed": 0,
+                }  # fmt: skip
+
+    def _note_signal(self, *args: Any) -> None:
+        self._terminated = True
+
+    def _stop(self, trainer: pl.Trainer) -> None:
+        told = f"stopped by {stop_signal().name} at step {_step_of(trainer)}, which is saved"
+        message = f"{told}; go on with: {resuming_command()}"
+        raise StoppedError(message, status=os.EX_TEMPFAIL)
+
+    def interrupted(self, trainer: pl.Trainer) -> StoppedError:
+        """What a user is told after Ctrl-C."""
+        saved = "there is no checkpoint yet, so the run has to start anew"
+        if self.saved_step is not None:
+            saved = f"go on from step {self.saved_step:,} with: {resuming_command()}"
+        return StoppedError(f"interrupted at step {_step_of(trainer)}; {saved}", status=1)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._seconds_before = state_dict["seconds"]
+
+
+def _step_of(trainer: pl.Trainer) -> str:
+    return f"{trainer.global_step:,} of {int(trainer.estimated_stepping_batches):,}"

@@ -1,0 +1,54 @@
+"""Scoring a model on the splits of a task, in float32, as it is deployed."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from winnow.data.datamodule import TaskData
+from winnow.files.atomic import compact_json, write_atomically
+from winnow.modifiers.masks import encoder_weights
+from winnow.tasks.metrics import json_number, metric_collection, metric_suffixes
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, data: TaskData, splits: Iterable[str], folder: Path | None = None) -> dict[str, float]:
+    """Metrics of each split: ``accuracy`` for the first, with the split's suffix for the others.
+
+    Args:
+        model: in float32.
+        data: with the splits.
+        splits: names of some of them.
+        folder: where the files of predictions go that the task writes; None for none.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.to(device).eval()
+    names = list(splits)
+    result: dict[str, float] = {}
+    for name, suffix in zip(names, metric_suffixes(names), strict=True):
+        metrics = metric_collection(data.task.metrics(data.splits[name])).to(device)
+        for batch in data.eval_dataloader(name):
+            batch = {key: value.to(device) for key, value in batch.items()}
+            data.task.update_metrics(metrics, data.task.outputs(model, batch), batch)
+        result |= {metric + suffix: json_number(value) for metric, value in metrics.compute().items()}
+        if folder is not None:
+            for file, content in data.task.predictions(metrics).items():
+                write_atomically(folder / f"{'test_' if name == 'test' else ''}{file}", compact_json(content))
+    return result
+
+
+def sparsity_report(model: nn.Module) -> dict[str, Any]:
+    """Zeros measured in a model: over the encoder's linear weights, by layer, and parameters in all."""
+    weights = encoder_weights(model)
+    zeros = {name: weight.numel() - int(torch.count_nonzero(weight)) for name, weight in weights.items()}
+    total = sum(weight.numel() for weight in weights.values())
+    parameters = list(model.parameters())
+    return {
+        "sparsity": sum(zeros.values()) / total if total else 0.0,
+        "sparsity_by_layer": {name: zeros[name] / weights[name].numel() for name in weights},
+        "parameters": sum(p.numel() for p in parameters),
+        "nonzero_parameters": sum(int(torch.count_nonzero(p)) for p in parameters),
+        "layers": model.config.num_hidden_layers,
+    }

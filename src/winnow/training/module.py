@@ -1,0 +1,90 @@
+"""The LightningModule: forward, loss through the modifiers, metrics, optimizer; it knows none of them by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+
+from winnow.modifiers.modifier import Modifier
+from winnow.tasks.metrics import metric_collection, metric_suffixes
+
+
+class FineTuner(pl.LightningModule):
+    """Fine-tunes a transformer on a task.
+
+    Args:
+        model: a Hugging Face model with the task's head.
+        task: gives the loss and the metrics.
+        optimizer: learning_rate, weight_decay, max_grad_norm; what a modifier says of the first two holds from
+            its step on.
+        validation: the validation splits, in the order of their loaders; metrics of the first are logged as
+            ``val/accuracy``, those of another as ``val/accuracy_mismatched``.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, task: Any, optimizer: Mapping[str, float], validation: Mapping[str, Dataset]
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.task = task
+        self.optimizer_settings = optimizer
+        self.val_metrics = nn.ModuleList(
+            metric_collection(task.metrics(split), suffix)
+            for split, suffix in zip(validation.values(), metric_suffixes(list(validation)), strict=True)
+        )
+        self.progress: dict[str, Any] = {}  # what the progress bar shows beside the epoch
+        self.events: list[dict[str, Any]] = []  # what the modifiers have done, see winnow.modifiers.modifier.event_row
+
+    def on_fit_start(self) -> None:
+        self._modifiers = [c for c in self.trainer.callbacks if isinstance(c, Modifier)]
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        outputs = self.task.outputs(self.model, batch)
+        loss = self.task.loss(outputs, batch)
+        for modifier in self._modifiers:
+            loss = modifier.adjust_loss(loss, outputs, batch)
+        self.log("train/loss", loss.detach(), batch_size=len(batch["input_ids"]))
+        self.log("train/learning_rate", self.optimizers().param_groups[0]["lr"], batch_size=1)
+        self.progress["loss"] = loss.detach()
+        return loss
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        outputs = self.task.outputs(self.model, batch)
+        self.task.update_metrics(self.val_metrics[dataloader_idx], outputs, batch)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["events"] = self.events
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.events = checkpoint["events"]
+
+    def on_validation_epoch_end(self) -> None:
+        for metrics in self.val_metrics:
+            for name, value in metrics.compute().items():
+                self.log(f"val/{name}", value)
+                self.progress[name] = value
+            metrics.reset()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        settings = self.optimizer_settings
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        decayed = [p for p in parameters if p.ndim > 1]
+        plain = [p for p in parameters if p.ndim <= 1]  # biases and norms
+        return torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": settings["weight_decay"], "decayed": True},
+                {"params": plain, "weight_decay": 0.0, "decayed": False},
+            ],
+            lr=settings["learning_rate"],
+            # Under the gradient scaler of fp16 a fused step unscales by itself, after the clipping.
+            fused=self.trainer.precision != "16-mixed",
+        )
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+        # Lightning refuses to clip for a fused optimizer in mixed precision, though bf16 has no scaler to mind.
+        limit = self.optimizer_settings["max_grad_norm"]
+        if limit:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), limit)

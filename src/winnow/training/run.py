@@ -1,0 +1,170 @@
+"""One training: data and model, teacher, fit; the best model is saved and measured."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+from datasets import DatasetDict
+
+from winnow.config.resolve import is_taught
+from winnow.data.datamodule import TaskData
+from winnow.data.splits import arrange_splits
+from winnow.files.atomic import compact_json, require_disk_space, save_folder, write_atomically
+from winnow.models.pretrained import load_saved, load_student, load_tokenizer, save_model
+from winnow.models.teacher import find_teacher
+from winnow.modifiers.clock import Clock, recipe_clock
+from winnow.modifiers.modifier import Modifier, build_modifiers, trainer_clock
+from winnow.modifiers.rehearsal import rehearse
+from winnow.tasks.task import Task
+from winnow.training.calibration import apply_without_training
+from winnow.training.evaluation import evaluate, sparsity_report
+from winnow.training.module import FineTuner
+from winnow.training.teacher_cache import TeacherCache
+from winnow.training.trainer import best_weights, build_trainer, epochs_taken, fit, loader_workers, processes
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a training starts from: the task with its labels, the data, the student and the steps of the recipe."""
+
+    task: Task
+    tokenizer: Any
+    student: Any
+    data: TaskData
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training leaves beside the weights.
+
+    Args:
+        seconds: spent on training, those before an interruption included.
+        epochs: trained; fewer than the recipe's after an early stop.
+        events: as the modifiers recorded them.
+    """
+
+    seconds: float
+    epochs: float
+    events: list[dict[str, Any]]
+
+
+def prepare(config: Mapping[str, Any], folder: Path, stored: DatasetDict) -> Preparation:
+    """Seed all generators, encode the data, load the student, and try the recipe on a copy of it.
+
+    Args:
+        config: as `winnow.config.resolve.resolve` returns it.
+        folder: of the run.
+        stored: the splits as `winnow.data.splits.load_splits` returns them.
+
+    Raises:
+        UserError: for data, a model or a recipe that cannot be trained, before a teacher is trained for hours.
+    """
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    task = hydra.utils.instantiate(config["task"], _convert_="all")
+    splits = arrange_splits(task.prepare(stored), config["task"]["data"])
+    tokenizer = load_tokenizer(config["model"], **task.tokenizer_options)
+    student = load_student(config["model"], task, tokenizer)
+    require_disk_space(folder, bytes_needed=52 * student.num_parameters())
+    data = TaskData(
+        task=task,
+        splits=splits,
+        tokenizer=tokenizer,
+        batch_size=config["task"]["data"]["batch_size"],
+        eval_batch_size=config["task"]["data"]["eval_batch_size"],
+        num_workers=loader_workers(config["trainer"]["num_workers"]),
+        seed=config["seed"],
+        drop_last=config["task"]["data"]["drop_last"],
+    )
+    batches = -(-len(data.train_dataloader()) // processes(config["trainer"]))
+    clock = recipe_clock(batches, config["recipe"]["num_epochs"], config["trainer"])
+    rehearse(config["recipe"], copy.deepcopy(student), clock)
+    return Preparation(task, tokenizer, student, data, clock)
+
+
+def train(
+    config: Mapping[str, Any],
+    folder: Path,
+    prepared: Preparation,
+    dense: Path | None,
+    checkpoint: Path | None,
+    loggers: Sequence[Any],
+) -> dict[str, Any]:
+    """Train the student by its recipe, save the best model and measure it.
+
+    Args:
+        config: as `winnow.config.resolve.resolve` returns it.
+        folder: of the run.
+        prepared: by `prepare`.
+        dense: the run of the dense teacher, with teacher=dense.
+        checkpoint: to resume from.
+        loggers: as `winnow.loggers.run_log.build_loggers` returns them.
+
+    Returns:
+        What the run adds to its result.json; nothing in the other processes of a data-parallel run.
+    """
+    task, data = prepared.task, prepared.data
+    teacher = find_teacher(config["teacher"], prepared.student, task, prepared.tokenizer, data.splits["train"], dense)
+    modifiers = build_modifiers(config["recipe"], teacher=teacher)
+    outcome = _fit(config, folder, prepared, modifiers, teacher, checkpoint, loggers)
+    if outcome is None:
+        return {}
+    write_atomically(folder / "events.json", compact_json(outcome.events))
+    for modifier in modifiers:
+        modifier.check()
+    save_folder(folder / "model", lambda path: save_model(prepared.student, prepared.tokenizer, path))
+    examples = outcome.epochs * len(data.encoded["train"])
+    return {
+        **{name: fact for modifier in modifiers for name, fact in modifier.facts().items()},
+        **_measured(folder, task, data),
+        "train_seconds": round(outcome.seconds, 1),
+        "epochs": round(outcome.epochs, 2),
+        "samples_per_second": round(examples / outcome.seconds, 1) if outcome.seconds else 0.0,
+    }
+
+
+def _fit(
+    config: Mapping[str, Any],
+    folder: Path,
+    prepared: Preparation,
+    modifiers: list[Modifier],
+    teacher: Any,
+    checkpoint: Path | None,
+    loggers: Sequence[Any],
+) -> Outcome | None:
+    """Train; the student then has its best weights. None in the other processes of a data-parallel run."""
+    data, clock = prepared.data, prepared.clock
+    if not clock.total_steps:
+        seconds, events = apply_without_training(modifiers, prepared.student, data, clock)
+        return Outcome(seconds, 0.0, events)
+    module = FineTuner(
+        prepared.student, task=prepared.task, optimizer=config["recipe"]["optimizer"], validation=data.validation
+    )
+    monitor = f"val/{prepared.task.metric_names[0]}"
+    trainer = build_trainer(config, folder, modifiers, monitor=monitor, loggers=loggers)
+    cache = None
+    if teacher is not None and is_taught(config["recipe"]):
+        cache = TeacherCache(teacher, data, trainer, config["cache"], folder)
+        teacher.stored = cache.outputs(clock.total_steps)
+    seconds = fit(trainer, module, data, checkpoint)
+    if not trainer.is_global_zero:
+        return None
+    if cache:
+        cache.remove_own()
+    assert trainer_clock(trainer) == clock, "the training took other steps than its plan has"
+    module.load_state_dict(best_weights(trainer))
+    return Outcome(seconds, epochs_taken(trainer), module.events)
+
+
+def _measured(folder: Path, task: Task, data: TaskData) -> dict[str, Any]:
+    """Metrics and zeros of the saved model, which is read back as a user would read it."""
+    saved = load_saved(folder / "model", task)
+    return {
+        "metrics": evaluate(saved, data, data.validation, folder),
+        "test_metrics": evaluate(saved, data, [name for name in data.splits if name == "test"], folder),
+        **sparsity_report(saved),
+    }

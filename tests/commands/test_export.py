@@ -1,0 +1,215 @@
+import json
+import shutil
+
+import pytest
+import yaml
+
+from tests.toys import failure, own_data, review_tables, run, run_alone
+
+SHAPE = ["export.batch_size=4", "export.sequence_length=16"]  # written in half the time of a graph for any
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a finished run in it, and a quantised one made of it."""
+    folder = tmp_path_factory.mktemp("export")
+    review_tables(folder / "data", train=160, held_out=24)
+    words = [*own_data(folder / "data"), "teacher=none", "model.config.num_hidden_layers=1"]
+    run("train", *words, "recipe=oneshot80", "recipe.num_epochs=2", "hydra.run.dir=run", folder=folder)
+    run("train", *words, "recipe=ptq", "model.name=run", "model.config=null", "hydra.run.dir=quantised", folder=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(place):
+    return run("export", "run=run", folder=place)
+
+
+@pytest.fixture
+def copied(place, tmp_path):
+    """The finished run, to be damaged."""
+    shutil.copytree(place / "run", tmp_path / "run")
+    return tmp_path
+
+
+def row_of(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_a_deployment_has_graph_configuration_tokenizer_proof_and_three_lines(place, exported):
+    folder = place / "run" / "deployment"
+    files = {path.name for path in folder.iterdir()}
+    assert {"model.onnx", "config.json", "tokenizer.json", "verification.json", "README.md"} <= files
+    assert len((folder / "README.md").read_text().splitlines()) == 3
+    assert json.loads((folder / "verification.json").read_text())["passed"] is True
+    assert not (place / "run" / "deployment.partial").exists()
+
+
+def test_its_configuration_is_the_models_and_says_what_the_graph_is_for(place, exported):
+    config = json.loads((place / "run" / "deployment" / "config.json").read_text())
+    ours = config.pop("winnow")
+    assert config == json.loads((place / "run" / "model" / "config.json").read_text())
+    assert (ours["labels"], ours["outputs"], ours["precision"]) == (["negative", "positive"], ["logits"], "float32")
+    assert ours["inputs"] == ["input_ids", "attention_mask", "token_type_ids"]
+    assert (ours["batch_size"], ours["sequence_length"]) == (None, None)
+    assert ours["task"]["_target_"] == "winnow.tasks.text_classification.TextClassification"
+    assert str(place) not in json.dumps(ours)
+
+
+def test_the_row_of_the_run_gets_the_figures_of_its_deployment(place, exported):
+    row = row_of(place / "run")
+    facts = row["deployment"]
+    assert row["status"] == "ok"
+    assert facts["precision"] == "float32"
+    assert facts["bytes"] == (place / "run" / "deployment" / "model.onnx").stat().st_size
+    assert facts["bytes"] > facts["compressed_bytes"] > 0
+    assert facts["metrics"] == {name: row["metrics"][name] for name in facts["metrics"]}
+    assert facts["matmuls"] == {"int8": 0, "float": 10}
+    assert facts["agreement"] == 1.0
+
+
+def test_the_report_is_short_and_says_how_to_go_on(exported):
+    assert "same predictions" in exported
+    assert 'python -m src.predict deployment=run/deployment text="..."' in exported
+    assert len(exported.splitlines()) < 25
+
+
+def test_few_validation_examples_are_joined_by_training_examples(place, exported):
+    samples = json.loads((place / "run" / "deployment" / "verification.json").read_text())["samples"]
+    assert (samples["examples"], samples["inputs"], samples["of_training"]) == (24, 184, 160)
+
+
+def test_a_quantised_run_becomes_int8(place):
+    output = run("export", "run=quantised", folder=place)
+    facts = row_of(place / "quantised")["deployment"]
+    assert (facts["precision"], facts["matmuls"]) == ("int8", {"int8": 10, "float": 0})
+    assert "10 of 10" in output
+    assert "processors without VNNI" in (place / "quantised" / "deployment" / "README.md").read_text()
+
+
+def test_a_training_ends_with_an_export_where_it_is_asked_for(place):
+    words = [*own_data(place / "data"), "teacher=none", "recipe=dense", "recipe.num_epochs=1", "hydra.run.dir=both"]
+    output = run("train", *words, "export=onnx", *SHAPE, folder=place)
+    assert "deployment   both/deployment" in output
+    facts = json.loads((place / "both" / "deployment" / "config.json").read_text())["winnow"]
+    assert (facts["batch_size"], facts["sequence_length"], facts["task"]["max_length"]) == (4, 16, 16)
+    assert row_of(place / "both")["deployment"]["precision"] == "float32"
+
+
+def test_a_training_is_not_begun_for_an_export_that_cannot_be(place):
+    words = [*own_data(place / "data"), "teacher=none", "recipe=dense", "hydra.run.dir=never"]
+    assert "export.opset must be" in failure("train", *words, "export=onnx", "export.opset=7", folder=place)
+    assert not (place / "never" / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("export.opset=7", "export.opset must be 18 to"),
+        ("export.opset=99", "got 99"),
+        ("export.precision=float8", "export.precision must be one of auto, float32, float16, int8"),
+        ("export.precision=int8", "the run is not quantised"),
+        ("export.sequence_length=129", "export.sequence_length=129: the model reads 128 tokens at most"),
+        ("export.sequence_length=3", "leaves no room for a text"),
+        ("export.batch_size=0", "export.batch_size must be a whole number, 1 or more, or null"),
+        ("export.samples=0", "export.samples must be"),
+        ("export.data=nowhere/at/all", "export.data=nowhere/at/all: there is no such folder"),
+        ("+export.opsett=18", "export.opsett is not a setting"),
+        ("export=none", "export=none exports nothing"),
+    ],
+)
+def test_what_cannot_be_is_refused(place, word, says):
+    message = failure("export", "run=run", word, folder=place)
+    assert says in message
+    assert "\n" not in message
+
+
+def test_a_quantised_run_has_no_other_precision(place):
+    message = failure("export", "run=quantised", "export.precision=float16", folder=place)
+    assert "the run is quantised, so its graph is int8" in message
+
+
+def test_a_run_that_is_not_there_is_answered_with_the_nearest(place):
+    assert "there is no such folder. Did you mean 'run'?" in failure("export", "run=runn", folder=place)
+
+
+def test_a_run_that_has_not_ended_is_refused(copied):
+    (copied / "run" / "result.json").unlink()
+    assert "no run has ended here; finish it with resume=true hydra.run.dir=run." in failure(
+        "export", "run=run", folder=copied
+    )
+
+
+def test_a_run_that_has_failed_is_refused(copied):
+    row = row_of(copied / "run") | {"status": "failed", "error": "a full disk"}
+    (copied / "run" / "result.json").write_text(json.dumps(row))
+    assert "the run has failed (a full disk)" in failure("export", "run=run", folder=copied)
+
+
+def test_damaged_weights_are_refused(copied):
+    path = copied / "run" / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "model.safetensors is damaged or cut short" in failure("export", "run=run", folder=copied)
+
+
+def test_missing_packages_are_named(place, monkeypatch):
+    monkeypatch.setattr("winnow.deployment.exportable.find_spec", lambda name: None if name == "onnxscript" else True)
+    message = failure("export", "run=run", folder=place)
+    assert message == "error: onnxscript must be installed for an export: pip install onnxscript."
+
+
+def moved(copied, place):
+    """The run as if its data were in a folder that is not there any more."""
+    path = copied / "run" / ".hydra" / "resolved.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["task"]["data"]["path"] = str(copied / "gone")
+    path.write_text(yaml.safe_dump(config))
+
+
+def test_a_run_whose_data_are_gone_says_how_to_name_them(copied, place):
+    moved(copied, place)
+    message = failure("export", "run=run", folder=copied)
+    assert "verified on the run's data, and they are gone" in message
+    assert "export.data=FOLDER" in message
+
+
+def test_data_in_another_place_will_do(copied, place):
+    moved(copied, place)
+    run("export", "run=run", f"export.data={place / 'data'}", *SHAPE, folder=copied)
+    assert (copied / "run" / "deployment" / "model.onnx").is_file()
+
+
+def test_a_model_that_guesses_words_is_not_deployed(copied):
+    path = copied / "run" / ".hydra" / "resolved.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["task"]["_target_"] = "winnow.tasks.masked_lm.MaskedLM"
+    path.write_text(yaml.safe_dump(config))
+    assert "fine-tune it" in failure("export", "run=run", folder=copied)
+
+
+def test_a_failed_export_leaves_an_earlier_one_and_its_report(place, exported, monkeypatch):
+    from winnow.deployment import graph
+
+    def broken(model, path, **settings):
+        model = graph.for_graph(model)
+        model.bert.pooler.dense.weight.data.mul_(1.5)
+        write(model, path, **settings)
+
+    write = graph.write_graph
+    before = {path: path.stat().st_mtime_ns for path in (place / "run" / "deployment").iterdir()}
+    monkeypatch.setattr(graph, "write_graph", broken)
+    message = failure("export", "run=run", folder=place)
+    assert "the exported graph is not the model" in message
+    assert "The first module that differs is bert.pooler.dense" in message
+    report = json.loads((place / "run" / "verification_failed.json").read_text())
+    assert report["passed"] is False
+    assert report["failures"]
+    assert before == {path: path.stat().st_mtime_ns for path in (place / "run" / "deployment").iterdir()}
+    assert not (place / "run" / "deployment.partial").exists()
+
+
+def test_the_console_is_quiet(place):
+    done = run_alone("export", f"run={place / 'run'}", "export.opset=18", *SHAPE)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "arn" not in done.stdout

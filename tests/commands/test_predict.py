@@ -1,0 +1,162 @@
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.deployed import deploy
+from tests.toys import failure, run, run_alone
+from winnow.files.conf_folder import CONF
+
+NASTY = 'it\'s a, (good) film = yes [x] {y} ${HOME} \\ "q"'
+LABELS = ["negative", "positive"]
+WINDOWS = {"max_seq_length": 32, "doc_stride": 8, "max_question_length": 16}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Three deployment folders, one of them in a run, named as a sweep names it."""
+    folder = tmp_path_factory.mktemp("predict")
+    deploy(folder / "seed=1,recipe=dense (a)" / "deployment", "text_classification", LABELS)
+    deploy(folder / "questions", "question_answering", **WINDOWS)
+    deploy(folder / "tags", "token_classification", ["O", "B-person", "I-person"])
+    return folder
+
+
+TEXTS = "deployment=seed=1,recipe=dense (a)"
+
+
+def ask(place, *arguments):
+    return [json.loads(line) for line in run("predict", *arguments, folder=place).splitlines()]
+
+
+def piped(monkeypatch, content):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+
+
+def test_a_text_is_answered_as_it_was_typed(place):
+    (row,) = ask(place, TEXTS, f"text={NASTY}", "top_k=2")
+    assert list(row) == ["text", "label", "score", "scores"]
+    assert row["text"] == NASTY
+    assert set(row["scores"]) == set(LABELS)
+
+
+def test_a_question_is_answered_from_its_context(place):
+    context = "bob sold the old mill, in paris; " * 20
+    (row,) = ask(place, "deployment=questions", "question=who sold, and = what?", f"context={context}")
+    assert list(row) == ["question", "answer", "score", "start", "end"]
+    assert context[row["start"] : row["end"]] == row["answer"]
+
+
+def test_entities_have_their_places(place):
+    (row,) = ask(place, "deployment=tags", "text=bob  met anna, twice", "split_punctuation=true")
+    assert list(row) == ["text", "entities"]
+    assert all(row["text"][e["start"] : e["end"]] == e["text"] for e in row["entities"])
+
+
+def test_a_file_is_answered_row_by_row(place, tmp_path):
+    path = tmp_path / "in, (1).csv"
+    path.write_text('id,body\n7,"good, very good"\n8,bad\n')
+    rows = ask(place, TEXTS, f"file={path}", "text_columns=body")
+    assert [(row["id"], row["text"]) for row in rows] == [("7", "good, very good"), ("8", "bad")]
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"], ["file=-"]])
+def test_standard_input_is_answered_line_by_line(place, monkeypatch, arguments):
+    piped(monkeypatch, "good\nbad\n")
+    assert [row["text"] for row in ask(place, TEXTS, *arguments)] == ["good", "bad"]
+
+
+def test_answers_go_to_a_file_that_is_there_whole_or_not_at_all(place, tmp_path, monkeypatch):
+    out = tmp_path / "new" / "out=1.jsonl"
+    piped(monkeypatch, "good\n\nbad\n")
+    failure("predict", TEXTS, f"out={out}", folder=place)
+    assert list(out.parent.iterdir()) == []
+    piped(monkeypatch, "good\n\nbad\n")
+    assert ask(place, TEXTS, f"out={out}", "drop_empty=true") == []
+    assert [json.loads(line)["text"] for line in out.read_text().splitlines()] == ["good", "bad"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["text=a"], "deployment must be given"),
+        ([TEXTS, "text="], "text= is empty; give it some words."),
+        ([TEXTS, "text=a", "engine=openvno"], "engine=openvno: there are onnxruntime and openvino. Did you mean"),
+        ([TEXTS, "text=a", "format=cvs"], "format=cvs: there are text, csv, tsv, jsonl. Did you mean 'csv'?"),
+        ([TEXTS, "text=a", "batch_size=0"], "batch_size must be a whole number, 1 or more, got 0."),
+        ([TEXTS, "text=a", "file=b.txt"], "file=b.txt and text=... exclude one another; leave one of them out."),
+        ([TEXTS, "file=b.txt"], "file=b.txt: there is no such file."),
+        ([TEXTS, "question=a"], "this model is asked with text=...; the command has question."),
+        (["deployment=questions", "question=a"], "this model is asked with question=... and context=...; the command"),
+        (["deployment=tags", "text=a", "top_k=2"], "top_k=2 has no effect"),
+        (["deployment=tag", "text=a"], "deployment=tag: there is no such folder. Did you mean 'tags'?"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(place, arguments, message):
+    said = failure("predict", *arguments, folder=place)
+    assert said.startswith(f"error: {message}")
+    assert "\n" not in said
+
+
+def test_without_a_text_the_command_says_what_to_give(place, monkeypatch):
+    piped(monkeypatch, "")
+    assert "standard input is empty" in failure("predict", TEXTS, folder=place)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    message = failure("predict", TEXTS, folder=place)
+    assert message == "error: there is nothing to answer: give text=..., file=FILE, or texts on standard input."
+
+
+def test_a_package_that_is_missing_is_named(place, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert "openvino is not installed" in failure("predict", TEXTS, "text=a", "engine=openvino", folder=place)
+
+
+def test_a_damaged_graph_is_named(place, tmp_path):
+    import shutil
+
+    shutil.copytree(place / "tags", tmp_path / "tags")
+    (tmp_path / "tags" / "model.onnx").write_bytes(b"no graph")
+    message = failure("predict", "deployment=tags", "text=a", folder=tmp_path)
+    assert "tags/model.onnx could not be read by onnxruntime and may be damaged" in message
+
+
+def test_a_mistyped_setting_is_answered_with_the_nearest():
+    ended = run_alone("predict", "deployment=x", "txt=a")
+    assert ended.returncode == 1
+    assert "Did you mean 'text'?" in ended.stderr
+
+
+@pytest.fixture
+def waiting(place):
+    """The command, reading from a pipe that stays open, after it has answered a first line."""
+    command = [sys.executable, "-m", "src.predict", f"deployment={place / 'tags'}", "batch_size=1"]
+    process = subprocess.Popen(
+        command, cwd=CONF.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdin.write(b"bob met anna\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["text"] == "bob met anna"
+    yield process
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        pipe.close()
+
+
+def test_an_interrupt_ends_it_with_a_word(waiting):
+    os.kill(waiting.pid, signal.SIGINT)
+    assert waiting.wait(timeout=60) == 1
+    assert waiting.stderr.read() == b"error: interrupted\n"
+
+
+def test_it_ends_quietly_when_nobody_reads_on(waiting):
+    waiting.stdout.close()
+    waiting.stdin.write(b"bob met anna\n" * 3)
+    waiting.stdin.close()
+    assert waiting.wait(timeout=60) == 1
+    assert waiting.stderr.read() == b""
+    waiting.stdout = waiting.stdin = waiting.stderr

@@ -1,0 +1,299 @@
+import json
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+
+from tests.toys import data_section
+from winnow.data.splits import arrange_splits, load_splits
+from winnow.errors import UserError
+
+ROWS = [("the plot was bad", "sad"), ("good, really", "glad"), ("so so", "meh"), ("fine", "glad")]
+
+
+def rows_of(count):
+    return [(f"text number {i}", "even" if i % 2 == 0 else "odd") for i in range(count)]
+
+
+def read(**section):
+    """What a run with this task.data section trains and is measured on."""
+    data = data_section(**section)
+    return arrange_splits(load_splits(data), data)
+
+
+def write(path, rows, columns=("text", "label")):
+    """A table in the format that the name of the file says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = [dict(zip(columns, row, strict=True)) for row in rows]
+    if path.suffix == ".parquet":
+        Dataset.from_list(table).to_parquet(path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(table))
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    else:
+        separator = "\t" if path.suffix == ".tsv" else ","
+        lines = [separator.join(columns)]
+        lines += [separator.join(f'"{cell}"' if separator in str(cell) else str(cell) for cell in row) for row in rows]
+        path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "json", "jsonl", "parquet"])
+def test_a_folder_of_files_named_after_their_splits_is_read(tmp_path, suffix):
+    for split in ("train", "validation", "test"):
+        write(tmp_path / f"{split}.{suffix}", ROWS)
+    splits = read(path=str(tmp_path))
+    assert list(splits) == ["train", "validation", "test"]
+    for split in splits.values():
+        assert list(zip(split["text"], split["label"], strict=True)) == ROWS
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "json", "jsonl", "parquet"])
+def test_files_are_read_one_by_one_whatever_they_are_called(tmp_path, suffix):
+    files = {
+        "train": str(write(tmp_path / f"mine.{suffix}", ROWS)),
+        "validation": str(write(tmp_path / f"yours.{suffix}", ROWS[:2])),
+        "test": None,
+    }
+    splits = read(files=files)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 4, "validation": 2}
+    assert splits["train"]["text"][1] == "good, really"
+
+
+def test_files_of_the_hub_are_joined_into_their_splits(tmp_path):
+    write(tmp_path / "data" / "train-00000-of-00002.parquet", ROWS[:3])
+    write(tmp_path / "data" / "train-00001-of-00002.parquet", ROWS[3:])
+    write(tmp_path / "data" / "validation-00000-of-00001.parquet", ROWS)
+    splits = read(path=str(tmp_path))
+    assert splits["train"]["text"] == [text for text, _ in ROWS]
+    assert len(splits["validation"]) == 4
+
+
+def test_of_a_copy_of_a_hub_data_set_the_folder_of_the_subset_is_read(tmp_path):
+    write(tmp_path / "sst2" / "train-00000-of-00001.parquet", ROWS)
+    write(tmp_path / "cola" / "train-00000-of-00001.parquet", ROWS[:2])
+    splits = load_splits(data_section(path=str(tmp_path), subset="sst2"))
+    assert splits["train"]["text"] == [text for text, _ in ROWS]
+    assert load_splits(data_section(path=str(tmp_path / "sst2"), subset="sst2"))["train"].num_rows == 4
+
+
+@pytest.mark.parametrize("subset", [None, "rte"])
+def test_rows_of_several_data_sets_are_not_mixed(tmp_path, subset):
+    for name in ("cola", "sst2"):
+        write(tmp_path / name / "train.csv", ROWS)
+    with pytest.raises(UserError, match=r"train files lie in 2 of its folders; .* such as task.data.path=.*/cola\.$"):
+        load_splits(data_section(path=str(tmp_path), subset=subset))
+
+
+def test_what_lies_below_a_folder_with_training_files_is_not_of_the_data(tmp_path):
+    write(tmp_path / "train.csv", ROWS)
+    write(tmp_path / "older" / "train.csv", ROWS[:2])
+    write(tmp_path / "outputs" / "run" / "validation.json", ROWS[:2])
+    assert {name: len(split) for name, split in read(path=str(tmp_path)).items()} == {"train": 3, "validation": 1}
+
+
+@pytest.mark.parametrize("name", ["dev", "valid", "val", "eval"])
+def test_other_usual_names_of_the_validation_split_are_known(tmp_path, name):
+    write(tmp_path / "train.csv", ROWS)
+    write(tmp_path / f"{name}.csv", ROWS[:2])
+    splits = read(path=str(tmp_path))
+    assert {name: len(split) for name, split in splits.items()} == {"train": 4, "validation": 2}
+
+
+def test_two_validation_splits_come_in_the_order_that_was_asked(tmp_path):
+    for split in ("validation_mismatched", "validation_matched", "train", "test"):
+        write(tmp_path / f"{split}-00000-of-00001.parquet", ROWS)
+    wanted = ["validation_matched", "validation_mismatched"]
+    assert list(read(path=str(tmp_path), validation=wanted)) == ["train", *wanted, "test"]
+
+
+def test_files_of_other_splits_are_left_alone(tmp_path):
+    write(tmp_path / "train.csv", ROWS)
+    write(tmp_path / "validation.csv", ROWS)
+    (tmp_path / "notes.csv").write_bytes(b"\x00\xff")
+    assert list(read(path=str(tmp_path))) == ["train", "validation"]
+
+
+def test_without_a_validation_split_a_part_of_the_training_data_is_held_out(tmp_path):
+    write(tmp_path / "train.csv", rows_of(50))
+    section = {"path": str(tmp_path), "validation_fraction": 0.2}
+    splits = read(**section)
+    train, held_out = set(splits["train"]["text"]), set(splits["validation"]["text"])
+    assert (len(train), len(held_out)) == (40, 10)
+    assert train | held_out == {text for text, _ in rows_of(50)}
+    assert read(**section)["validation"]["text"] == splits["validation"]["text"]
+
+
+def test_the_test_split_is_never_validated_on(tmp_path):
+    write(tmp_path / "train.csv", rows_of(50))
+    write(tmp_path / "test.csv", ROWS)
+    splits = read(path=str(tmp_path))
+    assert list(splits) == ["train", "validation", "test"]
+    assert len(splits["validation"]) == 5
+    assert splits["test"]["text"] == [text for text, _ in ROWS]
+
+
+def test_a_part_of_the_rows_is_random_and_the_same_each_time(tmp_path):
+    for split in ("train", "validation", "test"):
+        write(tmp_path / f"{split}.csv", rows_of(60))
+    section = {"path": str(tmp_path), "max_train_samples": 20, "max_eval_samples": 7}
+    splits = read(**section)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 20, "validation": 7, "test": 7}
+    assert splits["train"]["text"] != [text for text, _ in rows_of(20)]
+    assert len(set(splits["train"]["text"])) == 20
+    assert read(**section)["train"]["text"] == splits["train"]["text"]
+
+
+def test_more_samples_than_there_are_means_all_of_them_in_their_order(tmp_path):
+    write(tmp_path / "train.csv", ROWS)
+    write(tmp_path / "validation.csv", ROWS)
+    splits = read(path=str(tmp_path), max_train_samples=1000)
+    assert splits["train"]["text"] == [text for text, _ in ROWS]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+@pytest.mark.parametrize("word", ["null", "NA", "None", "nan", "N/A", "NULL", "n/a"])
+def test_words_that_look_like_missing_values_are_texts_and_labels(tmp_path, suffix, word):
+    write(tmp_path / f"train.{suffix}", [(word, "a"), ("text", word), ("other", "b")])
+    write(tmp_path / f"validation.{suffix}", [("text", "a")])
+    train = read(path=str(tmp_path))["train"]
+    assert train["text"][0] == word
+    assert train["label"][1] == word
+
+
+def test_quotes_commas_and_line_breaks_in_a_cell_are_kept(tmp_path):
+    (tmp_path / "train.csv").write_text('text,label\n"a, b",x\n"say ""no""\nnow",y\n')
+    write(tmp_path / "validation.csv", ROWS)
+    assert read(path=str(tmp_path))["train"]["text"] == ["a, b", 'say "no"\nnow']
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    for text in ("before", "after"):
+        write(tmp_path / "train.csv", [(text, "a"), (text, "b")])
+        write(tmp_path / "validation.csv", ROWS)
+        assert read(path=str(tmp_path))["train"]["text"] == [text, text]
+
+
+def test_a_table_whose_rows_as_they_are_kept_are_damaged_is_read_again(tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\nkept and cut short,0\nb,1\n")
+    data = data_section(path=str(tmp_path))
+    kept = Path(load_splits(data)["train"].cache_files[0]["filename"])
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert load_splits(data)["train"]["text"][:] == ["kept and cut short", "b"]
+
+
+def test_a_generator_of_the_project_is_called():
+    splits = read(generator="winnow.data.demo.reviews", max_train_samples=10, max_eval_samples=5)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 10, "validation": 5, "test": 5}
+
+
+def test_without_any_data_the_error_says_how_to_name_some():
+    with pytest.raises(UserError, match=r"there is no data.*task\.data\.path=.*task\.data\.files\.train="):
+        read()
+
+
+def test_a_missing_file_is_named_with_one_that_is_close(tmp_path):
+    write(tmp_path / "train.csv", ROWS)
+    files = {"train": str(tmp_path / "trian.csv"), "validation": None, "test": None}
+    with pytest.raises(
+        UserError, match=r"files\.train=.*trian\.csv: there is no such file\. Did you mean 'train\.csv'\?"
+    ):
+        read(files=files)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"task\.data\.path=.*nowhere: there is no such folder"):
+        read(path=str(tmp_path / "nowhere"))
+
+
+def test_a_folder_without_tables_is_refused_with_the_formats_that_can_be_read(tmp_path):
+    (tmp_path / "train.txt").write_text("hello")
+    with pytest.raises(UserError, match=r"the folder holds no \.csv, \.tsv, \.json, \.jsonl, \.parquet files"):
+        read(path=str(tmp_path))
+
+
+def test_a_file_of_another_format_is_refused(tmp_path):
+    (tmp_path / "train.xlsx").write_text("hello")
+    files = {"train": str(tmp_path / "train.xlsx"), "validation": None, "test": None}
+    with pytest.raises(UserError, match=r"train\.xlsx: files must end in \.csv"):
+        read(files=files)
+
+
+def test_a_folder_without_a_training_split_is_refused_with_what_is_there(tmp_path):
+    write(tmp_path / "banking.csv", ROWS)
+    with pytest.raises(UserError, match=r"there is no training split, only banking; .*task\.data\.files\.train=FILE"):
+        read(path=str(tmp_path))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_a_file_of_no_bytes_is_named(tmp_path, suffix):
+    (tmp_path / f"train.{suffix}").touch()
+    write(tmp_path / f"validation.{suffix}", ROWS)
+    with pytest.raises(UserError, match=rf"train\.{suffix} is empty: it has 0 bytes"):
+        read(path=str(tmp_path))
+
+
+def test_a_table_without_rows_is_refused(tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\n")
+    write(tmp_path / "validation.csv", ROWS)
+    with pytest.raises(UserError, match=r"train\.csv has no rows"):
+        read(path=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.csv", b'text,label\n"never closed,a\nb,c\n'),
+        ("train.csv", b"text,label\na,b\na,b,c,d\n"),
+        ("train.csv", b"text,label\n\xff\xfe\x00broken,a\n"),
+        ("train.jsonl", b'{"text": "a", "label": "b"}\n{"text": '),
+        ("train.json", b"[1, 2"),
+        ("train.parquet", b"PAR1 and then nothing of the sort"),
+    ],
+)
+def test_a_damaged_file_is_named_in_a_message_of_one_line(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    write(tmp_path / "validation.csv", ROWS)
+    with pytest.raises(UserError, match=rf"{name} could not be read as") as raised:
+        read(path=str(tmp_path))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_hub_name_without_a_connection_says_what_to_do():
+    with pytest.raises(
+        UserError, match=r"task\.data\.path=nobody/nothing is no local folder.*name a local folder"
+    ) as raised:
+        read(path="nobody/nothing")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_single_row_cannot_be_split_and_the_message_says_so(tmp_path):
+    write(tmp_path / "train.csv", ROWS[:1])
+    with pytest.raises(UserError, match=r"validation"):
+        read(path=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"label_column": "lable"},
+            r"label_column: there is no column 'lable' in the train split; it has text, label\. Did",
+        ),
+        ({"text_columns": ["text", "other"]}, r"text_columns: there is no column 'other' in the train split"),
+        ({"text_columns": ["txt"]}, r"no column 'txt'.*Did you mean 'text'\?"),
+    ],
+)
+def test_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path, changes, message):
+    write(tmp_path / "train.csv", ROWS)
+    write(tmp_path / "validation.csv", ROWS)
+    with pytest.raises(UserError, match=message):
+        read(path=str(tmp_path), **changes)
+
+
+def test_a_test_split_may_lack_its_labels(tmp_path):
+    write(tmp_path / "train.csv", ROWS)
+    write(tmp_path / "validation.csv", ROWS)
+    write(tmp_path / "test.csv", [("a text",)], columns=("text",))
+    assert read(path=str(tmp_path))["test"].column_names == ["text"]

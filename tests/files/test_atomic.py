@@ -1,0 +1,59 @@
+import os
+import shutil
+
+import pytest
+
+from winnow.errors import UserError
+from winnow.files.atomic import files_below, open_atomically, require_disk_space, save_folder, write_atomically
+
+
+def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "sub" / "result.json"
+    write_atomically(path, "first")
+    monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError("No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, "second")
+    assert path.read_text() == "first"
+    assert [p.name for p in path.parent.iterdir()] == ["result.json"]
+
+
+def test_two_processes_that_write_a_file_do_not_mix(tmp_path, monkeypatch):
+    with open_atomically(tmp_path / "sweep.json") as file:
+        file.write("first")
+        monkeypatch.setattr("os.getpid", lambda: 1)
+        write_atomically(tmp_path / "sweep.json", "the other")
+        assert (tmp_path / "sweep.json").read_text() == "the other"
+    assert (tmp_path / "sweep.json").read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["sweep.json"]
+
+
+def test_files_are_found_while_others_remove_folders(tmp_path):
+    for name in "abc":
+        (tmp_path / name / "run").mkdir(parents=True)
+        (tmp_path / name / "run" / "result.json").touch()
+    found = files_below(tmp_path, "result.json")
+    first = next(found)
+    for other in set(tmp_path.iterdir()) - {first.parents[1]}:
+        shutil.rmtree(other)
+    assert list(found) == []
+
+
+def test_a_folder_is_replaced_whole_or_left_as_it_was(tmp_path):
+    save_folder(tmp_path / "model", lambda folder: (folder / "weights").write_text("first"))
+
+    def fail(folder):
+        (folder / "weights").write_text("sec")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        save_folder(tmp_path / "model", fail)
+    assert (tmp_path / "model" / "weights").read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    save_folder(tmp_path / "model", lambda folder: (folder / "other").write_text("third"))
+    assert [p.name for p in (tmp_path / "model").iterdir()] == ["other"]
+
+
+def test_a_run_that_would_not_fit_on_the_disk_does_not_start(tmp_path):
+    require_disk_space(tmp_path, bytes_needed=1)
+    with pytest.raises(UserError, match=r"writes up to 1,000,000,000,000 MB .*hydra\.run\.dir=FOLDER"):
+        require_disk_space(tmp_path, bytes_needed=10**18)

@@ -1,0 +1,41 @@
+import threading
+
+import pytest
+
+from winnow.files.locks import BusyError, is_running, named_lock, run_lock
+
+
+def test_only_one_holds_a_lock_at_a_time(tmp_path):
+    order = []
+
+    def second():
+        with named_lock(tmp_path, "abc"):
+            order.append("second")
+
+    with named_lock(tmp_path, "abc"):
+        other = threading.Thread(target=second)
+        other.start()
+        other.join(timeout=0.3)
+        order.append("first")
+    other.join(timeout=5)
+    assert order == ["first", "second"]
+
+
+def test_a_folder_in_which_a_command_runs_is_busy_for_another_and_free_after_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("winnow.files.locks._SECONDS_TO_DIE", 0.05)
+    assert not is_running(tmp_path / "nowhere")
+    with run_lock(tmp_path):
+        assert is_running(tmp_path, patience=0)
+        with pytest.raises(BusyError, match="another command runs"), run_lock(tmp_path):
+            pass
+    assert not is_running(tmp_path, patience=0)
+
+
+def test_of_a_folder_that_only_others_may_write_to_nobody_knows_and_nothing_breaks(tmp_path, monkeypatch):
+    def refused(*args, **kwargs):
+        raise PermissionError
+
+    with run_lock(tmp_path):
+        monkeypatch.setattr("winnow.files.locks.FileLock.acquire", refused)
+        assert not is_running(tmp_path, patience=0)
+        monkeypatch.undo()

@@ -1,0 +1,179 @@
+import copy
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
+
+from tests.toys import toy_data, toy_model
+from winnow.data.tiny_tokenizer import tiny_tokenizer
+from winnow.errors import UserError
+from winnow.models.fake_quant import QuantizedLinear
+from winnow.models.pretrained import load_saved, save_model
+from winnow.models.quantized_model import QUANTIZERS, insert_fake_quant, quantizable, quantizers, rounded_state, switch
+
+SETTINGS = {"weight_bits": 8, "per_channel": True, "reduce_range": False}
+SHAPE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+SHAPES = {
+    "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24},
+    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2},
+    "electra": {**SHAPE, "embedding_size": 8},  # with a projection
+}
+IDS = torch.tensor([[2, 5, 9, 7, 3], [2, 8, 4, 3, 1]])
+
+
+def built(model_type, auto_model=AutoModelForSequenceClassification):
+    config = AutoConfig.for_model(
+        model_type, vocab_size=64, **SHAPES.get(model_type, SHAPE), bos_token_id=0, eos_token_id=3, pad_token_id=1
+    )
+    return auto_model.from_config(config).eval()
+
+
+def quantized(model, ids=IDS, **changes):
+    """A model whose grids have been fitted to some ids."""
+    insert_fake_quant(model, quantizable(model), **{**SETTINGS, **changes})
+    switch(model, observes=True, quantizes=True)
+    with torch.no_grad():
+        for _ in range(3):
+            model(input_ids=ids)
+    switch(model, observes=False, quantizes=True)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model_type", "auto_model", "linear", "embedding"),
+    [
+        ("bert", AutoModelForSequenceClassification, 14, 3),
+        ("bert", AutoModelForQuestionAnswering, 13, 3),
+        ("bert", AutoModelForTokenClassification, 13, 3),
+        ("roberta", AutoModelForSequenceClassification, 14, 3),
+        ("distilbert", AutoModelForSequenceClassification, 14, 2),
+        ("distilbert", AutoModelForQuestionAnswering, 13, 2),
+        ("electra", AutoModelForTokenClassification, 14, 3),
+    ],
+)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_all_that_multiplies_is_found(model_type, auto_model, linear, embedding, device):
+    kinds = list(quantizable(built(model_type, auto_model).to(device)).values())
+    assert {kind: kinds.count(kind) for kind in kinds} == {"linear": linear, "embedding": embedding, "attention": 2}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "named"),
+    [
+        ("mpnet", "2 modules multiply matrices in a way of their own, mpnet.encoder.layer.0.attention.attn"),
+        ("deberta-v2", "deberta.encoder.layer.0.attention.self (DisentangledSelfAttention)"),
+        ("gpt2", "8 modules multiply matrices in a way of their own, transformer.h.0.attn.c_attn (Conv1D)"),
+    ],
+)
+def test_a_model_that_cannot_be_quantised_whole_is_refused_by_the_names_of_its_modules(model_type, named):
+    with pytest.raises(UserError) as refused:
+        quantizable(built(model_type))
+    assert named in str(refused.value)
+
+
+def test_looking_for_what_multiplies_changes_nothing():
+    model = built("bert").train()
+    before = torch.get_rng_state()
+    quantizable(model)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not model._forward_hooks
+    assert not model._forward_pre_hooks
+
+
+def test_parameters_stay_the_same_objects_under_the_same_names():
+    model = built("bert")
+    before, plain = dict(model.named_parameters()), copy.deepcopy(model)
+    insert_fake_quant(model, quantizable(model), **SETTINGS)
+    after = dict(model.named_parameters())
+    assert before.keys() == after.keys()
+    assert all(after[name] is before[name] for name in before)
+    torch.testing.assert_close(model(input_ids=IDS).logits, plain(input_ids=IDS).logits)  # all is off
+
+
+def test_a_state_in_mid_training_loads_strictly():
+    model = quantized(built("bert"))
+    other = built("bert")
+    insert_fake_quant(other, quantizable(other), **SETTINGS)
+    other.load_state_dict(model.state_dict(), strict=True)
+    switch(other, observes=False, quantizes=True)
+    assert torch.equal(model(input_ids=IDS).logits, other(input_ids=IDS).logits)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    data = toy_data()
+    model = quantized(toy_model(data.task).eval())
+    save_model(model, tiny_tokenizer(), tmp_path)
+    return tmp_path, model, data.task
+
+
+def test_a_saved_model_opens_in_plain_transformers_with_its_weights_on_the_grid(saved):
+    folder, model, _ = saved
+    plain, report = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert plain.config._attn_implementation == "sdpa"
+    weights = dict(plain.named_parameters())
+    for name, module in model.named_modules():
+        if isinstance(module, QuantizedLinear):
+            codes = weights[f"{name}.weight"] / module.weight_quantizer.scale[:, None]
+            torch.testing.assert_close(codes, module.weight_quantizer.codes(module.weight).float(), atol=1e-4, rtol=0)
+            codes = weights[f"{name}.bias"] / module.bias_scale()
+            torch.testing.assert_close(codes, module.bias_codes().float(), atol=1e-2, rtol=1e-6)
+    torch.testing.assert_close(plain(input_ids=IDS).logits, model(input_ids=IDS).logits, atol=0.02, rtol=0)
+
+
+def test_a_loaded_model_computes_what_the_saved_one_did(saved):
+    folder, model, task = saved
+    loaded = load_saved(folder, task)
+    assert not loaded.training
+    assert torch.equal(loaded(input_ids=IDS).logits, model(input_ids=IDS).logits)
+    assert not torch.equal(
+        loaded(input_ids=IDS).logits, AutoModelForSequenceClassification.from_pretrained(folder)(input_ids=IDS).logits
+    )
+    again = folder / "again"
+    save_model(loaded, tiny_tokenizer(), again)
+    for file in ("model.safetensors", QUANTIZERS):
+        once, twice = load_file(folder / file), load_file(again / file)
+        assert once.keys() == twice.keys()
+        assert all(torch.equal(once[name], twice[name]) for name in once)
+
+
+def test_a_float_model_is_saved_without_grids(tmp_path):
+    data = toy_data()
+    save_model(toy_model(data.task), tiny_tokenizer(), tmp_path)
+    assert not (tmp_path / QUANTIZERS).exists()
+    assert not quantizers(load_saved(tmp_path, data.task))
+
+
+def test_zeros_are_saved_as_zeros():
+    model = built("bert")
+    weight = model.bert.encoder.layer[0].output.dense.weight
+    weight.data[weight.abs() < weight.abs().quantile(0.75)] = 0.0
+    state = rounded_state(quantized(model))
+    rounded = state["bert.encoder.layer.0.output.dense.weight"]
+    assert bool((rounded[weight == 0] == 0).all())
+    assert not any("quantizer" in name or "products" in name for name in state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "scales", "high"), [({"per_channel": False}, 1, 127), ({"weight_bits": 4}, 16, 7), ({}, 16, 127)]
+)
+def test_settings_reach_linear_weights_and_tables_keep_eight_bits(changes, scales, high):
+    model = quantized(built("bert"), **changes)
+    query, table = model.bert.encoder.layer[0].attention.self.query, model.bert.embeddings.word_embeddings
+    assert query.weight_quantizer.scale.shape == (scales,)
+    assert query.weight_quantizer.high == high
+    assert (table.weight_quantizer.high, table.weight_quantizer.scale.shape) == (127, (1,))
+
+
+def test_a_language_model_is_found_with_its_decoder():
+    kinds = quantizable(built("bert", AutoModelForMaskedLM))
+    assert kinds["cls.predictions.decoder"] == "linear"

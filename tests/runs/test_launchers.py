@@ -1,0 +1,162 @@
+import json
+import os
+import signal
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tests.toys import failure, own_data, review_tables, run_alone
+from winnow.errors import StoppedError, UserError
+from winnow.extras import is_installed
+from winnow.processes import stop_signal
+from winnow.runs.launchers import check_launcher, end_by_sigterm, queued_again, runs_beside_others, unfinished_sweeps
+
+PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "slurm": "submitit", "ray": "ray"}
+EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "slurm": "slurm", "ray": "ray"}
+JOBS = ["recipe=oneshot80,prune80", "teacher=none,dense", "seed=1", "recipe.num_epochs=2", "dense.num_epochs=2"]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Runs the sweep of four jobs by a launcher; its rows by job, without times."""
+    place = tmp_path_factory.mktemp("launchers")
+    review_tables(place / "data")
+    here = pytest.MonkeyPatch()
+    here.setenv("OMP_NUM_THREADS", "1")
+
+    def rows(*launcher):
+        name = launcher[0].rsplit("=")[-1] if launcher else "basic"
+        ended = run_alone("train", "-m", *own_data(place / "data"), *JOBS, f"output_dir={place / name}", *launcher)
+        assert ended.returncode == 0, ended.stderr
+        assert "Warning" not in ended.stderr
+        (plan,) = (place / name).glob("sweeps/*/sweep.json")
+        jobs = json.loads(plan.read_text())["jobs"]
+        found = {job["folder"]: json.loads((plan.parent / job["folder"] / "result.json").read_text()) for job in jobs}
+        assert len(found) == 4
+        assert len(list((place / name).glob("runs/**/result.json"))) == 1  # the teacher is shared
+        unlike = ("train_seconds", "samples_per_second", "command")
+        assert all(f"output_dir={place / name}" in row["command"] for row in found.values())
+        assert all(",dense" not in row["command"] for row in found.values())
+        return {job: {key: value for key, value in row.items() if key not in unlike} for job, row in found.items()}
+
+    yield rows
+    here.undo()
+
+
+@pytest.fixture(scope="module")
+def one_after_the_other(sweep):
+    return sweep()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "settings"),
+    [
+        ("joblib", ["hydra.launcher.n_jobs=2"]),
+        ("submitit_local", []),
+        ("ray", ["hydra.launcher.ray.init.num_cpus=2"]),
+    ],
+)
+def test_a_sweep_gives_the_same_table_wherever_its_jobs_run(sweep, one_after_the_other, launcher, settings):
+    if not is_installed(f"hydra_plugins.hydra_{PLUGINS[launcher]}_launcher"):
+        pytest.skip(f"pip install 'winnow-transformers[{EXTRAS[launcher]}]'")
+    assert sweep(f"hydra/launcher={launcher}", *settings) == one_after_the_other
+
+
+@pytest.mark.parametrize("launcher", PLUGINS)
+def test_a_launcher_that_is_not_installed_is_refused_with_the_extra_to_install(tmp_path, monkeypatch, launcher):
+    monkeypatch.setitem(sys.modules, f"hydra_plugins.hydra_{PLUGINS[launcher]}_launcher", None)
+    if launcher == "slurm":  # whose name Hydra knows from nowhere else
+        message = failure(
+            "train", "-m", "seed=1,2", f"hydra/launcher={launcher}", f"output_dir={tmp_path}", folder=tmp_path
+        )
+        assert message == (
+            f"error: hydra/launcher={launcher}: the package is not installed; "
+            f"pip install 'winnow-transformers[{EXTRAS[launcher]}]'."
+        )
+        assert not list(tmp_path.iterdir())
+    else:
+        with pytest.raises(UserError, match=rf"hydra/launcher={launcher}: .*winnow-transformers\[{EXTRAS[launcher]}\]"):
+            check_launcher(hydra_section(f"hydra_plugins.hydra_{PLUGINS[launcher]}_launcher.Launcher", launcher))
+
+
+def hydra_section(target, choice="basic"):
+    runtime = SimpleNamespace(choices={"hydra/launcher": choice})
+    return SimpleNamespace(launcher=SimpleNamespace(_target_=target), runtime=runtime)
+
+
+def test_jobs_one_after_the_other_need_nothing_and_have_the_terminal_for_themselves():
+    basic = hydra_section("hydra._internal.core_plugins.basic_launcher.BasicLauncher")
+    check_launcher(basic)
+    assert not runs_beside_others(basic)
+    assert runs_beside_others(hydra_section("hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"))
+
+
+def test_ray_tells_nobody_of_its_clusters(monkeypatch):
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    check_launcher(hydra_section("hydra._internal.core_plugins.basic_launcher.BasicLauncher"))
+    assert os.environ.pop("RAY_USAGE_STATS_ENABLED") == "0"
+
+
+def test_a_stopped_job_of_a_cluster_is_queued_again(monkeypatch):
+    queued = []
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    before = signal.signal(signal.SIGUSR2, lambda *args: queued.append(args))
+    try:
+        assert stop_signal() == signal.SIGUSR2
+        with pytest.raises(StoppedError), queued_again():
+            raise StoppedError("stopped", status=75)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert queued == [(signal.SIGUSR2, None)]
+
+
+def test_a_job_that_ctrl_c_has_ended_is_not_queued_again(monkeypatch):
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    before = signal.signal(signal.SIGUSR2, lambda *args: pytest.fail("it was"))
+    try:
+        with pytest.raises(StoppedError), queued_again():
+            raise StoppedError("interrupted", status=1)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_launcher_that_gives_up_is_told_with_how_to_go_on(capsys):
+    def hydra(error):
+        ended = SystemExit(1)  # after a trace
+        ended.__context__ = error
+        raise ended
+
+    killed = type("TerminatedWorkerError", (RuntimeError,), {"__module__": "joblib.externals.loky"})
+    for error in (killed(), ValueError()):
+        with pytest.raises(SystemExit), unfinished_sweeps():
+            hydra(error)
+    assert capsys.readouterr().err == (
+        "error: the launcher gave up, since a job was killed; the same command goes on with what is not done, and "
+        "waits for jobs that live on.\n"
+    )
+
+
+def test_ctrl_c_ends_a_sweep_without_a_trace():
+    with pytest.raises(SystemExit, match=r"error: interrupted; the same command goes on"), unfinished_sweeps():
+        raise KeyboardInterrupt
+
+
+def test_sigterm_ends_a_sweep_whose_jobs_run_elsewhere(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        end_by_sigterm()
+        with pytest.raises(SystemExit) as ended:
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 75
+    assert capsys.readouterr().err.startswith("stopped by SIGTERM; the same command goes on")
+
+
+def test_elsewhere_sigterm_stops_a_job_and_nothing_queues_it_again(monkeypatch):
+    monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)
+    assert stop_signal() == signal.SIGTERM
+    with pytest.raises(StoppedError), queued_again():
+        raise StoppedError("stopped", status=75)

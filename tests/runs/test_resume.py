@@ -1,0 +1,268 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import pytest
+import torch
+from filelock import FileLock
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from tests.kill_and_resume import differences, training_state
+from tests.toys import failure, own_data, review_tables, run, run_alone
+from winnow.command_line import resuming_command
+from winnow.config.resolve import fingerprint
+from winnow.errors import UserError
+from winnow.files.conf_folder import CONF
+from winnow.runs.resume import find_unfinished
+from winnow.runs.run_folder import recorded_run
+from winnow.training.checkpoints import WholeFiles
+from winnow.training.trainer import BestCheckpoint
+
+SETTINGS = ["recipe.num_epochs=2", "teacher=none", "trainer.checkpoint_every=2", "model.config.hidden_dropout_prob=0.1"]
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.fixture
+def killed(place, monkeypatch):
+    """Give a command that is killed at its 9th of 12 steps, without a trace of an ordinary end."""
+
+    def kill(*arguments):
+        def stop(self, trainer, *args):
+            if trainer.global_step == 9:
+                raise KilledError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(BestCheckpoint, "on_train_batch_start", stop)
+            with suppress(SystemExit):  # a sweep goes on past a job that fails
+                train(place, *arguments)
+
+    return kill
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resume")
+    review_tables(folder / "data")
+    return folder
+
+
+def train(place, *arguments):
+    multirun = [argument for argument in arguments if argument == "-m"]  # has to be the first
+    rest = [argument for argument in arguments if argument != "-m"]
+    return run("train", *multirun, *own_data(place / "data"), *SETTINGS, *rest, folder=place)
+
+
+def result_of(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+def last(folder):
+    return training_state(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True))
+
+
+@pytest.fixture(scope="module")
+def alone(place):
+    train(place, "hydra.run.dir=alone")
+    return place / "alone"
+
+
+def test_the_run_in_the_named_folder_goes_on(place, alone, killed):
+    killed("hydra.run.dir=named")
+    assert result_of(place / "named")["status"] == "failed"
+    output = train(place, "hydra.run.dir=named", "resume=true")
+    assert f"resume=true: the run in {place}/named goes on from last.ckpt" in output
+    assert "Resumed at step 8 of 12." in output
+    assert differences(last(place / "named"), last(alone)) == []
+    row, expected = result_of(place / "named"), result_of(alone)
+    assert (row["resumed"], expected["resumed"]) == (1, 0)
+    assert (row["status"], row["metrics"], row["fingerprint"]) == ("ok", expected["metrics"], expected["fingerprint"])
+
+
+def test_a_run_that_has_finished_is_shown_again(place, alone):
+    changed = (alone / "result.json").stat().st_mtime_ns
+    output = train(place, "hydra.run.dir=alone", "resume=true")
+    assert f"resume=true: the run in {place}/alone has finished" in output
+    assert "again    python -m src.evaluate run=alone" in output
+    assert (alone / "result.json").stat().st_mtime_ns == changed
+
+
+def test_without_a_folder_the_newest_unfinished_run_like_it_goes_on_and_no_empty_folder_stays(place, alone, killed):
+    killed("output_dir=found", "seed=1")
+    killed("output_dir=found", "seed=2")
+    folders = set((place / "found").rglob("checkpoints"))
+    assert len(folders) == 2
+    output = train(place, "output_dir=found", "seed=1", "resume=true")
+    assert re.search(r"resume=true: the run in found/.* goes on", output)
+    assert set((place / "found").rglob("checkpoints")) == folders
+    assert {path.parent for path in (place / "found").rglob(".hydra")} == {path.parent for path in folders}
+    done = next(path.parent for path in folders if result_of(path.parent)["status"] == "ok")
+    assert differences(last(done), last(alone)) == []
+    assert "resume=true" in (done / ".hydra" / "overrides.yaml").read_text()
+    assert "so this one starts from the beginning" in train(place, "output_dir=found", "seed=1", "resume=true")
+
+
+def test_where_there_is_nothing_to_go_on_with_the_run_starts_and_says_so(place, alone):
+    output = train(place, "hydra.run.dir=fresh", "resume=true")
+    assert f"resume=true: {place}/fresh has no checkpoint, so this one starts from the beginning." in output
+    assert differences(last(place / "fresh"), last(alone)) == []
+
+
+def test_another_configuration_than_that_of_the_folder_is_refused_with_what_differs(place, killed):
+    killed("hydra.run.dir=other")
+    arguments = [*own_data(place / "data"), *SETTINGS, "hydra.run.dir=other", "resume=true"]
+    message = failure("train", *arguments, "seed=2", "recipe.pruning.final_sparsity=0.7", folder=place)
+    assert "other holds another run" in message
+    assert "seed is 1 there and 2 here" in message
+    assert "recipe.pruning.final_sparsity is 0.8 there and 0.7 here" in message
+    assert "num_epochs" not in message
+
+
+def test_other_data_than_those_of_the_folder_are_refused(place, tmp_path, killed):
+    data = review_tables(tmp_path / "data")
+    killed(f"task.data.path={data}", "hydra.run.dir=data_before")
+    review_tables(data, train=40)
+    arguments = [*own_data(data), *SETTINGS, "hydra.run.dir=data_before", "resume=true"]
+    assert "the content of its data or model files" in failure("train", *arguments, folder=place)
+
+
+def test_without_resume_a_folder_is_started_anew(place, alone, killed):
+    killed("hydra.run.dir=anew", "seed=3")
+    train(place, "hydra.run.dir=anew")
+    assert result_of(place / "anew")["resumed"] == 0
+    assert differences(last(place / "anew"), last(alone)) == []
+
+
+def test_a_dense_teacher_that_was_killed_goes_on_too(place, killed):
+    shared = ["teacher=dense", "output_dir=taught", "dense.num_epochs=2"]
+    killed(*shared, "hydra.run.dir=taught/student")
+    dense = next(path.parent for path in (place / "taught").rglob("checkpoints"))
+    assert result_of(dense)["recipe"] == "dense"
+    output = train(place, *shared, "hydra.run.dir=taught/student", "resume=true")
+    assert "Resumed at step 8 of 12." in output
+    assert (result_of(dense)["status"], result_of(dense)["resumed"]) == ("ok", 1)
+    assert result_of(place / "taught" / "student")["resumed"] == 0
+    train(place, *shared, "output_dir=left", "hydra.run.dir=left/student")
+    assert differences(last(place / "taught" / "student"), last(place / "left" / "student")) == []
+
+
+def test_what_a_language_model_guesses_goes_on_too(place, tmp_path, killed):
+    text = place / "train.txt"
+    text.write_text("\n".join(f"the plot number {i} was {'not ' * (i % 3)}good" for i in range(48)))
+    task = ["task=masked_lm", "task.data.path=null", f"task.data.files.train={text}", "task.line_by_line=true"]
+    task += ["task.max_length=16", "task.data.validation_fraction=0.2"]
+    train(place, *task, "hydra.run.dir=guesses")
+    killed(*task, "hydra.run.dir=guesses_killed", "trainer.num_workers=2")
+    train(place, *task, "hydra.run.dir=guesses_killed", "trainer.num_workers=1", "resume=true")
+    assert differences(last(place / "guesses_killed"), last(place / "guesses")) == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_jobs_of_a_sweep_go_on_each_in_its_own_folder(place, killed, named):
+    output_dir = f"swept_{named}"
+    sweep = ["-m", "seed=1,2", f"output_dir={output_dir}", *([f"hydra.sweep.dir={output_dir}/sweep"] if named else [])]
+    killed(*sweep)
+    output = train(place, *sweep)
+    assert output.count("Resumed at step 8 of 12.") == 2
+    rows = [result_of(path.parent) for path in (place / output_dir).rglob("checkpoints")]
+    assert sorted((row["seed"], row["status"], row["resumed"]) for row in rows) == [(1, "ok", 1), (2, "ok", 1)]
+
+
+def test_a_job_of_a_sweep_is_resumed_by_the_command_of_the_sweep(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["submitit", "folder"])  # the process of a job belongs to its launcher
+    hydra_config = OmegaConf.create({"mode": RunMode.MULTIRUN, "sweep": {"dir": str(tmp_path)}})
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: hydra_config)
+    (tmp_path / "sweep.json").write_text('{"command": "python -m src.train -m seed=1,2"}')
+    assert resuming_command() == "python -m src.train -m seed=1,2"
+
+
+def unfinished(folder, configured, *overrides, age=0):
+    """A run folder as a killed run leaves it behind."""
+    config = configured(*overrides)
+    with recorded_run(folder, config):
+        pass
+    (folder / "result.json").unlink()
+    for name in ("last.ckpt", "previous.ckpt"):
+        path = folder / "checkpoints" / name
+        WholeFiles().save_checkpoint({"step": 1}, path)
+        os.utime(path, (1e9 - age, 1e9 - age))
+    return fingerprint(config)
+
+
+def test_the_newest_run_is_found_that_is_intact_unfinished_and_not_running(tmp_path, configured, monkeypatch):
+    monkeypatch.setattr("winnow.files.locks._SECONDS_TO_DIE", 0.1)
+    wanted = {unfinished(tmp_path / name, configured, age=age) for age, name in enumerate("abcde")}.pop()
+    unfinished(tmp_path / "other", configured, "seed=9", age=-9)
+    assert find_unfinished(tmp_path, wanted) == tmp_path / "a"
+    (tmp_path / "a" / "result.json").write_text('{"status": "ok"}')
+    assert find_unfinished(tmp_path, wanted) == tmp_path / "b"
+    for name in ("last.ckpt", "previous.ckpt"):
+        (tmp_path / "b" / "checkpoints" / name).write_bytes(b"PK")
+    assert find_unfinished(tmp_path, wanted) == tmp_path / "c"
+    (tmp_path / "c" / "checkpoints" / "last.ckpt").write_bytes(b"PK")
+    (tmp_path / "c" / "result.json").write_text('{"status": "failed"}')
+    assert find_unfinished(tmp_path, wanted) == tmp_path / "c"
+    with FileLock(tmp_path / "c" / ".hydra" / "lock"):
+        assert find_unfinished(tmp_path, wanted) == tmp_path / "d"
+        with (
+            pytest.raises(UserError, match=r"another command runs in this folder"),
+            recorded_run(tmp_path / "c", configured()),
+        ):
+            pass
+    assert find_unfinished(tmp_path, "nothing") is None
+
+
+@pytest.mark.parametrize("parallel", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_cluster_that_stops_a_run_is_told_to_resume_it(place, alone, tmp_path, parallel):
+    command = [*own_data(place / "data"), *SETTINGS, "trainer.num_workers=2", f"hydra.run.dir={tmp_path}/run"]
+    command += ["recipe.num_epochs=15", *(["trainer=ddp", "trainer.devices=2"] if parallel else [])]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.train", *command], cwd=CONF.parent, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    while process.poll() is None and not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGTERM)  # loader processes too
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    step = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert re.search(rf"stopped by SIGTERM at step {step} of \d+, which is saved; go on with: .*resume=true", said)
+    assert said.count("stopped by SIGTERM") == 1
+    row = result_of(tmp_path / "run")
+    assert row["status"] == "failed"
+    assert f"stopped by SIGTERM at step {step}" in row["error"]
+    if parallel:
+        ended = run_alone("train", *command, "resume=true")
+        assert ended.returncode == 0, ended.stderr
+        output = ended.stdout
+    else:
+        output = run("train", *command, "resume=true", folder=tmp_path)
+    assert f"Resumed at step {step} of" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_killed_from_outside_ends_as_if_it_had_not_been(processes):
+    command = [
+        sys.executable,
+        "-m",
+        "tests.kill_and_resume",
+        "--seed",
+        "5",
+        "--kills",
+        "2",
+        "--processes",
+        str(processes),
+    ]
+    ended = subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True)
+    assert ended.stdout.endswith("2 of 2 equal\n"), ended.stdout + ended.stderr

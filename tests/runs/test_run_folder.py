@@ -1,0 +1,116 @@
+import json
+import os
+from contextlib import suppress
+
+import pytest
+
+from winnow.config.resolve import fingerprint
+from winnow.errors import UserError
+from winnow.files.locks import BusyError
+from winnow.files.run_files import FINGERPRINT, ended_well, read_config, read_result
+from winnow.runs.run_folder import find_run, new_run_folder, recorded_run, take_over
+
+
+def finished(folder, *, status="ok", wanted="abc", age=0, model=True):
+    """A run folder as a run leaves it behind."""
+    (folder / "model").mkdir(parents=True)
+    if model:
+        (folder / "model" / "config.json").write_text("{}")
+    path = folder / "result.json"
+    path.write_text(json.dumps({"status": status, "fingerprint": wanted}))
+    os.utime(path, (1e9 - age, 1e9 - age))
+    return folder
+
+
+def test_a_run_that_ends_well_is_recorded_as_ok(configured, tmp_path):
+    config = configured()
+    with recorded_run(tmp_path / "run", config) as row:
+        assert not (tmp_path / "run" / "result.json").exists()
+        row["metrics"] = {"accuracy": 0.5}
+    result = read_result(tmp_path / "run")
+    assert (result["status"], result["error"], result["metrics"]) == ("ok", None, {"accuracy": 0.5})
+    assert result["fingerprint"] == fingerprint(config)
+    assert read_config(tmp_path / "run") == config
+
+
+@pytest.mark.parametrize("error", [UserError("no data"), RuntimeError("boom"), KeyboardInterrupt()])
+def test_a_run_that_fails_is_recorded_as_failed_and_the_error_goes_on(configured, tmp_path, error):
+    with pytest.raises(type(error)), recorded_run(tmp_path, configured()):
+        raise error
+    result = read_result(tmp_path)
+    assert result["status"] == "failed"
+    assert result["error"]
+
+
+def test_the_checkpoints_of_a_run_go_with_its_good_end_alone_and_only_where_that_is_said(configured, tmp_path):
+    def left(name, *words, error=None):
+        with suppress(RuntimeError), recorded_run(tmp_path / name, configured(*words)):
+            (tmp_path / name / "checkpoints").mkdir()
+            (tmp_path / name / "checkpoints" / "last.ckpt").touch()
+            if error:
+                raise error
+        return (tmp_path / name / "checkpoints" / "last.ckpt").exists()
+
+    assert left("kept")
+    assert not left("small", "trainer.keep_checkpoints=false")
+    assert left("failed", "trainer.keep_checkpoints=false", error=RuntimeError("boom"))
+
+
+def test_a_run_that_another_command_has_ended_meanwhile_is_not_run_again(configured, tmp_path):
+    for _ in range(2):  # without resume=true it begins anew
+        with recorded_run(tmp_path, configured()):
+            pass
+    with pytest.raises(BusyError, match="has just ended"), recorded_run(tmp_path, configured("resume=true")):
+        pass
+    assert ended_well(tmp_path)
+
+
+def test_a_folder_that_takes_a_run_over_is_that_run_for_whoever_looks_for_it(configured, tmp_path):
+    for seed in (1, 2):
+        folder = tmp_path / str(seed)
+        (folder / ".hydra").mkdir(parents=True)
+        (folder / ".hydra" / "overrides.yaml").write_text(f"[seed={seed}]")
+        with recorded_run(folder, configured(f"seed={seed}")):
+            pass
+    take_over(tmp_path / "2", tmp_path / "1")
+    assert read_result(tmp_path / "1") == read_result(tmp_path / "2")
+    assert (tmp_path / "1" / FINGERPRINT).read_text() == read_result(tmp_path / "2")["fingerprint"]
+    assert read_config(tmp_path / "1")["seed"] == 2
+    assert (tmp_path / "1" / ".hydra" / "overrides.yaml").read_text() == "[seed=1]"
+
+
+def test_the_teacher_of_a_checkpoint_is_recorded_by_its_name(configured, tmp_path):
+    with recorded_run(tmp_path, configured("teacher=checkpoint", "teacher.name=someone/model")) as row:
+        assert row["teacher"] == "someone/model"
+
+
+def test_the_newest_good_run_with_the_fingerprint_is_found(tmp_path):
+    finished(tmp_path / "old", age=100)
+    newest = finished(tmp_path / "deep" / "er" / "new", age=10)
+    finished(tmp_path / "failed", status="failed")
+    finished(tmp_path / "other", wanted="xyz")
+    finished(tmp_path / "no model", model=False)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "result.json").write_text('{"status": "o')
+    assert find_run(tmp_path, "abc") == newest
+    assert find_run(tmp_path, "nothing") is None
+    assert find_run(tmp_path / "nowhere", "abc") is None
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: None, r"run=.*: there is no such folder"),
+        (lambda folder: folder.mkdir(), r"run=.*: there is no result\.json, so no run has ended here"),
+        (lambda folder: (folder.mkdir(), (folder / "result.json").write_text("{")), r"result\.json is damaged"),
+    ],
+)
+def test_a_folder_that_is_no_finished_run_is_refused(tmp_path, prepare, message):
+    prepare(tmp_path / "run")
+    with pytest.raises(UserError, match=message):
+        read_result(tmp_path / "run")
+
+
+def test_a_run_goes_to_the_folder_of_its_task_recipe_teacher_and_model(configured):
+    folder = new_run_folder(configured("task=sst2", "recipe=dense", "output_dir=somewhere"))
+    assert str(folder.parent) == "somewhere/runs/sst2/dense-none-bert-base-uncased"

@@ -1,0 +1,269 @@
+"""Sweeps: their folders, what is run again, what a failure leaves, who trains a dense run."""
+
+import json
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+import winnow.commands.train
+from tests.kill_sweep import kill_sweep
+from tests.toys import failure, own_data, review_tables, run, run_alone
+from winnow.config.resolve import settings_label, settings_of, sweep_name
+from winnow.files.atomic import write_atomically
+from winnow.files.locks import run_lock
+from winnow.files.run_files import is_good
+from winnow.models.teacher import Teacher
+
+FAST = ["recipe.num_epochs=1", "dense.num_epochs=1", "trainer.progress_bar=false"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweeps")
+    review_tables(folder / "data")
+    return folder
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Recipe, teacher and seed of each training, as they come; nothing is trained but what shares a dense run."""
+    trainings = []
+
+    def train(config, folder, splits, *args):
+        trainings.append((config["recipe"]["name"], config["teacher"]["kind"], config["seed"]))
+        if config["teacher"]["kind"] == "dense":
+            winnow.commands.train.find_or_train_dense(config, splits)
+        write_atomically(folder / "model" / "config.json", "{}")
+        return {"metrics": {"accuracy": config["seed"] / 10}, "sparsity": 0.8, "parameters": 1, "train_seconds": 1.0,
+                "nonzero_parameters": 1}  # fmt: skip
+
+    monkeypatch.setattr(winnow.commands.train, "train", train)
+    return trainings
+
+
+def sweep(place, *arguments):
+    return run("train", "-m", *own_data(place / "data"), *FAST, *arguments, folder=place)
+
+
+def rows(folder: Path):
+    return {path.parent.name: json.loads(path.read_text()) for path in folder.rglob("sweeps/**/result.json")}
+
+
+def test_a_plan_keeps_the_earlier_commands_whose_runs_it_does_not_have_all(place, trained):
+    def commands(*words):
+        sweep(place, "recipe=oneshot80", "teacher=none", "output_dir=earlier", *words)
+        (path,) = (place / "earlier").rglob("sweep.json")
+        content = json.loads(path.read_text())
+        return [command.rpartition(" ")[2] for command in content["earlier"]], len(content["jobs"])
+
+    assert commands("seed=1,2") == ([], 2)
+    assert commands("seed=1,2") == ([], 2)
+    assert commands("seed=1") == (["seed=1,2"], 1)
+    assert commands("seed=2") == (["seed=1,2", "seed=1"], 1)
+    assert commands("seed=2,1") == ([], 2)
+
+
+def test_settings_are_what_is_typed_beside_the_words_and_what_changes_nothing():
+    typed = ["task=sst2", "+recipe.x.y=1", "seed=2", "logger.offline=true", "hydra.run.dir=a", "hydra/launcher=ray"]
+    assert settings_of([*typed, "output_dir=b", "model.name=c=d", "trainer=cpu", "trainer.progress_bar=false"]) == {
+        "model.name": "c=d",
+        "recipe.x.y": "1",
+        "trainer": "cpu",
+    }
+
+
+def test_settings_have_the_same_label_in_any_order_and_none_has_none():
+    assert settings_label(["a=1", "b=2", "seed=3"]) == settings_label(["b=2", "a=1"]) != settings_label(["a=2", "b=1"])
+    assert settings_label(["task=sst2", "recipe=dense"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        (["recipe=dense,prune80", "seed=1,2"], "demo"),
+        (["task=sst2,mrpc", "model=minilm"], "sst2+mrpc-minilm"),
+        (["experiment=squad_layers", "recipe.num_epochs=1,2"], "squad_layers"),
+        (["experiment=squad_layers", "task=sst2", "recipe.num_epochs=2"], "squad_layers-sst2-"),
+    ],
+)
+def test_a_sweep_is_called_by_its_experiment_tasks_models_and_fixed_settings(typed, name):
+    found = sweep_name(typed, "demo")
+    assert found == name if not name.endswith("-") else (found.startswith(name) and len(found) == len(name) + 6)
+
+
+def test_a_sweep_that_is_started_again_runs_what_lacks_a_good_row_and_takes_more_seeds(place, trained):
+    arguments = ["recipe=oneshot80", "teacher=none", "output_dir=again"]
+    sweep(place, *arguments, "seed=1,2")
+    first = rows(place / "again")
+    assert all(is_good(row) for row in first.values())
+    next((place / "again").rglob("*seed2*/result.json")).write_text('{"status": "o')
+    output = sweep(place, *arguments, "seed=1,2,3")
+    assert [seed for _, _, seed in trained] == [1, 2, 2, 3]
+    assert "1 of 3 done" in output
+    assert output.rstrip().endswith("3 of 3 done")
+    again = rows(place / "again")
+    assert len(again) == 3
+    assert {name: again[name]["metrics"] for name in first} == {name: row["metrics"] for name, row in first.items()}
+
+
+def test_its_plan_lists_each_job_once_with_what_is_known_before(place, trained):
+    sweep(place, "recipe=oneshot80", "teacher=none,none", "seed=1", "output_dir=planned")
+    (plan,) = (place / "planned").rglob("sweep.json")
+    (job,) = json.loads(plan.read_text())["jobs"]
+    assert {word: job[word] for word in ("task", "recipe", "teacher", "seed", "model", "num_epochs")} == {
+        "task": "text_classification", "recipe": "oneshot80", "teacher": "none", "seed": 1, "model": "tiny",
+        "num_epochs": 1,
+    }  # fmt: skip
+    assert (plan.parent / job["folder"] / "result.json").is_file()
+    assert job["settings"]["recipe.num_epochs"] == "1"
+
+
+@pytest.mark.parametrize("recipes", ["dense,oneshot80", "oneshot80,dense"])
+@pytest.mark.parametrize("teachers", ["none,dense", "dense,none"])
+def test_a_dense_run_is_a_job_and_a_teacher_at_once_and_is_trained_once(place, trained, recipes, teachers):
+    output_dir = f"{recipes}_{teachers}".replace(",", "_")
+    sweep(place, f"recipe={recipes}", f"teacher={teachers}", "seed=1", f"output_dir={output_dir}")
+    assert sorted(trained) == [
+        ("dense", "dense", 1),
+        ("dense", "none", 1),
+        ("oneshot80", "dense", 1),
+        ("oneshot80", "none", 1),
+    ]
+    found = rows(place / output_dir)
+    assert len(found) == 4
+    assert all(is_good(row) for row in found.values())
+    assert len(list((place / output_dir).rglob("sweeps/**/*-dense-none-*/model/config.json"))) == 1
+
+
+def finish(folder, name):
+    """The run of a folder, as another command ends it."""
+    write_atomically(folder / ".hydra" / "fingerprint", name)
+    write_atomically(folder / "model" / "config.json", "{}")
+    write_atomically(folder / "result.json", json.dumps({"status": "ok", "fingerprint": name, "metrics": {}}))
+
+
+def test_a_dense_run_that_another_job_trains_in_its_folder_meanwhile_stays(place, trained, monkeypatch):
+    @contextmanager
+    def waited_for(output_dir, name, waiting=""):
+        for folder in Path(output_dir).glob("sweeps/*/*-dense-*"):
+            finish(folder, name)
+        yield
+
+    monkeypatch.setattr(winnow.commands.train, "only_one", waited_for)
+    sweep(place, "recipe=dense", "teacher=none", "output_dir=waited")
+    assert trained == []
+    assert list((place / "waited").rglob("*-dense-*/model/config.json"))
+
+
+def test_jobs_that_another_command_runs_end_before_the_report(place, trained, monkeypatch):
+    sweep(place, "recipe=oneshot80", "teacher=none", "output_dir=shared")
+    (path,) = (place / "shared").rglob("result.json")
+    name = json.loads(path.read_text())["fingerprint"]
+    path.unlink()
+    monkeypatch.setattr("winnow.files.locks._SECONDS_TO_DIE", 0)
+    with ExitStack() as other:
+        other.enter_context(run_lock(path.parent))
+        monkeypatch.setattr("winnow.runs.sweep.time.sleep", lambda seconds: (finish(path.parent, name), other.close()))
+        said = sweep(place, "recipe=oneshot80", "teacher=none", "output_dir=shared")
+    assert "another command runs in this folder" in said
+    assert "sweep: another command runs oneshot80, teacher none, seed 1; waiting for it." in said
+    assert said.endswith("sweep: 1 of 1 done\n")
+    assert len(trained) == 1
+
+
+def test_jobs_beside_others_begin_their_lines_with_their_titles(place, monkeypatch):
+    monkeypatch.setattr(winnow.commands.train, "runs_beside_others", lambda hydra_config: True)
+    said = sweep(place, "recipe=oneshot80", "teacher=dense", "seed=2", "output_dir=titles")
+    assert "\noneshot80, teacher dense, seed 2  epoch 1.0 of 1" in said
+    assert "\ndense teacher of oneshot80, teacher dense, seed 2  epoch 1.0 of 1" in said
+
+
+def test_a_mistake_that_all_jobs_have_is_told_once_before_any_runs(place, trained):
+    arguments = [*own_data(place / "data"), *FAST, "recipe.pruning.final_sparsity=80", "seed=1,2", "output_dir=wrong"]
+    message = failure("train", "-m", *arguments, "recipe=oneshot80", folder=place)
+    assert message.startswith("error: recipe.pruning.final_sparsity must be in [0, 1), got 80")
+    assert not trained
+    assert not list((place / "wrong").rglob("result.json"))
+
+
+def test_two_jobs_in_one_folder_are_refused(place, trained):
+    names = "hydra.sweep.subdir=one"
+    arguments = [*own_data(place / "data"), *FAST, "recipe=oneshot80", "teacher=none", "output_dir=one", names]
+    message = failure("train", "-m", *arguments, "seed=1,2", folder=place)
+    assert message.startswith("error: seed=1 and seed=2 would run in one folder, one;")
+    assert not trained
+    run("train", "-m", *arguments[:-1], "seed=1,2", "hydra.sweep.subdir=${hydra.job.num}", folder=place)
+    assert sorted(rows(place / "one")) == ["0", "1"]
+
+
+def test_a_job_that_fails_before_its_training_has_a_row_that_says_why(place):
+    arguments = [*own_data(place / "data"), *FAST, "recipe=oneshot80,layers9", "teacher=none", "output_dir=short"]
+    failure("train", "-m", *arguments, folder=place)
+    failed = [row for row in rows(place / "short").values() if row["status"] == "failed"]
+    assert [(row["recipe"], row["seed"]) for row in failed] == [("layers9", 1)]
+    assert "9" in failed[0]["error"]
+    (path,) = (place / "short").rglob("*-layers9-*/result.json")
+    path.write_text("[1]")  # what another has left there is no row
+    failure("train", "-m", *arguments, folder=place)
+    assert json.loads(path.read_text())["error"] == failed[0]["error"]
+
+
+def test_a_run_of_other_data_in_the_folder_of_a_job_makes_way(place, trained):
+    review_tables(place / "changing", train=40)
+    arguments = [*FAST, "recipe=oneshot80", "teacher=none", "seed=1,2", "output_dir=other"]
+    for _ in range(2):
+        run("train", "-m", *own_data(place / "changing"), *arguments, folder=place)
+        review_tables(place / "changing", train=48)
+    assert len(trained) == 4
+
+
+def test_an_experiment_is_no_single_run(place):
+    message = failure("train", "experiment=squad_layers", "seed=1", folder=place)
+    assert message == (
+        "error: an experiment is a sweep over recipe, teacher: add -m after src.train, or say one of each."
+    )
+
+
+def test_a_word_that_there_is_not_is_told_by_hydra_with_those_there_are(place):
+    ended = run_alone("train", "-m", "recipe=dense,prune8O", f"output_dir={place / 'mistyped'}")
+    assert ended.returncode == 1
+    assert "Could not find 'recipe/prune8O'" in ended.stderr
+    assert "prune80_quant" in ended.stderr
+    assert ended.stderr.rstrip().endswith("Did you mean 'prune80'?")
+    assert not list((place / "mistyped").rglob("sweep.json"))
+
+
+def test_the_job_that_has_no_such_setting_is_named(place, capsys):
+    with pytest.raises(SystemExit):
+        run("train", "-m", "recipe=prune80,dense", "teacher=none", "recipe.pruning.final_sparsity=0.8", folder=place)
+    said = capsys.readouterr().err
+    assert "The job recipe=dense teacher=none recipe.pruning.final_sparsity=0.8 cannot be:" in said
+    assert "Key 'pruning' is not in struct" in said
+
+
+def test_over_six_runs_a_teacher_is_trained_once_and_reads_the_training_data_once(place, monkeypatch):
+    dense, read = [], []
+    train, forward = winnow.commands.train.train, Teacher.forward
+
+    def counted_train(config, *args):
+        dense.extend([config["seed"]] * (config["recipe"]["name"] == "dense"))
+        return train(config, *args)
+
+    def counted_forward(teacher, **inputs):
+        read.extend(inputs["input_ids"])
+        return forward(teacher, **inputs)
+
+    monkeypatch.setattr(winnow.commands.train, "train", counted_train)
+    monkeypatch.setattr(Teacher, "forward", counted_forward)
+    sparsities = "recipe.pruning.final_sparsity=0.5,0.6,0.7"
+    sweep(place, "recipe=oneshot80,oneshot90", "teacher=dense", sparsities, "seed=1", "output_dir=six")
+    assert len(rows(place / "six")) == 6
+    assert dense == [1]
+    assert len(read) == 48  # as many as there are examples
+    assert {row["teacher_outputs"] for row in rows(place / "six").values()} == {"stored"}
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_twice_ends_as_one_left_alone(tmp_path):
+    assert kill_sweep(tmp_path, seed=1, kills=2)

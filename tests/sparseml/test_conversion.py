@@ -1,0 +1,146 @@
+import shutil
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from tests.sparseml.test_reading import MALFORMED, RANGE, written
+from tests.sparseml.test_translation import EXPECTED, FILES
+from winnow.config.resolve import resolve
+from winnow.errors import UserError
+from winnow.files.conf_folder import CONF
+from winnow.sparseml.conversion import convert, recipe_files, summary
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """A copy of conf/ to which recipes can be written."""
+    return shutil.copytree(CONF, tmp_path / "conf")
+
+
+def configuration(conf, *overrides):
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(conf), version_base="1.3"):
+        return resolve(compose("train", overrides=list(overrides)))
+
+
+@pytest.mark.parametrize("teacher", ["dense", "none"])
+def test_a_converted_file_is_the_same_recipe_as_the_original(conf, teacher):
+    rows = convert(recipe_files(FILES, conf), conf / "recipe")
+    assert {row.file.name: row.status for row in rows} == dict.fromkeys(EXPECTED, "converted")
+    for row in rows:
+        old = configuration(conf, "recipe=sparseml", f"recipe.path='{row.file}'", f"teacher={teacher}")
+        name = old["recipe"]["name"]
+        distils = any("teacher" in node for node in old["recipe"].values() if isinstance(node, dict))
+        new = configuration(conf, f"recipe={name}", *(["teacher=dense"] if distils else ["teacher=none"]))
+        assert new["recipe"] == old["recipe"], name
+        assert new["teacher"] == old["teacher"], name
+
+
+def test_a_converted_file_says_what_differs_and_where_it_is_from(tmp_path):
+    convert([FILES / "stages_by_hand.yaml"], tmp_path)
+    text = (tmp_path / "stages_by_hand.yaml").read_text()
+    assert text.startswith("# conf/recipe/stages_by_hand.yaml: from stages_by_hand.yaml, a recipe of SparseML.\n")
+    content = yaml.safe_load(text)
+    assert {"/training@_here_": "finetune"} in content["defaults"]
+    assert {"/modifier@pruning": "gmp"} in content["defaults"]
+    assert content["defaults"][-1] == "_self_"
+    assert content["pruning"] == {
+        "params": [".*"],
+        "initial_sparsity": 0.05,
+        "final_sparsity": 0.9,
+        "start_epoch": 0,
+        "end_epoch": 2,
+        "update_frequency": 0.5,
+    }
+    report = (tmp_path / "stages_by_hand.report.md").read_text()
+    assert report.startswith("# stages_by_hand\n\n```text\n")
+    assert "  18  GMPruningModifier             pruning: gmp" in report
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Old recipes of all sorts, in folders."""
+    place = tmp_path / "old"
+    (place / "deep" / "er").mkdir(parents=True)
+    (place / ".git").mkdir()
+    written(place, RANGE, "good.yaml")
+    written(place / "deep" / "er", f"# Card\n\n---\n{RANGE}---\n", "card.v1.md")
+    written(place / "deep", "# Words\n", "README.md")
+    written(place, RANGE, "notes.txt")
+    written(place / ".git", RANGE, "hidden.yaml")
+    return place
+
+
+def test_a_folder_is_searched_and_a_file_without_a_recipe_is_no_failure(folder, tmp_path):
+    out = tmp_path / "out"
+    rows = convert(recipe_files(folder, out), out)
+    assert [(str(row.file.relative_to(folder)), row.status) for row in rows] == [
+        ("deep/README.md", "no recipe"),
+        ("deep/er/card.v1.md", "converted"),
+        ("good.yaml", "converted"),
+    ]
+    names = {path.name for path in out.iterdir()}
+    assert names == {"card_v1.yaml", "card_v1.report.md", "good.yaml", "good.report.md", "summary.md"}
+    assert (out / "summary.md").read_text() == summary(rows)
+
+
+def test_a_recipe_that_fails_does_not_stop_the_others(folder, tmp_path):
+    text, line, message = MALFORMED["a parameter that is missing"]
+    bad = written(folder, text, "bad.yaml")
+    rows = {row.file.name: row for row in convert(recipe_files(folder, tmp_path), tmp_path / "out")}
+    assert (rows["bad.yaml"].status, rows["bad.yaml"].notices) == ("failed", f"{bad}, line {line}: {message}")
+    assert rows["good.yaml"].status == "converted"
+    assert not (tmp_path / "out" / "bad.yaml").exists()
+
+
+def test_the_summary_is_a_table_of_all_files(folder, tmp_path):
+    written(folder, (FILES / "obert90.yaml").read_text(), "obert90.yaml")
+    lines = summary(convert(recipe_files(folder, tmp_path), tmp_path / "out")).splitlines()
+    assert [cell.strip() for cell in lines[0].split("|")[1:-1]] == ["file", "status", "modifiers", "notices"]
+    row = next(line for line in lines if "obert90" in line)
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == [
+        "converted",
+        "pruning, distillation, learning_rate, learning_rate_2",
+        "1 ignored, 4 differs",
+    ]
+
+
+def test_converting_again_replaces_what_came_from_the_same_file_and_nothing_else(folder, tmp_path):
+    out = tmp_path / "out"
+    convert(recipe_files(folder, out), out)
+    (out / "card_v1.yaml").write_text("# conf/recipe/card_v1.yaml: mine.\n")
+    rows = {row.file.name: row for row in convert(recipe_files(folder, out), out)}
+    assert rows["good.yaml"].status == "converted"
+    assert rows["card.v1.md"].notices == (
+        f"{out / 'card_v1.yaml'} is there already and is not from this file; rename the file, or name another out."
+    )
+    assert (out / "card_v1.yaml").read_text() == "# conf/recipe/card_v1.yaml: mine.\n"
+
+
+def test_two_files_of_one_name_are_not_written_over_each_other(folder, tmp_path):
+    written(folder / "deep", RANGE, "good.md".replace("md", "yml"))
+    rows = [row for row in convert(recipe_files(folder, tmp_path), tmp_path / "out") if row.file.stem == "good"]
+    assert [row.status for row in rows] == ["converted", "failed"]
+    assert rows[1].notices == "good.yaml is what another of the files became; rename one of them."
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda place: place / "odl", r"path=.*/odl: there is no such file or folder\. Did you mean 'old'\?"),
+        (lambda place: place / "old" / ".git" / "empty", r"the folder holds no \.yaml, \.yml, \.md files"),
+    ],
+)
+def test_a_path_without_files_is_refused(folder, tmp_path, make, message):
+    (folder / ".git" / "empty").mkdir()
+    with pytest.raises(UserError, match=message):
+        recipe_files(make(tmp_path), tmp_path / "out")
+
+
+def test_files_of_which_none_holds_a_recipe_are_refused(folder, tmp_path):
+    file = folder / "deep" / "README.md"
+    with pytest.raises(UserError, match=r"^none of the 1 files holds a recipe .*README\.md holds no recipe"):
+        convert([file], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
