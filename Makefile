@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 help:
 	@echo "make demo   set up, then train, prune and distil on the embedded task (minutes on a laptop CPU)"
 	@echo "make test   set up, then run the tests; make slow runs the long ones"
-	@echo "make lint   ruff and mypy"
+	@echo "make lint   ruff, mypy and import-linter"
 	@echo "make setup  the set-up alone, in .venv"
 
 setup: .venv/installed
@@ -33,6 +33,7 @@ lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	.venv/bin/lint-imports
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

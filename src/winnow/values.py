@@ -1,0 +1,162 @@
+"""What a setting may be: types with their ranges and the sentence that explains them.
+
+A type is used as an annotation of a `winnow.config.section.Section`, or checked alone by `check_value`.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from winnow.errors import UserError
+from winnow.functional.structure import MAX_GROUP, Structure
+
+_CONFIG = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The words of an error: ``NAME must be <what>, got <value>``.
+
+    Args:
+        what: such as ``a whole number, 1 or more``.
+        remedy: appended to the message, given the value; '' where there is none.
+    """
+
+    what: str
+    remedy: Callable[[Any], str] = lambda value: ""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def validate(value: Any, inner: core_schema.ValidatorFunctionWrapHandler) -> Any:
+            try:
+                return inner(value)
+            except (ValidationError, ValueError) as error:
+                got = f"{value!r}{self.remedy(value)}"
+                raise PydanticCustomError("expected", "{what}, got {got}", {"what": self.what, "got": got}) from error
+
+        return core_schema.no_info_wrap_validator_function(validate, handler(source))
+
+
+def check_value(name: str, kind: Any, value: Any) -> Any:
+    """The value as its type takes it.
+
+    Args:
+        name: as the user spells it, e.g. ``batch_size``.
+        kind: one of the types of this module.
+
+    Raises:
+        UserError: for a value outside the type.
+    """
+    try:
+        return TypeAdapter(kind, config=_CONFIG).validate_python(value)
+    except ValidationError as error:
+        raise UserError(f"{name} must be {error.errors()[0]['msg']}.") from error
+
+
+def one_of(*words: str) -> Expected:
+    return Expected(f"one of {', '.join(words)}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _percent(value: Any) -> str:
+    return f"; write {value:g} % as {value / 100:g}" if _is_number(value) and 1 <= value <= 100 else ""
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _compiled(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(str(error)) from error
+    return pattern
+
+
+def _parsed_structure(structure: str) -> str:
+    Structure.parse(structure)
+    return structure
+
+
+def _epoch(value: float) -> float:
+    if value < 0 and value != -1:
+        raise ValueError
+    return value
+
+
+MAX_EPOCHS = 10_000
+_COUNT = 2**31 - 1  # larger numbers do not fit the integers of the libraries that receive them
+
+Number = Annotated[float, Expected("a number")]
+Positive = Annotated[float, Field(gt=0), Expected("a number above 0")]
+NotNegative = Annotated[float, Field(ge=0), Expected("a number, 0 or more")]
+Fraction = Annotated[float, Field(ge=0, le=1), Expected("in [0, 1]", _percent)]
+ProperFraction = Annotated[float, Field(gt=0, lt=1), Expected("above 0 and below 1", _percent)]
+Sparsity = Annotated[float, Field(ge=0, lt=1), Expected("in [0, 1)", _percent)]
+Epoch = Annotated[
+    float, Field(le=MAX_EPOCHS), AfterValidator(_epoch), Expected(f"an epoch, 0 or more, or -1, at most {MAX_EPOCHS:,}")
+]
+Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS), Expected(f"a whole number, 1 to {MAX_EPOCHS:,}")]
+Count = Annotated[int, Field(ge=1, le=_COUNT), Expected("a whole number, 1 or more")]
+CountOrNull = Annotated[int | None, Field(ge=1, le=_COUNT), Expected("a whole number, 1 or more, or null")]
+NotNegativeCount = Annotated[int, Field(ge=0, le=_COUNT), Expected("a whole number, 0 or more")]
+PositiveOrNull = Annotated[float | None, Field(gt=0), Expected("a number above 0, or null")]
+Seed = Annotated[int, Field(ge=0, lt=2**32), Expected("a whole number, 0 to 4,294,967,295")]
+YesNo = Annotated[bool, Expected("true or false")]
+Text = Annotated[str, StringConstraints(min_length=1), Expected("a text")]
+TextOrNull = Annotated[str | None, Field(min_length=1), Expected("a text, or null")]
+Texts = Annotated[
+    list[Annotated[str, StringConstraints(min_length=1)]],
+    BeforeValidator(_as_list),
+    Field(min_length=1),
+    Expected("a text or a list of texts"),
+]
+_Pattern = Annotated[str, StringConstraints(min_length=1), AfterValidator(_compiled)]
+Patterns = Annotated[
+    list[_Pattern],
+    BeforeValidator(_as_list),
+    Field(min_length=1),
+    Expected("a regular expression, or a list of one or more"),
+]
+PatternsOrNone = Annotated[
+    list[_Pattern], BeforeValidator(_as_list), Expected("a regular expression or a list of them")
+]
+SparsityByPattern = Annotated[
+    float | dict[str, float],
+    Expected("in [0, 1), or a mapping from regular expressions to such numbers", _percent),
+]  # the values of a mapping are checked one by one, with the path of each, by the section
+Structures = Annotated[
+    str,
+    AfterValidator(_parsed_structure),
+    Expected(f"unstructured, block4 or N:M with N below M, up to {MAX_GROUP}, such as 2:4"),
+]
+WeightBits = Annotated[Literal[8, 4], Expected("8 or 4")]
+_Layer = Annotated[int, Field(ge=0, le=_COUNT)]
+KeptLayers = Annotated[
+    Annotated[int, Field(ge=1, le=_COUNT)] | Annotated[list[_Layer], Field(min_length=1)] | None,
+    Expected("a number of layers, 1 or more, or a list of layers, counted from 0"),
+]
+DroppedLayers = Annotated[
+    Annotated[list[_Layer | _Pattern], Field(min_length=1)] | None,
+    Expected("a list of layers, counted from 0, or of regular expressions"),
+]
+LayerMapping = Annotated[
+    Literal["auto"] | Annotated[dict[_Layer, _Layer], Field(min_length=1)],
+    Expected("auto, or a mapping from layers of the student to layers of the teacher, such as {0: 1, 1: 3}"),
+]
