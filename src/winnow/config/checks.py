@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from winnow.config.numbered import is_recipe, names_like
 from winnow.config.resolve import leaves
 from winnow.errors import UserError, nearest
 from winnow.extras import require_extra
@@ -140,6 +141,8 @@ def _check_published(rows: Any) -> None:
                 raise UserError(f"{path} has no {name}; add it.")
         for word in _CELL:
             known = [file.stem for file in (CONF / word).glob("*.yaml")]
+            if word == "recipe":
+                known = [row[word]] if is_recipe(str(row[word])) else names_like(str(row[word]), known)
             if row[word] not in known:
                 raise UserError(
                     f"{path}.{word}: there is no conf/{word}/{row[word]}.yaml.{nearest(str(row[word]), known)}"

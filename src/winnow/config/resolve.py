@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from winnow.config.numbered import check_not_hidden, check_number
 from winnow.errors import UserError
 from winnow.files.local_files import local_files, looks_local, resolve_model_folder
 from winnow.ranges import BY_PATTERN
@@ -95,6 +96,9 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     translation = {}
     if OmegaConf.select(config, "recipe.path"):
         config, translation["translation"] = translated(config)
+    if "recipe" in config:
+        check_number(config.recipe)
+        check_not_hidden()
     try:
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except MissingMandatoryValue as error:
