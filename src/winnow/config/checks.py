@@ -140,13 +140,10 @@ def _check_published(rows: Any) -> None:
             if name not in row:
                 raise UserError(f"{path} has no {name}; add it.")
         for word in _CELL:
-            known = [file.stem for file in (CONF / word).glob("*.yaml")]
-            if word == "recipe":
-                known = [row[word]] if is_recipe(str(row[word])) else names_like(str(row[word]), known)
-            if row[word] not in known:
-                raise UserError(
-                    f"{path}.{word}: there is no conf/{word}/{row[word]}.yaml.{nearest(str(row[word]), known)}"
-                )
+            name, known = str(row[word]), [file.stem for file in (CONF / word).glob("*.yaml")]
+            if not (is_recipe(name) if word == "recipe" else name in known):
+                likely = names_like(name, known) if word == "recipe" else known
+                raise UserError(f"{path}.{word}: {name} does not exist.{nearest(name, likely)}")
         figures = row["metrics"]
         if (
             not isinstance(figures, Mapping)
