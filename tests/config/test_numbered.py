@@ -5,7 +5,7 @@ from hydra.errors import HydraException
 
 from tests.toys import run, run_alone
 from winnow.config.numbered import is_recipe, names_like
-from winnow.errors import UserError, nearest
+from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 
 FAMILIES = sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
@@ -102,11 +102,11 @@ def test_a_mistyped_name_is_refused_with_the_families_and_the_nearest_valid_name
     assert is_recipe(meant)
     with pytest.raises(HydraException) as refused:
         hydra_compose(f"recipe={name}")
-    first, *lines = str(refused.value).splitlines()
-    assert first == f"recipe={name}: there is no such recipe."
-    assert "layers<N>_prune<N>_18of30, movement<N>, oneshot<N>, prune<N>," in " ".join(lines)
-    assert len(lines) < 8
-    assert nearest(name, refused.value.options) == f" Did you mean '{meant}'?"
+    message = str(refused.value)
+    assert message.startswith(f"recipe={name}: there is no such recipe. Did you mean '{meant}'? There are acdc<N>, ")
+    assert "layers<N>_prune<N>_18of30, movement<N>, oneshot<N>, prune<N>, " in message
+    assert message.endswith("transfer<N>_quant, where <N> is a sparsity in percent or a number of layers.")
+    assert len(message) < 700
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_the_recipes_of_a_user_are_listed_for_a_mistyped_name(own_folder, capsys
     assert ended.value.code == 1
     printed = capsys.readouterr().err
     assert "Traceback" not in printed
-    assert " mine," in printed
-    assert printed.rstrip().endswith("Did you mean 'mine'?")
+    assert "Did you mean 'mine'?" in printed
+    assert ", mine, " in printed
     assert len(printed.splitlines()) < 12
 
 

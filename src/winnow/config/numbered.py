@@ -5,7 +5,6 @@ Hydra reads such names through the config source `NumberedRecipes`; importing th
 
 import itertools
 import re
-import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from winnow.errors import UserError
+from winnow.errors import UserError, nearest
 from winnow.files.conf_folder import CONF
 
 # Word in a name -> section and setting that its number becomes.
@@ -152,7 +151,7 @@ _config_not_found = defaults_list.config_not_found_error
 
 
 def _recipe_not_found(repo: IConfigRepository, tree: DefaultsTreeNode) -> None:
-    """Hydra's error for an unknown name; for a recipe with its families instead of a line for each file and folder."""
+    """Hydra's error for an unknown name; for a recipe the nearest name and the families, in one line."""
     path = tree.node.get_config_path()
     parent = tree.parent.node.get_config_path() if tree.parent and tree.parent.node else ""
     if _NUMBERED.search(_recipe_of(parent)):
@@ -161,11 +160,9 @@ def _recipe_not_found(repo: IConfigRepository, tree: DefaultsTreeNode) -> None:
     if not name:
         _config_not_found(repo, tree)
     families = repo.get_group_options(_GROUP, ObjectType.CONFIG)
-    listed = textwrap.fill(f"The recipes are {', '.join(_listed(families))}.", 110, break_on_hyphens=False)
     raise MissingConfigException(
-        f"recipe={name}: there is no such recipe.\n{listed}\n<N> is 1 to 99: sparsity in percent, or layers to keep.",
-        missing_cfg_file=path,
-        options=names_like(name, families),
+        f"recipe={name}: there is no such recipe.{nearest(name, names_like(name, families))} There are "
+        f"{', '.join(_listed(families))}, where <N> is a sparsity in percent or a number of layers."
     )
 
 
