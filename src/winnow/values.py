@@ -77,7 +77,7 @@ def _percent(value: Any) -> str:
     return f"; write {value:g} % as {value / 100:g}" if _is_number(value) and 1 <= value <= 100 else ""
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
@@ -123,20 +123,18 @@ Text = Annotated[str, StringConstraints(min_length=1), Expected("a text")]
 TextOrNull = Annotated[str | None, Field(min_length=1), Expected("a text, or null")]
 Texts = Annotated[
     list[Annotated[str, StringConstraints(min_length=1)]],
-    BeforeValidator(_as_list),
+    BeforeValidator(as_list),
     Field(min_length=1),
     Expected("a text or a list of texts"),
 ]
 _Pattern = Annotated[str, StringConstraints(min_length=1), AfterValidator(_compiled)]
 Patterns = Annotated[
     list[_Pattern],
-    BeforeValidator(_as_list),
+    BeforeValidator(as_list),
     Field(min_length=1),
     Expected("a regular expression, or a list of one or more"),
 ]
-PatternsOrNone = Annotated[
-    list[_Pattern], BeforeValidator(_as_list), Expected("a regular expression or a list of them")
-]
+PatternsOrNone = Annotated[list[_Pattern], BeforeValidator(as_list), Expected("a regular expression or a list of them")]
 SparsityByPattern = Annotated[
     float | dict[str, float],
     Expected("in [0, 1), or a mapping from regular expressions to such numbers", _percent),
@@ -159,4 +157,9 @@ DroppedLayers = Annotated[
 LayerMapping = Annotated[
     Literal["auto"] | Annotated[dict[_Layer, _Layer], Field(min_length=1)],
     Expected("auto, or a mapping from layers of the student to layers of the teacher, such as {0: 1, 1: 3}"),
+]
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[\w.+-]+$", max_length=100),
+    Expected("a name of letters, digits and . + - _, at most 100"),
 ]

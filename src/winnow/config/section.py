@@ -38,7 +38,7 @@ class Section(BaseModel):
     def _check_names(cls, node: Any) -> Any:
         if isinstance(node, BaseModel):
             return node
-        known = cls.model_fields
+        known = [field.alias or name for name, field in cls.model_fields.items()]
         if not isinstance(node, Mapping):
             raise PydanticCustomError("not_a_section", "", {"known": list(known)})
         for name in node:

@@ -1,0 +1,89 @@
+"""Hydra's own errors as one short message: a mistyped option or setting, an override that cannot be read."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from winnow.errors import TRACES, describe, first_line, nearest, short_errors, wants_traces
+
+_MOST = 900  # characters of a list of names; a terminal of 80 columns shows them in 12 lines
+
+
+@contextmanager
+def hydra_errors() -> Iterator[None]:
+    """Around a command: every error becomes one short message and exit status 1.
+
+    Left to itself Hydra prints the trace of some errors and a list of all options for others, and exits. It raises them
+    instead while HYDRA_FULL_ERROR is set.
+    """
+    before = {name: os.environ.get(name) for name in (TRACES, "HYDRA_FULL_ERROR")}
+    os.environ.setdefault(TRACES, before["HYDRA_FULL_ERROR"] or "0")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        with short_errors():
+            try:
+                yield
+            except (HydraException, OmegaConfBaseException) as error:
+                if wants_traces():
+                    raise
+                sys.exit(f"error: {describe_hydra(error)}")
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def describe_hydra(error: BaseException) -> str:
+    """The message for a person: the name or the override that is wrong, and the nearest that is right."""
+    cause = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _missing_option(str(error.missing_cfg_file), list(error.options or ()))
+    if isinstance(error, OverrideParseException):
+        return (
+            f"'{error.override}' is not NAME=VALUE; write lists without blanks and put brackets in quotes: "
+            "'name=[a,b]'."
+        )
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
+        return _unknown_setting(cause)
+    if isinstance(error, OmegaConfBaseException):
+        return f"{error.full_key or 'the configuration'}: {first_line(error)}."
+    return f"{first_line(error)}." if isinstance(error, HydraException) else describe(error)
+
+
+def _missing_option(file: str, options: list[str]) -> str:
+    group, _, name = file.rpartition("/")
+    listed = ", ".join(sorted(options))
+    listed = listed if len(listed) <= _MOST else f"{listed[:_MOST].rpartition(',')[0]}, ..."
+    there = f" There are {listed}." if options else ""
+    return f"{group or 'config'}={name}: there is no such {group or 'configuration'}.{nearest(name, options)}{there}"
+
+
+def _unknown_setting(error: OmegaConfBaseException) -> str:
+    """Settings are compared by their last name, then by the whole."""
+    typed = str(error.full_key)
+    if error.parent_node is None:
+        return f"{typed}: {first_line(error)}."
+    composed = OmegaConf.to_container(error.parent_node._get_root(), resolve=False)
+    paths = [path for path in _settings(composed) if not path.startswith("hydra.")]
+    alike = [path for path in paths if nearest(_last(typed), [_last(path)])]
+    return f"{typed} is not a setting ({first_line(error)}).{nearest(typed, alike)}"
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _settings(section: Any, before: str = "") -> Iterator[str]:
+    """The full names of all settings of a configuration."""
+    for name, value in section.items():
+        yield f"{before}{name}"
+        if isinstance(value, dict):
+            yield from _settings(value, f"{before}{name}.")
