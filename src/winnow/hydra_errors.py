@@ -1,6 +1,7 @@
 """Hydra's own errors as one short message: a mistyped option or setting, an override that cannot be read."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +9,9 @@ from typing import Any
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from winnow.errors import TRACES, describe, first_line, nearest, short_errors, wants_traces
+from winnow.errors import TRACES, UserError, describe, first_line, nearest, short_errors, wants_traces
 
 _MOST = 900  # characters of a list of names; a terminal of 80 columns shows them in 12 lines
 
@@ -54,8 +55,37 @@ def describe_hydra(error: BaseException) -> str:
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         return _unknown_setting(cause)
     if isinstance(error, OmegaConfBaseException):
-        return f"{error.full_key or 'the configuration'}: {first_line(error)}."
+        return _unresolved(error)
     return f"{first_line(error)}." if isinstance(error, HydraException) else describe(error)
+
+
+def _unresolved(error: OmegaConfBaseException) -> str:
+    """Hydra's own settings refer to others, such as the run folder to the task: name the other where it is wrong."""
+    if error.parent_node is not None and str(error.full_key).startswith("hydra."):
+        try:
+            plain_values(error.parent_node._get_root())
+        except UserError as cause:
+            return str(cause)
+    if missing := re.search(r"Interpolation key '([\w.]+)' not found", str(error)):
+        return f"{missing[1]} must be given: {error.full_key} refers to it."
+    return f"{error.full_key or 'the configuration'}: {first_line(error)}."
+
+
+def plain_values(composed: Any) -> dict[str, Any]:
+    """The composed configuration as plain values, without Hydra's own section.
+
+    Raises:
+        UserError: for a value that is missing, or refers to nothing.
+    """
+    config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key} must be given: add {error.full_key}=VALUE to the command.") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key or 'the configuration'}: {first_line(error)}.") from error
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}
 
 
 def _missing_option(file: str, options: list[str]) -> str:

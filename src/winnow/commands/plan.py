@@ -9,13 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
 from winnow.config.checks import check
-from winnow.config.resolve import plain_values, run_config
+from winnow.config.resolve import run_config
 from winnow.config.section import Section
 from winnow.errors import short_errors
 from winnow.files.atomic import write_atomically
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
-from winnow.hydra_errors import hydra_errors
+from winnow.hydra_errors import hydra_errors, plain_values
 from winnow.values import TextOrNull, YesNo
 
 

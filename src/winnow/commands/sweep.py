@@ -17,10 +17,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from winnow.command_line import SWEEP_PLAN, command_line
 from winnow.config.checks import check
 from winnow.config.outputs import Logger
-from winnow.config.resolve import plain_values, run_config
+from winnow.config.resolve import run_config
 from winnow.errors import UserError, describe, short_errors
 from winnow.files.atomic import write_atomically
-from winnow.hydra_errors import describe_hydra
+from winnow.hydra_errors import describe_hydra, plain_values
 from winnow.reports.report_files import on_screen, write_report
 from winnow.reports.results import collect
 from winnow.reports.sweep_log import log_sweep

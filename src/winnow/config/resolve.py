@@ -5,11 +5,11 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from winnow.config.labels import model_label, settings_label, settings_of, sweep_name
-from winnow.config.run import RunConfig
-from winnow.errors import UserError, first_line
+from winnow.config.run import ADDED, RunConfig
+from winnow.config.section import check_names
+from winnow.hydra_errors import plain_values
 from winnow.sparseml.running import translated
 
 
@@ -45,28 +45,12 @@ def run_config(composed: DictConfig, overrides: Iterable[str] = ()) -> RunConfig
     if OmegaConf.select(composed, "recipe.path"):
         composed, translation["translation"] = translated(composed)
     plain = plain_values(composed)
+    check_names(plain, [name for name in RunConfig.model_fields if name not in ADDED])
     recipe = plain.get("recipe")
     if isinstance(recipe, dict) and recipe.get("num_epochs") == 0:
         plain["teacher"] = {"kind": "none"}  # without training nothing is distilled
     config = RunConfig.read({**plain, **translation, "settings": settings_of(overrides)})
     return config.changed(recipe=config.recipe.without_teacher()) if config.teacher.kind == "none" else config
-
-
-def plain_values(composed: DictConfig) -> dict[str, Any]:
-    """The composed configuration as plain values, without Hydra's own section.
-
-    Raises:
-        UserError: for a value that is missing, or refers to nothing.
-    """
-    config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise UserError(f"{error.full_key} must be given: add {error.full_key}=VALUE to the command.") from error
-    except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key or 'the configuration'}: {first_line(error)}.") from error
-    assert isinstance(plain, dict)
-    return {str(name): value for name, value in plain.items()}
 
 
 _register_resolvers()  # also in the processes of a launcher, which import this and no command

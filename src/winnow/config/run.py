@@ -19,6 +19,8 @@ from winnow.values import Expected, Number, Seed, Text, TextOrNull, YesNo
 Metrics = Annotated[dict[str, Number], Field(min_length=1), Expected("names with numbers, such as {f1: 88.5}")]
 
 
+ADDED = ("settings", "title", "translation")  # fields of a RunConfig that no command line sets
+
 _MOVED = {"src.modifiers.layers.LayerDropping": "src.modifiers.layer_dropping.LayerDropping"}
 
 
