@@ -48,6 +48,15 @@ def _check_effect(override: str, config: RunConfig) -> None:
         raise UserError(f"{override} has no effect: recipe={config.recipe.name} does not train; leave it out.")
     if section == "recipe" and config.teacher.kind == "none" and modifier not in config.recipe.plain():
         raise UserError(f"{override} has no effect with teacher=none; leave it out or name a teacher.")
+    data = config.task.data
+    if setting in ("task.data.path", "task.data.subset", "task.data.revision") and any(dict(data.files).values()):
+        raise UserError(f"{override} has no effect beside task.data.files; leave one of them out.")
+    if setting == "task.data.revision" and (data.path is None or looks_local(data.path)):
+        raise UserError(f"{override} has no effect: the data are not read from the hub; leave it out.")
+    if setting == "task.data.subset" and data.path is None:
+        raise UserError(f"{override} has no effect without task.data.path; leave it out.")
+    if section == "cache" and not config.recipe.needs_teacher:
+        raise UserError(f"{override} has no effect without a teacher; leave it out.")
     if setting == "model.name" and config.model.config is not None:
         raise UserError(
             f"{override} has no effect: this model is built from model.config. Choose a pretrained one, such as "

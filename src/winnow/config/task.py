@@ -1,8 +1,16 @@
 """The ``task`` section: the data of a task, and what each family of tasks makes of them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SerializeAsAny, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    StringConstraints,
+    model_validator,
+)
 
 from winnow.config.section import Section, broken_rule
 from winnow.values import (
@@ -74,6 +82,19 @@ class Data(Section):
     text_columns: Texts
     label_column: TextOrNull
 
+    @model_validator(mode="after")
+    def _check_places(self) -> Self:
+        places = {"path": self.path, **{f"files.{split}": file for split, file in self.files}}
+        for name, place in places.items():
+            if place is not None and self.generator is not None:
+                raise broken_rule(
+                    f"{{path}}.{name}={place} has no effect beside {{path}}.generator={self.generator}; add "
+                    "{path}.generator=null."
+                )
+        if self.comment_prefix is not None and self.plain_text != "conll":
+            raise broken_rule("{path}.comment_prefix has no effect unless {path}.plain_text is conll.")
+        return self
+
 
 class LabelledData(Data):
     label_column: Text
@@ -114,6 +135,17 @@ class TextClassification(TaskSettings):
     multi_label: YesNo
     max_length: Count
 
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        if self.regression and self.multi_label:
+            raise broken_rule("{path}.regression=true and {path}.multi_label=true exclude one another.")
+        if self.data.label_separator is not None and not self.multi_label:
+            raise broken_rule(
+                f"{{path}}.data.label_separator={self.data.label_separator} has no effect without "
+                "{path}.multi_label=true."
+            )
+        return self
+
 
 class TokenClassification(TaskSettings):
     model_config = ConfigDict(extra="forbid")
@@ -134,6 +166,18 @@ class QuestionAnswering(TaskSettings):
     n_best: Count
     unanswerable: YesNo
     null_score_diff_threshold: Number
+
+    @model_validator(mode="after")
+    def _check_windows(self) -> Self:
+        room = self.max_seq_length - self.max_question_length
+        if self.doc_stride >= room:
+            raise broken_rule(
+                f"{{path}}.doc_stride={self.doc_stride} must be below {room}, the tokens that max_seq_length leaves "
+                "beside max_question_length."
+            )
+        if self.null_score_diff_threshold and not self.unanswerable:
+            raise broken_rule("{path}.null_score_diff_threshold has no effect without {path}.unanswerable=true.")
+        return self
 
 
 class MaskedLM(TaskSettings):
