@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from winnow.config.modifiers import ModifierNode, ModifierSettings
 from winnow.config.section import Section, broken_rule
-from winnow.values import MAX_EPOCHS, Expected, NotNegative, Positive, Text, TextOrNull
+from winnow.values import MAX_EPOCHS, Expected, Name, NotNegative, Positive, TextOrNull
 
 # Keys under which the shipped recipes have a modifier; none of them is a setting by itself.
 _GROUPS = (
@@ -33,7 +33,7 @@ class Recipe(Section):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, ModifierNode]
 
-    name: Text
+    name: Name
     num_epochs: Annotated[int, Field(ge=0, le=MAX_EPOCHS), Expected(_EPOCHS)]  # 0 only in a recipe that calibrates
     optimizer: Optimizer
     path: TextOrNull = None  # of a recipe file of SparseML
@@ -115,4 +115,8 @@ def outside_training(settings: ModifierSettings, num_epochs: int) -> str:
 def _setting_in(node: Mapping[str, Any], name: str) -> str:
     """A hint at a setting of the same name within a group, such as optimizer.learning_rate."""
     groups = [group for group, value in node.items() if isinstance(value, Mapping) and name in value]
-    return f" Did you mean '{{path}}.{groups[0]}.{name}'?" if groups else f" Set one of them: {{path}}.{name}.SETTING=VALUE."
+    return (
+        f" Did you mean '{{path}}.{groups[0]}.{name}'?"
+        if groups
+        else f" Set one of them: {{path}}.{name}.SETTING=VALUE."
+    )
