@@ -71,6 +71,8 @@ def describe(error: BaseException) -> str:
             f"a file could not be written ({first_line(error)}). Free some space or name another place with "
             "hydra.run.dir=FOLDER, then run the command again; earlier runs are untouched."
         )
+    if type(error).__module__.startswith("omegaconf."):  # not imported here, to keep this module light
+        return f"{getattr(error, 'full_key', None) or 'the configuration'}: {first_line(error)}."
     return f"{type(error).__name__}: {first_line(error)}. HYDRA_FULL_ERROR=1 before the command shows the trace."
 
 

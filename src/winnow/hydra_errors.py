@@ -3,11 +3,12 @@
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -30,8 +31,8 @@ def hydra_errors() -> Iterator[None]:
         with short_errors():
             try:
                 yield
-            except (HydraException, OmegaConfBaseException) as error:
-                if wants_traces():
+            except Exception as error:
+                if wants_traces() or not _is_of_hydra(error):
                     raise
                 sys.exit(f"error: {describe_hydra(error)}")
     finally:
@@ -42,6 +43,14 @@ def hydra_errors() -> Iterator[None]:
                 os.environ[name] = value
 
 
+def _is_of_hydra(error: BaseException) -> bool:
+    """True for an error that Hydra or OmegaConf raised, of whatever type: `teacher=2` is a ValueError."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    if isinstance(error, OmegaConfBaseException):  # raised anew in the frame of a resolver
+        return True
+    return frame.f_globals.get("__name__", "").partition(".")[0] in ("hydra", "omegaconf", "antlr4")
+
+
 def describe_hydra(error: BaseException) -> str:
     """The message for a person: the name or the override that is wrong, and the nearest that is right."""
     cause = error.__cause__
@@ -49,14 +58,18 @@ def describe_hydra(error: BaseException) -> str:
         return _missing_option(str(error.missing_cfg_file), list(error.options or ()))
     if isinstance(error, OverrideParseException):
         return (
-            f"'{error.override}' is not NAME=VALUE; write lists without blanks and put brackets in quotes: "
-            "'name=[a,b]'."
+            f"'{error.override}' cannot be read as NAME=VALUE; a value with blanks, brackets or other signs needs quotes: "
+            "'name=[a,b]', \"name='a b'\"."
         )
+    if found := re.match(r"Could not append to config\. An item is already at '(.+)'", str(error)):
+        return f"+{found[1]}: the setting exists already; leave the + out."
+    if found := re.match(r"Could not delete from config\. '(.+)' does not exist", str(error)):
+        return f"~{found[1]}: there is no such setting."
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         return _unknown_setting(cause)
     if isinstance(error, OmegaConfBaseException):
         return _unresolved(error)
-    return f"{first_line(error)}." if isinstance(error, HydraException) else describe(error)
+    return f"{first_line(error)}." if _is_of_hydra(error) else describe(error)
 
 
 def _unresolved(error: OmegaConfBaseException) -> str:

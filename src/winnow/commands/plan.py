@@ -5,7 +5,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pydantic import Field
 
 from winnow.config.checks import check
@@ -36,7 +36,7 @@ def main() -> None:
 def _main(composed: DictConfig) -> None:
     with short_errors():
         overrides = list(HydraConfig.get().overrides.task)
-        config = run_config(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "plan"]), overrides)
+        config = run_config(composed, overrides)
         check(config, overrides)
         options = Settings.read(plain_values(composed).get("plan"), "plan")
         work_offline_without_a_connection(config.hub_names)

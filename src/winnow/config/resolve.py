@@ -34,7 +34,7 @@ def run_config(composed: DictConfig, overrides: Iterable[str] = ()) -> RunConfig
     """The typed configuration of a run; a recipe file is translated, and without a teacher no modifier needs one.
 
     Args:
-        composed: by Hydra, without sections of a command.
+        composed: by Hydra.
         overrides: of the command line.
 
     Raises:
@@ -42,15 +42,23 @@ def run_config(composed: DictConfig, overrides: Iterable[str] = ()) -> RunConfig
             cannot be translated.
     """
     translation = {}
-    if OmegaConf.select(composed, "recipe.path"):
+    if _names_a_file(composed):
         composed, translation["translation"] = translated(composed)
     plain = plain_values(composed)
+    plain.pop("plan", None)  # the options of the command of this name
     check_names(plain, [name for name in RunConfig.model_fields if name not in ADDED])
     recipe = plain.get("recipe")
     if isinstance(recipe, dict) and recipe.get("num_epochs") == 0:
         plain["teacher"] = {"kind": "none"}  # without training nothing is distilled
     config = RunConfig.read({**plain, **translation, "settings": settings_of(overrides)})
     return config.changed(recipe=config.recipe.without_teacher()) if config.teacher.kind == "none" else config
+
+
+def _names_a_file(composed: DictConfig) -> bool:
+    """True for a recipe of SparseML; looked up without resolving, since other values may be wrong."""
+    plain = OmegaConf.to_container(composed, resolve=False)
+    recipe = plain.get("recipe") if isinstance(plain, dict) else None
+    return isinstance(recipe, dict) and recipe.get("path") not in (None, "???")
 
 
 _register_resolvers()  # also in the processes of a launcher, which import this and no command

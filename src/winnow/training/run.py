@@ -23,7 +23,15 @@ from winnow.training.calibration import apply_without_training
 from winnow.training.evaluation import evaluate, sparsity_report
 from winnow.training.module import FineTuner
 from winnow.training.teacher_cache import TeacherCache
-from winnow.training.trainer import best_weights, build_trainer, epochs_taken, fit, loader_workers, processes
+from winnow.training.trainer import (
+    best_weights,
+    build_trainer,
+    check_hardware,
+    epochs_taken,
+    fit,
+    loader_workers,
+    processes,
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,7 @@ def prepare(config: RunConfig, folder: Path, stored: DatasetDict) -> Preparation
     Raises:
         UserError: for data, a model or a recipe that cannot be trained, before a teacher is trained for hours.
     """
+    check_hardware(config.trainer)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = build_task(config.task)
     splits = arrange_splits(task.prepare(stored), config.task.data)

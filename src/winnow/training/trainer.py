@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import Logger
 
 from winnow.config.run import RunConfig
 from winnow.config.trainer import Precision, Trainer
-from winnow.errors import StoppedError, UserError
+from winnow.errors import StoppedError, UserError, first_line
 from winnow.files.run_files import CHECKPOINTS
 from winnow.modifiers.modifier import Modifier
 from winnow.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
@@ -54,6 +54,34 @@ def callbacks_of(trainer: pl.Trainer) -> list[pl.Callback]:
     return callbacks
 
 
+def check_hardware(trainer: Trainer) -> None:
+    """Refuse devices, strategies and precisions that this machine does not have.
+
+    Raises:
+        UserError: with Lightning's reason.
+    """
+    try:
+        pl.Trainer(**_hardware(trainer), logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    except UserError:
+        raise
+    except Exception as error:  # of several types
+        words = f"accelerator={trainer.accelerator}, devices={trainer.devices}, strategy={trainer.strategy}"
+        raise UserError(f"trainer: this machine cannot run {words} ({first_line(error)}).") from error
+
+
+def _hardware(trainer: Trainer) -> dict[str, Any]:
+    precision = best_precision(trainer.accelerator) if trainer.precision == "auto" else trainer.precision
+    if precision == "16-mixed" and not torch.cuda.is_available():
+        raise UserError("trainer.precision=16-mixed needs a GPU; use bf16-mixed or 32-true on a CPU.")
+    return {
+        "accelerator": trainer.accelerator,
+        "devices": trainer.devices,
+        "strategy": trainer.strategy,
+        "precision": precision,
+        "deterministic": trainer.deterministic,
+    }
+
+
 def build_trainer(
     config: RunConfig,
     folder: Path,
@@ -71,22 +99,15 @@ def build_trainer(
         loggers: of the run.
     """
     trainer = config.trainer
-    precision: Any = best_precision(trainer.accelerator) if trainer.precision == "auto" else trainer.precision
-    if precision == "16-mixed" and not torch.cuda.is_available():
-        raise UserError("trainer.precision=16-mixed needs a GPU; use bf16-mixed or 32-true on a CPU.")
     progress = progress_callback(config.title or config.recipe.name, trainer.progress_bar)
     patience = trainer.patience
     return pl.Trainer(
-        accelerator=trainer.accelerator,
-        devices=trainer.devices,
-        strategy=trainer.strategy,
-        precision=precision,
+        **_hardware(trainer),
         max_epochs=config.recipe.num_epochs,
         max_steps=trainer.max_steps or -1,
         accumulate_grad_batches=trainer.accumulate_grad_batches,
         limit_train_batches=trainer.limit_train_batches,
         log_every_n_steps=trainer.log_every_n_steps,
-        deterministic=trainer.deterministic,
         callbacks=[
             *modifiers,
             progress,
