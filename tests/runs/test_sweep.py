@@ -8,7 +8,7 @@ import pytest
 
 import winnow.commands.train
 from tests.kill_sweep import kill_sweep
-from tests.toys import failure, own_data, review_tables, run, run_alone
+from tests.toys import failure, own_data, review_tables, run, run_in_subprocess
 from winnow.config.resolve import settings_label, settings_of, sweep_name
 from winnow.files.atomic import write_atomically
 from winnow.files.locks import run_lock
@@ -226,7 +226,7 @@ def test_an_experiment_is_no_single_run(place):
 
 
 def test_a_word_that_there_is_not_is_told_by_hydra_with_those_there_are(place):
-    ended = run_alone("train", "-m", "recipe=dense,prune8O", f"output_dir={place / 'mistyped'}")
+    ended = run_in_subprocess("train", "-m", "recipe=dense,prune8O", f"output_dir={place / 'mistyped'}")
     assert ended.returncode == 1
     assert "Could not find 'recipe/prune8O'" in ended.stderr
     assert "prune80_quant" in ended.stderr
