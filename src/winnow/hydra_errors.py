@@ -58,8 +58,8 @@ def describe_hydra(error: BaseException) -> str:
         return _missing_option(str(error.missing_cfg_file), list(error.options or ()))
     if isinstance(error, OverrideParseException):
         return (
-            f"'{error.override}' cannot be read as NAME=VALUE; a value with blanks, brackets or other signs needs quotes: "
-            "'name=[a,b]', \"name='a b'\"."
+            f"'{error.override}' cannot be read as NAME=VALUE; a value with blanks, brackets or other signs needs "
+            "quotes: 'name=[a,b]', \"name='a b'\"."
         )
     if found := re.match(r"Could not append to config\. An item is already at '(.+)'", str(error)):
         return f"+{found[1]}: the setting exists already; leave the + out."
