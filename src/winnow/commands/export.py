@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from winnow.config.outputs import Export
 from winnow.config.run import saved_config
 from winnow.config.section import Section
+from winnow.deployment.exportable import exportable
 from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
@@ -34,7 +35,7 @@ def _main(composed: DictConfig) -> None:
     with short_errors():
         settings = Settings.read(plain_values(composed))
         run = Path(settings.run)
-        read_result(run)
+        exportable(run, settings.export)
         work_offline_without_a_connection([saved_config(run).task.data.path])
         from winnow.deployment.export_run import export_run  # heavy: only once the settings are checked
         from winnow.quiet import limit_kernel_cache

@@ -4,20 +4,28 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import AutoTokenizer
 
 from winnow.command_line import command_line
 from winnow.config.labels import model_label
 from winnow.config.outputs import Export
 from winnow.config.task import Files, TaskSettings
+from winnow.deployment.comparison import compare
 from winnow.deployment.exportable import PACKAGES, exportable
+from winnow.deployment.graph import write_graph
+from winnow.deployment.samples import Samples, check_labels, real_inputs
+from winnow.deployment.saturation import may_overflow
+from winnow.deployment.sizes import deployment_size
+from winnow.deployment.verification import verify
 from winnow.errors import UserError
 from winnow.files.atomic import save_folder, write_atomically
 from winnow.files.locks import run_lock
 from winnow.files.run_files import write_result
-
-if TYPE_CHECKING:
-    from winnow.deployment.samples import Samples
+from winnow.models.pretrained import load_saved
+from winnow.quiet import quiet_libraries
+from winnow.tasks.task import build_task
 
 FAILED = "verification_failed.json"  # in the folder of the run
 
@@ -33,29 +41,18 @@ def export_run(run: Path, settings: Export) -> Path:
         The deployment folder.
 
     Raises:
-        UserError: for a run that cannot be exported, before anything heavy is loaded, and for a graph that does not
-            compute what the model computes; an earlier deployment is left as it is.
+        UserError: for a run that cannot be exported, and for a graph that does not compute what the model
+            computes; an earlier deployment is left as it is.
     """
     row, task_settings, precision = exportable(run, settings)
     with run_lock(run):
-        from transformers import AutoTokenizer
-
-        from winnow.deployment.graph import write_graph
-        from winnow.deployment.samples import check_labels, real_inputs
-        from winnow.deployment.saturation import may_overflow
-        from winnow.deployment.sizes import deployment_size
-        from winnow.deployment.verification import verify
-        from winnow.models.pretrained import load_saved
-        from winnow.quiet import quiet_libraries
-        from winnow.tasks.task import build_task
-
         quiet_libraries()
         task = build_task(task_settings)
         tokenizer = AutoTokenizer.from_pretrained(run / "model")
         shape = {"batch_size": settings.batch_size, "sequence_length": settings.sequence_length}
         samples = real_inputs(task, tokenizer, task_settings.data, limit=settings.samples, **shape)
         model = load_saved(run / "model", task)
-        check_labels(task, model.config.id2label or {})
+        check_labels(task, {int(i): label for i, label in (model.config.id2label or {}).items()})
         half = precision == "float16"
 
         def save(folder: Path) -> None:
@@ -83,8 +80,6 @@ def export_run(run: Path, settings: Export) -> Path:
         (run / FAILED).unlink(missing_ok=True)
         write_result(run, row)
         if settings.compare:
-            from winnow.deployment.comparison import compare
-
             row["deployment"]["latency"] = compare(run, task, opset=settings.opset, sparsity=row["sparsity"])
             write_result(run, row)
     return run / "deployment"
@@ -110,7 +105,7 @@ def _refusal(run: Path, report: Mapping[str, Any]) -> str:
     )
 
 
-def _configuration(run: Path, task: TaskSettings, samples: "Samples", precision: str, settings: Export) -> str:
+def _configuration(run: Path, task: TaskSettings, samples: Samples, precision: str, settings: Export) -> str:
     """config.json of the model with the section of this project; it names no place on this machine."""
     data = task.data.model_copy(
         update={"path": None, "subset": None, "revision": None, "generator": None, "files": Files()}
