@@ -1,4 +1,4 @@
-"""Fixtures of all tests. No network, and nothing left behind: caches live in a folder that goes with the session."""
+"""Fixtures of all tests. Caches are in a temporary folder; the network is off."""
 
 # ruff: noqa: E402 -- the environment is set before the libraries that read it are imported
 
@@ -19,7 +19,7 @@ os.environ |= {
     "TOKENIZERS_PARALLELISM": "false",
 }
 os.environ.pop("HYDRA_FULL_ERROR", None)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts in the background ignore Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore Ctrl-C
 
 import functools
 import gc
@@ -34,7 +34,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from winnow.config.resolve import resolve
+from winnow.config.resolve import run_config
+from winnow.config.run import RunConfig
 from winnow.files.conf_folder import CONF
 from winnow.quiet import quiet_libraries
 
@@ -46,7 +47,7 @@ logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
 
 def pytest_collection_finish() -> None:
-    gc.freeze()  # the libraries stay; to look through all their objects again and again takes a tenth of the time
+    gc.freeze()  # else each collection visits all objects of the libraries, a tenth of the time
 
 
 def pytest_unconfigure() -> None:
@@ -60,7 +61,7 @@ def same_random_numbers() -> None:
 
 @pytest.fixture(scope="session")
 def hydra_compose() -> Iterator[Callable[..., Any]]:
-    """The composed configuration of a command line, before it is resolved."""
+    """What Hydra composes of a command line."""
 
     @functools.cache
     def composed(*overrides: str) -> Any:
@@ -73,6 +74,6 @@ def hydra_compose() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture(scope="session")
-def configured(hydra_compose: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
-    """The resolved configuration of a command line."""
-    return lambda *overrides: resolve(hydra_compose(*overrides))
+def configured(hydra_compose: Callable[..., Any]) -> Callable[..., RunConfig]:
+    """The configuration of a run, from its overrides."""
+    return lambda *overrides: run_config(hydra_compose(*overrides), overrides)

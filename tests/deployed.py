@@ -12,7 +12,7 @@ import yaml
 from hydra.utils import get_class
 from transformers import PreTrainedModel
 
-from tests.toys import BERT, data_section
+from tests.toys import BERT, data_section, model_section
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.deployment.folder import Deployment
 from winnow.deployment.graph import write_graph
@@ -48,7 +48,7 @@ def random_model(task: Task, seed: int = 0) -> PreTrainedModel:
     """With weights so large, and a head so placed, that texts are answered in different ways."""
     torch.manual_seed(seed)
     config = {**BERT, "num_hidden_layers": 1, "initializer_range": 0.7}
-    model = load_student({"name": "toy", "config": config}, task, tiny_tokenizer()).eval()
+    model = load_student(model_section(config=config), task, tiny_tokenizer()).eval()
     if isinstance(task, TextClassification):
         texts = tiny_tokenizer()(TEXTS, padding=True, return_tensors="pt")
         with torch.no_grad():

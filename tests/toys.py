@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
 from datasets import ClassLabel, Dataset, Features, Value
 from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import get_method
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from winnow.config.model import Model
+from winnow.config.recipe import Optimizer
+from winnow.config.run import RunConfig
+from winnow.config.section import Section
 from winnow.data.datamodule import TaskData
 from winnow.data.demo import reviews
 from winnow.data.tiny_tokenizer import tiny_tokenizer
@@ -27,6 +31,7 @@ from winnow.files.conf_folder import CONF
 from winnow.models.pretrained import load_student
 from winnow.modifiers.masks import encoder_weights
 from winnow.modifiers.modifier import Modifier, event_row
+from winnow.tasks.task import build_task
 from winnow.tasks.text_classification import TextClassification
 from winnow.training.module import FineTuner
 
@@ -39,11 +44,20 @@ BERT = {
     "intermediate_size": 24,
     "max_position_embeddings": 64,
 }
-OPTIMIZER = {"learning_rate": 1e-2, "weight_decay": 0.01, "max_grad_norm": 1.0}
+OPTIMIZER = Optimizer(learning_rate=1e-2, weight_decay=0.01, max_grad_norm=1.0)
+
+
+def with_changes[S: Section](section: S, **changes: Any) -> S:
+    """A section of a configuration with other settings, not checked again; ``a__b=1`` changes b within a."""
+    for path, value in changes.items():
+        name, _, inner = path.partition("__")
+        value = with_changes(getattr(section, name), **{inner: value}) if inner else value
+        section = section.model_copy(update={name: value})
+    return section
 
 
 def data_section(family: str = "text_classification", /, **changes: Any) -> dict[str, Any]:
-    """task.data as shipped, with changes."""
+    """The ``task.data`` section as shipped, with changes."""
     splits = yaml.safe_load((CONF / "data/splits.yaml").read_text())
     shipped = splits | yaml.safe_load((CONF / f"task/{family}.yaml").read_text())["data"]
     unknown = set(changes) - set(shipped)
@@ -69,8 +83,13 @@ def toy_task(
     )
 
 
+def model_section(name: str = "toy", config: dict[str, Any] | None = None) -> Model:
+    """The ``model`` section of a model that is built from ``config``, or read from the folder ``name``."""
+    return Model(name=name, config=config, shapes=None, learning_rate_scale=1.0)
+
+
 def table(texts: Sequence[Any], labels: Sequence[Any], names: Sequence[str] | None = None) -> Dataset:
-    """A split with the columns text and label; the labels are a ClassLabel where they have names."""
+    """A split with the columns text and label; labels with names are a ClassLabel."""
     features = None
     if names is not None:
         features = Features({"text": Value("string"), "label": ClassLabel(names=list(names))})
@@ -90,7 +109,7 @@ def toy_data(
 def toy_model(task: TextClassification, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A BERT of two layers of width 16 with the head of a prepared task."""
     torch.manual_seed(seed)
-    return load_student({"name": "toy", "config": {**BERT, **changes}}, task, tiny_tokenizer())
+    return load_student(model_section(config={**BERT, **changes}), task, tiny_tokenizer())
 
 
 @dataclass
@@ -116,7 +135,12 @@ def fit(
     """Train a toy model through a real Trainer, without validation."""
     data = data or toy_data()
     model = model or toy_model(data.task)
-    module = FineTuner(model, task=data.task, optimizer={**OPTIMIZER, **(optimizer or {})}, validation=data.validation)
+    module = FineTuner(
+        model,
+        task=data.task,
+        optimizer=with_changes(OPTIMIZER, **(optimizer or {})),
+        validation=data.validation,
+    )
     settings: dict[str, Any] = {
         "max_epochs": epochs,
         "accelerator": "cpu",
@@ -137,8 +161,8 @@ def fit(
     return Fitted(model, module, trainer)
 
 
-def planned(modifier: Modifier, learning_rate: float = OPTIMIZER["learning_rate"]) -> list[dict[str, Any]]:
-    """The events that a modifier foretells, as a run at a constant learning rate records them."""
+def planned(modifier: Modifier, learning_rate: float = OPTIMIZER.learning_rate) -> list[dict[str, Any]]:
+    """The planned events of a modifier, in the form in which a run at a constant learning rate records them."""
     return [event_row(modifier, event, learning_rate) for event in modifier.events()]
 
 
@@ -162,7 +186,7 @@ TINY = [
 
 
 def review_tables(folder: Path, train: int = 48, held_out: int = 16) -> Path:
-    """A user's own CSV files with string labels, as a command line names them."""
+    """Write CSV files with string labels, as a user has them; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, split in reviews(train=train, held_out=held_out).items():
         labels = [split.features["label"].int2str(y) for y in split["label"]]
@@ -176,7 +200,7 @@ def own_data(folder: Path) -> list[str]:
 
 
 def run(name: str, *arguments: str, folder: Path) -> str:
-    """What ``python -m src.NAME ARGS`` prints, run in this process and in a folder; a failure is a SystemExit."""
+    """The output of ``python -m src.NAME ARGS``, run in this process and in a folder; a failure is a SystemExit."""
     main = importlib.import_module(f"winnow.commands.{name}").main
     GlobalHydra.instance().clear()
     output = io.StringIO()
@@ -187,22 +211,23 @@ def run(name: str, *arguments: str, folder: Path) -> str:
 
 
 def failure(name: str, *arguments: str, folder: Path) -> str:
-    """The message with which the same command ends."""
+    """The error message of a command that fails."""
     with pytest.raises(SystemExit) as ended:
         run(name, *arguments, folder=folder)
     assert isinstance(ended.value.code, str), ended.value.code
     return ended.value.code
 
 
-def run_alone(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, from the root of the repository."""
+def run_in_subprocess(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a subprocess, from the root of the repository."""
     command = [sys.executable, "-m", f"src.{name}", *arguments]
     return subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True, timeout=900)
 
 
-def demo_data(config: dict[str, Any], rows: int = 24, batch_size: int = 8, **changes: Any) -> TaskData:
-    """A few generated examples of a demo task, given its configuration."""
-    task = hydra.utils.instantiate(config["task"], _convert_="all")
-    splits = task.prepare(hydra.utils.get_method(config["task"]["data"]["generator"])(train=rows, held_out=8))
+def demo_data(config: RunConfig, rows: int = 24, batch_size: int = 8, **changes: Any) -> TaskData:
+    """A few generated examples of a demo task."""
+    task, generator = build_task(config.task), config.task.data.generator
+    assert generator is not None
+    splits = task.prepare(get_method(generator)(train=rows, held_out=8))
     settings = {"batch_size": batch_size, "eval_batch_size": 8, "seed": 1, **changes}
     return TaskData(task=task, splits=splits, tokenizer=tiny_tokenizer(), **settings)

@@ -5,12 +5,8 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
-from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+TRACES = "WINNOW_TRACES"  # what the user had set HYDRA_FULL_ERROR to, before a command set it for itself
 
 
 class UserError(ValueError):
@@ -39,46 +35,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean '{best}'?" if likeness.get(best, 0) >= 0.6 else ""
 
 
-@contextmanager
-def nearest_names() -> Iterator[None]:
-    """Around a command: after what Hydra says of a mistyped word the nearest, of one that it cannot read that word."""
-    try:
-        yield
-    except SystemExit as ended:
-        error, hint = ended.__context__, ""
-        if isinstance(error, MissingConfigException):
-            hint = nearest(Path(error.missing_cfg_file or "").name, error.options or ())
-        elif isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
-            hint = _nearest_setting(error.__cause__)
-        elif isinstance(error, OverrideParseException):
-            hint = f"'{error.override}' is no name=value; lists have no blanks, brackets need quotes: 'name=[a,b]'."
-        print(hint.strip(), file=sys.stderr, end="\n" if hint else "")
-        raise
-
-
-def _nearest_setting(error: OmegaConfBaseException) -> str:
-    if error.parent_node is None:
-        return ""
-    config, typed = OmegaConf.to_container(error.parent_node._get_root(), resolve=False), str(error.full_key)
-    paths = (path for path in _settings(config) if not path.startswith("hydra."))
-    return nearest(typed, (path for path in paths if nearest(_last(typed), [_last(path)])))
-
-
-def _last(path: str) -> str:
-    return path.rpartition(".")[2]
-
-
-def _settings(section: Any, before: str = "") -> Iterator[str]:
-    """The full names of all settings of a configuration."""
-    for name, value in section.items():
-        yield f"{before}{name}"
-        if isinstance(value, dict):
-            yield from _settings(value, f"{before}{name}.")
-
-
 def wants_traces() -> bool:
-    """True where HYDRA_FULL_ERROR=1 asks for the trace of an error."""
-    return os.environ.get("HYDRA_FULL_ERROR") == "1"
+    """True where the user has set HYDRA_FULL_ERROR=1, which asks for the trace of an error."""
+    return os.environ.get(TRACES, os.environ.get("HYDRA_FULL_ERROR")) == "1"
 
 
 @contextmanager
@@ -109,10 +68,12 @@ def describe(error: BaseException) -> str:
         return "interrupted"
     if is_disk_full(error):
         return (
-            f"a file could not be written ({_first_line(error)}). Free some space or name another place with "
+            f"a file could not be written ({first_line(error)}). Free some space or name another place with "
             "hydra.run.dir=FOLDER, then run the command again; earlier runs are untouched."
         )
-    return f"{type(error).__name__}: {_first_line(error)}. HYDRA_FULL_ERROR=1 before the command shows the trace."
+    if type(error).__module__.startswith("omegaconf."):  # not imported here, to keep this module light
+        return f"{getattr(error, 'full_key', None) or 'the configuration'}: {first_line(error)}."
+    return f"{type(error).__name__}: {first_line(error)}. HYDRA_FULL_ERROR=1 before the command shows the trace."
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -127,5 +88,5 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error).strip() or "no message").splitlines()[0].rstrip(".")

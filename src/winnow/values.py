@@ -77,7 +77,7 @@ def _percent(value: Any) -> str:
     return f"; write {value:g} % as {value / 100:g}" if _is_number(value) and 1 <= value <= 100 else ""
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
@@ -89,9 +89,8 @@ def _compiled(pattern: str) -> str:
     return pattern
 
 
-def _parsed_structure(structure: str) -> str:
-    Structure.parse(structure)
-    return structure
+def _structure_name(value: Any) -> str:
+    return str(Structure.parse(value))
 
 
 def _epoch(value: float) -> float:
@@ -112,6 +111,7 @@ Sparsity = Annotated[float, Field(ge=0, lt=1), Expected("in [0, 1)", _percent)]
 Epoch = Annotated[
     float, Field(le=MAX_EPOCHS), AfterValidator(_epoch), Expected(f"an epoch, 0 or more, or -1, at most {MAX_EPOCHS:,}")
 ]
+Null = Annotated[None, Expected("null")]
 Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS), Expected(f"a whole number, 1 to {MAX_EPOCHS:,}")]
 Count = Annotated[int, Field(ge=1, le=_COUNT), Expected("a whole number, 1 or more")]
 CountOrNull = Annotated[int | None, Field(ge=1, le=_COUNT), Expected("a whole number, 1 or more, or null")]
@@ -123,28 +123,32 @@ Text = Annotated[str, StringConstraints(min_length=1), Expected("a text")]
 TextOrNull = Annotated[str | None, Field(min_length=1), Expected("a text, or null")]
 Texts = Annotated[
     list[Annotated[str, StringConstraints(min_length=1)]],
-    BeforeValidator(_as_list),
+    BeforeValidator(as_list),
     Field(min_length=1),
     Expected("a text or a list of texts"),
 ]
 _Pattern = Annotated[str, StringConstraints(min_length=1), AfterValidator(_compiled)]
 Patterns = Annotated[
     list[_Pattern],
-    BeforeValidator(_as_list),
+    BeforeValidator(as_list),
     Field(min_length=1),
     Expected("a regular expression, or a list of one or more"),
 ]
-PatternsOrNone = Annotated[
-    list[_Pattern], BeforeValidator(_as_list), Expected("a regular expression or a list of them")
-]
+PatternsOrNone = Annotated[list[_Pattern], BeforeValidator(as_list), Expected("a regular expression or a list of them")]
 SparsityByPattern = Annotated[
-    float | dict[str, float],
-    Expected("in [0, 1), or a mapping from regular expressions to such numbers", _percent),
+    Annotated[float, Field(ge=0, lt=1)] | Annotated[dict[str, Any], Field(min_length=1)],
+    Expected("in [0, 1)", _percent),
 ]  # the values of a mapping are checked one by one, with the path of each, by the section
 Structures = Annotated[
     str,
-    AfterValidator(_parsed_structure),
+    BeforeValidator(_structure_name),  # a list as SparseML writes block4, and 2:4 that YAML 1.1 reads as the number 124
     Expected(f"unstructured, block4 or N:M with N below M, up to {MAX_GROUP}, such as 2:4"),
+]
+RampShape = Annotated[Literal["cubic", "linear", "inverse_cubic"], one_of("cubic", "linear", "inverse_cubic")]
+Scope = Annotated[Literal["matrix", "global"], one_of("matrix", "global")]
+Schedule = Annotated[
+    Literal["constant", "linear", "cosine", "cyclic_linear", "cyclic_cosine", "step"],
+    one_of("constant", "linear", "cosine", "cyclic_linear", "cyclic_cosine", "step"),
 ]
 WeightBits = Annotated[Literal[8, 4], Expected("8 or 4")]
 _Layer = Annotated[int, Field(ge=0, le=_COUNT)]
@@ -159,4 +163,9 @@ DroppedLayers = Annotated[
 LayerMapping = Annotated[
     Literal["auto"] | Annotated[dict[_Layer, _Layer], Field(min_length=1)],
     Expected("auto, or a mapping from layers of the student to layers of the teacher, such as {0: 1, 1: 3}"),
+]
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[\w.+-]+$", max_length=100),
+    Expected("a name of letters, digits and . + - _, at most 100"),
 ]

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from tests.kill_and_resume import differences, training_state
-from tests.toys import failure, own_data, review_tables, run, run_alone
+from tests.toys import failure, own_data, review_tables, run, run_in_subprocess
 from winnow.command_line import resuming_command
 from winnow.config.resolve import fingerprint
 from winnow.errors import UserError
@@ -242,7 +242,7 @@ def test_a_cluster_that_stops_a_run_is_told_to_resume_it(place, alone, tmp_path,
     assert row["status"] == "failed"
     assert f"stopped by SIGTERM at step {step}" in row["error"]
     if parallel:
-        ended = run_alone("train", *command, "resume=true")
+        ended = run_in_subprocess("train", *command, "resume=true")
         assert ended.returncode == 0, ended.stderr
         output = ended.stdout
     else:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tests.toys import failure, own_data, review_tables, run_alone
+from tests.toys import failure, own_data, review_tables, run_in_subprocess
 from winnow.errors import UserError
 from winnow.files.locks import BusyError, run_lock
 from winnow.runs.subprocess_run import run_apart
@@ -44,7 +44,7 @@ def test_a_group_of_processes_that_has_outlived_its_sweep_is_left_to_its_work(tm
 
 @pytest.mark.slow
 def test_two_processes_train_a_dense_teacher_and_then_its_student(tmp_path, words):
-    ended = run_alone("train", *words, f"hydra.run.dir={tmp_path / 'student'}", f"output_dir={tmp_path}")
+    ended = run_in_subprocess("train", *words, f"hydra.run.dir={tmp_path / 'student'}", f"output_dir={tmp_path}")
     assert ended.returncode == 0, ended.stderr
     (dense,) = (tmp_path / "runs").glob("**/result.json")
     assert json.loads(dense.read_text())["recipe"] == "dense"

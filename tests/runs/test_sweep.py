@@ -8,7 +8,7 @@ import pytest
 
 import winnow.commands.train
 from tests.kill_sweep import kill_sweep
-from tests.toys import failure, own_data, review_tables, run, run_alone
+from tests.toys import failure, own_data, review_tables, run, run_in_subprocess
 from winnow.config.resolve import settings_label, settings_of, sweep_name
 from winnow.files.atomic import write_atomically
 from winnow.files.locks import run_lock
@@ -226,7 +226,7 @@ def test_an_experiment_is_no_single_run(place):
 
 
 def test_a_recipe_that_does_not_exist_ends_a_sweep_before_its_first_job(place):
-    ended = run_alone("train", "-m", "recipe=dense,prune8O", f"output_dir={place / 'mistyped'}")
+    ended = run_in_subprocess("train", "-m", "recipe=dense,prune8O", f"output_dir={place / 'mistyped'}")
     assert ended.returncode == 1
     assert "recipe=prune8O: there is no such recipe. Did you mean 'prune80'? There are acdc<N>, " in ended.stderr
     assert len(ended.stderr.splitlines()) < 12

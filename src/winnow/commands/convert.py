@@ -1,4 +1,4 @@
-"""Turn recipes of SparseML into native ones: ``python -m src.convert path=FILE_OR_FOLDER out=conf/recipe``."""
+"""Translate recipes of SparseML into native ones: ``convert path=FILE_OR_FOLDER out=conf/recipe``."""
 
 import sys
 from pathlib import Path
@@ -6,25 +6,34 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from winnow.config.resolve import resolve
-from winnow.errors import nearest_names, short_errors
+from winnow.config.section import Section
+from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
+from winnow.hydra_errors import hydra_errors, plain_values
 from winnow.sparseml.conversion import convert, recipe_files, summary
 from winnow.sparseml.zoo import refuse_stub
+from winnow.values import Text
+
+
+class Settings(Section):
+    """``conf/convert.yaml`` explains each setting."""
+
+    path: Text
+    out: Text
 
 
 def main() -> None:
-    with nearest_names():
+    with hydra_errors():
         _main()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="convert")
 def _main(composed: DictConfig) -> None:
     with short_errors():
-        settings = resolve(composed)
-        refuse_stub("path", settings["path"])
-        out = Path(settings["out"])
-        rows = convert(recipe_files(Path(settings["path"]), out), out)
+        settings = Settings.read(plain_values(composed))
+        refuse_stub("path", settings.path)
+        out = Path(settings.out)
+        rows = convert(recipe_files(Path(settings.path), out), out)
         print(summary(rows))
     if any(row.status == "failed" for row in rows):
         sys.exit(1)

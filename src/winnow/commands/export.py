@@ -1,4 +1,4 @@
-"""Deploy a finished run: ``python -m src.export run=outputs/runs/...`` writes its deployment/, verified."""
+"""Write the deployment of a finished run, verified against PyTorch: ``export run=outputs/runs/...``."""
 
 import json
 from pathlib import Path
@@ -6,35 +6,43 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from winnow.config.checks import check_export
-from winnow.config.resolve import resolve
-from winnow.errors import nearest_names, short_errors
+from winnow.config.outputs import Export
+from winnow.config.run import saved_config
+from winnow.config.section import Section
+from winnow.deployment.exportable import exportable
+from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
-from winnow.files.run_files import read_config, read_result
-from winnow.quiet import limit_kernel_cache
+from winnow.files.run_files import read_result
+from winnow.hydra_errors import hydra_errors, plain_values
+from winnow.values import Text
+
+
+class Settings(Section):
+    """``conf/export.yaml`` explains each setting."""
+
+    run: Text
+    export: Export
 
 
 def main() -> None:
-    with nearest_names():
+    with hydra_errors():
         _main()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="export")
 def _main(composed: DictConfig) -> None:
     with short_errors():
-        settings = resolve(composed)
-        check_export(settings["export"])
-        run = Path(settings["run"])
-        read_result(run)
-        work_offline_without_a_connection({**read_config(run), "model": {"name": str(run), "config": None}})
-        limit_kernel_cache()
-        from winnow.deployment.export_run import (
-            export_run,  # heavy imports wait until the settings are known to be good
-        )
+        settings = Settings.read(plain_values(composed))
+        run = Path(settings.run)
+        exportable(run, settings.export)
+        work_offline_without_a_connection([saved_config(run).task.data.path])
+        from winnow.deployment.export_run import export_run  # heavy: only once the settings are checked
+        from winnow.quiet import limit_kernel_cache
         from winnow.reports.export_summary import export_summary
 
-        folder = export_run(run, settings["export"])
+        limit_kernel_cache()
+        folder = export_run(run, settings.export)
         report = json.loads((folder / "verification.json").read_text())
         print(export_summary(read_result(run), report, folder))
 

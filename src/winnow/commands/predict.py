@@ -1,102 +1,126 @@
-"""Ask a deployed model: ``python -m src.predict deployment=outputs/runs/... text="..."``; JSON lines come out."""
+"""Run a deployed model on texts: ``predict deployment=outputs/runs/... text="..."``; JSON lines come out."""
 
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import hydra
 from omegaconf import DictConfig
+from pydantic import BeforeValidator
 
-from winnow.config.resolve import resolve
+from winnow.config.section import Section
 from winnow.deployment.engines import check_engine
 from winnow.deployment.folder import find_deployment
 from winnow.deployment.input_files import STANDARD_INPUT, check_format, read_rows
-from winnow.errors import UserError, nearest_names, short_errors
+from winnow.errors import UserError, short_errors
 from winnow.files.atomic import open_atomically
 from winnow.files.conf_folder import CONF
+from winnow.hydra_errors import hydra_errors, plain_values
 from winnow.plain_arguments import unwrapped, wrapped
-from winnow.ranges import check_range
+from winnow.values import CountOrNull, Expected, Text, TextOrNull, YesNo, as_list
 
 _TEXTS = ("text", "text_pair", "question", "context")
-_PLAIN = (*_TEXTS, "deployment", "file", "out")
+_AS_TYPED = (*_TEXTS, "deployment", "file", "out")  # commas, quotes and brackets in them are not Hydra's grammar
+
+Words = Annotated[str | None, Expected("a text, or null")]
+Names = Annotated[list[str] | None, BeforeValidator(as_list), Expected("a name, a list of names, or null")]
+Engine = Annotated[str, Expected("the name of an engine")]
+Precision = Annotated[Literal["float32", "auto"], Expected("float32 or auto")]
+
+
+class Settings(Section):
+    """``conf/predict.yaml`` explains each setting."""
+
+    deployment: Text
+    text: Words
+    text_pair: Words
+    question: Words
+    context: Words
+    file: TextOrNull
+    format: TextOrNull
+    text_columns: Names
+    keep: Names
+    drop_empty: YesNo
+    split_punctuation: YesNo
+    top_k: CountOrNull
+    out: TextOrNull
+    engine: Engine
+    precision: Precision
+    threads: CountOrNull
+    batch_size: CountOrNull
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The texts of the command line by name."""
+        return {name: text for name in _TEXTS if (text := getattr(self, name)) is not None}
 
 
 def main() -> None:
-    sys.argv[1:] = wrapped(["file=-" if argument == "-" else argument for argument in sys.argv[1:]], _PLAIN)
-    with nearest_names():
+    sys.argv[1:] = wrapped(["file=-" if argument == "-" else argument for argument in sys.argv[1:]], _AS_TYPED)
+    with hydra_errors():
         _main()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="predict")
 def _main(composed: DictConfig) -> None:
     with short_errors():
-        settings = unwrapped(resolve(composed), _PLAIN)
+        settings = Settings.read(unwrapped(plain_values(composed), _AS_TYPED))
         _check(settings)
-        from winnow.deployment.pipeline import open_pipeline
+        from winnow.deployment.pipeline import open_pipeline  # heavy: only once the settings are checked
         from winnow.deployment.rows import Wanted, checked_rows
         from winnow.quiet import quiet_libraries
 
         quiet_libraries()
         pipeline = open_pipeline(
-            settings["deployment"],
-            settings["engine"],
-            batch_size=settings["batch_size"],
-            threads=settings["threads"],
-            precision=settings["precision"],
-            top_k=settings["top_k"],
-            split_punctuation=settings["split_punctuation"],
+            settings.deployment,
+            settings.engine,
+            batch_size=settings.batch_size,
+            threads=settings.threads,
+            precision=settings.precision,
+            top_k=settings.top_k,
+            split_punctuation=settings.split_punctuation,
         )
         task = pipeline.deployment.task
-        columns, keep = _listed(settings["text_columns"]), _listed(settings["keep"])
-        wanted = Wanted.of(task, columns, keep=keep, drop_empty=settings["drop_empty"])
-        _write(pipeline.answers(checked_rows(_rows(settings, task.asked), wanted)), settings["out"])
+        wanted = Wanted.of(task, settings.text_columns or [], keep=settings.keep or [], drop_empty=settings.drop_empty)
+        _write(pipeline.answers(checked_rows(_rows(settings, task.asked), wanted)), settings.out)
 
 
-def _check(settings: Mapping[str, Any]) -> None:
-    """Refuse what cannot run before anything heavy is loaded."""
-    for name in ("batch_size", "threads", "top_k", "drop_empty", "split_punctuation"):
-        if settings[name] is not None:
-            check_range(name, settings[name])
-    check_engine(settings["engine"], settings["precision"])
-    check_format(settings["format"])
-    find_deployment(Path(settings["deployment"]))
-    given = [name for name in _TEXTS if settings[name] is not None]
-    for name in given:
-        if not settings[name].strip():
-            raise UserError(f"{name}= is empty; give it some words.")
-    if given and settings["file"] is not None:
-        raise UserError(f"file={settings['file']} and {given[0]}=... exclude one another; leave one of them out.")
-    if not given and settings["file"] is None and sys.stdin.isatty():
-        raise UserError("there is nothing to answer: give text=..., file=FILE, or texts on standard input.")
+def _check(settings: Settings) -> None:
+    check_engine(settings.engine, settings.precision)
+    check_format(settings.format)
+    find_deployment(Path(settings.deployment))
+    texts = settings.texts
+    for name, text in texts.items():
+        if not text.strip():
+            raise UserError(f"{name}= is empty; give it a text.")
+    if texts and settings.file is not None:
+        raise UserError(f"file={settings.file} and {next(iter(texts))}=... exclude one another; leave one of them out.")
+    if not texts and settings.file is None and sys.stdin.isatty():
+        raise UserError("there is nothing to predict: give text=..., file=FILE, or texts on standard input.")
 
 
-def _listed(setting: str | list[str] | None) -> list[str]:
-    """A single word stands for a list of one."""
-    return [setting] if isinstance(setting, str) else setting or []
-
-
-def _rows(settings: Mapping[str, Any], asked: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def _rows(settings: Settings, inputs: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """The row of the command line, or those of the file or of standard input."""
-    given = {name: settings[name] for name in _TEXTS if settings[name] is not None}
-    if not given:
-        return read_rows(settings["file"] or STANDARD_INPUT, settings["format"], asked)
-    if set(given) != set(asked):
-        needed = " and ".join(f"{name}=..." for name in asked)
-        raise UserError(f"this model is asked with {needed}; the command has {', '.join(given)}.")
-    return iter([("the command", given)])
+    texts = settings.texts
+    if not texts:
+        return read_rows(settings.file or STANDARD_INPUT, settings.format, inputs)
+    if set(texts) != set(inputs):
+        needed = " and ".join(f"{name}=..." for name in inputs)
+        raise UserError(f"this model needs {needed}; the command has {', '.join(texts)}.")
+    return iter([("the command", texts)])
 
 
-def _write(answers: Iterator[dict[str, Any]], out: str | None) -> None:
-    """A line of JSON an answer, as they come."""
+def _write(predictions: Iterator[dict[str, Any]], out: str | None) -> None:
+    """Write a line of JSON for each prediction as it comes."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
     with open_atomically(Path(out)) if out else nullcontext(sys.stdout) as lines:
-        for answer in answers:
-            print(json.dumps(answer, ensure_ascii=False), file=lines, flush=out is None)
+        for prediction in predictions:
+            print(json.dumps(prediction, ensure_ascii=False), file=lines, flush=out is None)
 
 
 if __name__ == "__main__":

@@ -1,43 +1,55 @@
-"""All results below some folders in one table: ``python -m src.report path=outputs/sweeps/...``."""
+"""Put all results below some folders in one table: ``report path=outputs/sweeps/...``."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import hydra
 from omegaconf import DictConfig
+from pydantic import BeforeValidator
 
 from winnow.command_line import SWEEP_PLAN
-from winnow.config.resolve import resolve
-from winnow.errors import UserError, nearest, nearest_names, short_errors
+from winnow.config.section import Section
+from winnow.errors import UserError, nearest, short_errors
 from winnow.files.conf_folder import CONF
+from winnow.hydra_errors import hydra_errors, plain_values
 from winnow.plain_arguments import unwrapped, wrapped
 from winnow.reports.report_files import SHOWN, on_screen, write_report
 from winnow.reports.results import collect
 from winnow.runs.sweep_status import progress
+from winnow.values import Expected, TextOrNull, as_list
 
-_PLAIN = ("path", "out")
+_AS_TYPED = ("path", "out")
+
+Paths = Annotated[list[str], BeforeValidator(as_list), Expected("a folder or a list of folders")]
+
+
+class Settings(Section):
+    """``conf/report.yaml`` explains each setting."""
+
+    path: Paths
+    out: TextOrNull
 
 
 def main() -> None:
-    sys.argv[1:] = [word if word.startswith("path=[") else wrapped([word], _PLAIN)[0] for word in sys.argv[1:]]
-    with nearest_names():
+    sys.argv[1:] = [word if word.startswith("path=[") else wrapped([word], _AS_TYPED)[0] for word in sys.argv[1:]]
+    with hydra_errors():
         _main()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="report")
 def _main(composed: DictConfig) -> None:
     with short_errors():
-        settings = unwrapped(resolve(composed), _PLAIN)
-        paths = settings["path"] if isinstance(settings["path"], list) else [settings["path"]]
-        folders = [_folder(str(path)) for path in paths]
+        settings = Settings.read(unwrapped(plain_values(composed), _AS_TYPED))
+        folders = [_folder(path) for path in settings.path]
         if not folders:
             raise UserError("path=[] names no folder.")
         default = folders[0] / "report" if len(folders) == 1 else Path("outputs/report")
         results = collect(folders)
         if not results.cells:
-            raise UserError(_nothing(paths, results.left_out))
-        files = write_report(results, Path(settings["out"] or default))
+            raise UserError(_nothing(settings.path, results.left_out))
+        files = write_report(results, Path(settings.out or default))
         print(on_screen(results, files))
         for sweep in (folder for folder in folders if (folder / SWEEP_PLAN).is_file()):
             print(f"\nsweep {sweep.name}: {progress(sweep)}")

@@ -1,10 +1,10 @@
-"""Train, prune and distil one model: ``python -m src.train task=sst2 recipe=prune80 teacher=dense``."""
+"""Train, prune, distil and quantise one model, or the models of a sweep: ``train task=sst2 recipe=prune80``."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -12,109 +12,113 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from winnow.config.checks import check
-from winnow.config.resolve import dense_config, fingerprint, resolve, settings_of
+from winnow.config.fingerprint import fingerprint
+from winnow.config.outputs import Export
+from winnow.config.resolve import run_config
+from winnow.config.run import RunConfig, dense_run
 from winnow.deployment.exportable import check_export_of
-from winnow.errors import nearest_names, short_errors
+from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
 from winnow.files.locks import named_lock
 from winnow.files.run_files import ended_well, read_result
+from winnow.hydra_errors import hydra_errors
 from winnow.loggers.run_log import log_again, run_log
 from winnow.processes import is_main_process
 from winnow.reports.run_summary import summary
 from winnow.runs.launchers import queued_again, runs_beside_others, unfinished_sweeps
 from winnow.runs.resume import job_to_resume, run_to_resume
 from winnow.runs.run_folder import find_run, take_over
-from winnow.runs.subprocess_run import run_apart
+from winnow.runs.subprocess_run import run_in_subprocess
 from winnow.runs.sweep import check_is_no_sweep, recorded_job, state_of
-
-if TYPE_CHECKING:
-    pass
 
 
 def main() -> None:
-    with nearest_names(), unfinished_sweeps():
+    with hydra_errors(), unfinished_sweeps():
         _main()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def _main(composed: DictConfig) -> None:
     hydra_config = HydraConfig.get()
-    folder, typed = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
+    folder, overrides = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
     with short_errors():
         if hydra_config.mode == RunMode.MULTIRUN:
-            with queued_again(), recorded_job(folder, composed, typed):
-                run_job(composed, folder, typed)
+            with queued_again(), recorded_job(folder, composed, overrides):
+                run_job(composed, folder, overrides)
         else:
             check_is_no_sweep(hydra_config)
-            run_alone(composed, folder, typed)
+            run_one(composed, folder, overrides)
 
 
-def run_alone(composed: DictConfig, made: Path, typed: Sequence[str]) -> None:
-    """A single run, in the folder that Hydra has made for it or in that of the run which it goes on with."""
-    config = checked(composed, typed, told=typed)
-    if "translation" in config and is_main_process():
-        print(config["translation"]["report"])
-    folder, checkpoint = run_to_resume(made, config) if config["resume"] else (made, None)
+def run_one(composed: DictConfig, made: Path, overrides: Sequence[str]) -> None:
+    """Train one model, in the folder that Hydra has made or in that of the run which is resumed."""
+    config = run_config(composed, overrides)
+    check(config, overrides)
+    _prepare(config)
+    if config.translation is not None and is_main_process():
+        print(config.translation.report)
+    folder, checkpoint = run_to_resume(made, config) if config.resume else (made, None)
     with run_log() as loggers:
-        if not (config["resume"] and ended_well(folder)):
-            from winnow.runs.training_run import run  # heavy: only once the configuration is checked
-
-            run(config, folder, checkpoint, loggers)
-            if not is_main_process():
-                return  # of a data-parallel run the main process reports alone
-        row, dense = read_result(folder), find_run(Path(config["output_dir"]), fingerprint(dense_config(config)))
-        print(summary(row, folder, (dense, read_result(dense)) if dense and not dense.samefile(folder) else None))
-        if config["export"]["kind"] != "none" and is_main_process():
-            print(f"\n{deploy(folder, config['export'])}")
+        if not (config.resume and ended_well(folder)):
+            _run(config, folder, checkpoint, loggers)
+        if is_main_process():  # of a data-parallel run it reports alone
+            print(_summary(config, folder))
+            if config.export.kind != "none":
+                print(f"\n{deploy(folder, config.export)}")
 
 
-def run_job(composed: DictConfig, folder: Path, typed: Sequence[str]) -> None:
-    """A job of a sweep: what is done of it stays, the rest follows; a dense run is shared with teacher=dense."""
-    config = checked(composed, typed) | {"resume": True}
+def run_job(composed: DictConfig, folder: Path, overrides: Sequence[str]) -> None:
+    """Train one model of a sweep, or finish it; the dense run is shared with the jobs that need it as a teacher."""
+    config = run_config(composed, overrides).changed(resume=True)
+    check(config)
+    _prepare(config)
     if runs_beside_others(HydraConfig.get()):
-        config["trainer"] = config["trainer"] | {"progress_bar": False}
-        if state := state_of(folder):
-            config["title"] = state.title
-    output_dir, name = Path(config["output_dir"]), fingerprint(config)
-    is_dense = name == fingerprint(dense_config(config))
+        state = state_of(folder)
+        trainer = config.trainer.model_copy(update={"progress_bar": False})
+        config = config.changed(trainer=trainer, title=state.title if state else None)
+    name = fingerprint(config)
+    is_dense = name == fingerprint(dense_run(config))
+    output_dir = Path(config.output_dir)
     with run_log() as loggers:
         with named_lock(output_dir, name, "Dense run: another job trains it.") if is_dense else nullcontext():
             checkpoint = job_to_resume(folder, config)  # by now another job may have trained a dense run in this folder
+            found = find_run(output_dir, name) if is_dense else None
             if ended_well(folder):
                 pass
-            elif is_dense and (found := find_run(output_dir, name)):
+            elif found:
                 take_over(found, folder)
                 log_again(config, folder, loggers)
-            elif config["trainer"]["strategy"] != "auto":
-                run_apart(folder, typed)
+            elif config.trainer.data_parallel:
+                run_in_subprocess(folder, overrides)
             else:
-                from winnow.runs.training_run import run
-
-                run(config, folder, checkpoint, loggers)
-        if config["export"]["kind"] != "none" and not (folder / "deployment" / "verification.json").is_file():
-            deploy(folder, config["export"])
+                _run(config, folder, checkpoint, loggers)
+        if config.export.kind != "none" and not (folder / "deployment" / "verification.json").is_file():
+            deploy(folder, config.export)
 
 
-def checked(composed: DictConfig, typed: Sequence[str], told: Sequence[str] = ()) -> dict[str, Any]:
-    """The resolved configuration of a command line; what cannot run is refused before anything heavy is loaded.
-
-    Args:
-        composed: by Hydra.
-        typed: the overrides of the command line.
-        told: those that are refused where they would have no effect; in a sweep they may have one in another job.
-    """
-    config = resolve(composed)
-    check(config, typed=told)
-    if config["export"]["kind"] != "none":
-        check_export_of(config["task"], config["export"])
-    work_offline_without_a_connection(config)
-    return config | {"settings": settings_of(typed)}
+def _prepare(config: RunConfig) -> None:
+    """Refuse an export that cannot work, and find out whether the hub is within reach."""
+    if config.export.kind != "none":
+        check_export_of(config.task, config.export)
+    work_offline_without_a_connection(config.hub_names)
 
 
-def deploy(folder: Path, settings: Mapping[str, Any]) -> str:
-    """Export a run; what came of it, as a table. Settings that cannot work are refused before the training."""
-    from winnow.deployment.export_run import export_run
+def _run(config: RunConfig, folder: Path, checkpoint: Path | None, loggers: list[Any]) -> None:
+    from winnow.runs.training_run import run  # heavy: only once the configuration is checked
+
+    run(config, folder, checkpoint, loggers)
+
+
+def _summary(config: RunConfig, folder: Path) -> str:
+    dense = find_run(Path(config.output_dir), fingerprint(dense_run(config)))
+    reference = (dense, read_result(dense)) if dense and not dense.samefile(folder) else None
+    return summary(read_result(folder), folder, reference)
+
+
+def deploy(folder: Path, settings: Export) -> str:
+    """Export a run; returns the result as a table."""
+    from winnow.deployment.export_run import export_run  # heavy: only once the run is done
     from winnow.reports.export_summary import export_summary
 
     deployment = export_run(folder, settings)

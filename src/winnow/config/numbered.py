@@ -15,7 +15,6 @@ from hydra.core.default_element import DefaultsTreeNode
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
-from hydra.errors import MissingConfigException
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
@@ -52,17 +51,20 @@ def names_like(name: str, families: Iterable[str]) -> list[str]:
     return found
 
 
-def check_number(recipe: DictConfig) -> None:
+def check_number(composed: DictConfig) -> None:
     """Refuse a family that was chosen without its number, unless the command line sets what the number would be.
 
     Raises:
         UserError: with an example of the full name.
     """
-    name, layers, pruning = str(recipe.get("name")), recipe.get("layers"), recipe.get("pruning")
+    plain = OmegaConf.to_container(composed, resolve=False)  # other values may be wrong
+    recipe = plain.get("recipe") if isinstance(plain, dict) else None
+    sections = recipe if isinstance(recipe, dict) else {}
+    name, layers, pruning = str(sections.get("name")), sections.get("layers"), sections.get("pruning")
     example = _UNNUMBERED.sub(lambda word: f"{word[1]}{_EXAMPLES[word[1] == 'layers']}", name)
-    if example != name and layers is not None and layers.get("keep") is None and layers.get("drop") is None:
+    if example != name and isinstance(layers, dict) and layers.get("keep") is layers.get("drop") is None:
         raise UserError(f"recipe={name} needs the number of layers to keep in its name, such as {example}.")
-    if example != name and pruning is not None and OmegaConf.is_missing(pruning, "final_sparsity"):
+    if example != name and isinstance(pruning, dict) and pruning.get("final_sparsity") == "???":
         raise UserError(f"recipe={name} needs a sparsity in its name, such as {example}.")
 
 
@@ -151,7 +153,7 @@ _config_not_found = defaults_list.config_not_found_error
 
 
 def _recipe_not_found(repo: IConfigRepository, tree: DefaultsTreeNode) -> None:
-    """Hydra's error for an unknown name; for a recipe the nearest name and the families, in one line."""
+    """Hydra's error for an unknown name, except for a recipe: the nearest name and the families, in one line."""
     path = tree.node.get_config_path()
     parent = tree.parent.node.get_config_path() if tree.parent and tree.parent.node else ""
     if _NUMBERED.search(_recipe_of(parent)):
@@ -160,7 +162,7 @@ def _recipe_not_found(repo: IConfigRepository, tree: DefaultsTreeNode) -> None:
     if not name:
         _config_not_found(repo, tree)
     families = repo.get_group_options(_GROUP, ObjectType.CONFIG)
-    raise MissingConfigException(
+    raise UserError(
         f"recipe={name}: there is no such recipe.{nearest(name, names_like(name, families))} There are "
         f"{', '.join(_listed(families))}, where <N> is a sparsity in percent or a number of layers."
     )

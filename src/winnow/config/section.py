@@ -1,6 +1,6 @@
 """A section of the configuration: a pydantic model whose errors are one short message for the user."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -38,7 +38,7 @@ class Section(BaseModel):
     def _check_names(cls, node: Any) -> Any:
         if isinstance(node, BaseModel):
             return node
-        known = cls.model_fields
+        known = [field.alias or name for name, field in cls.model_fields.items()]
         if not isinstance(node, Mapping):
             raise PydanticCustomError("not_a_section", "", {"known": list(known)})
         for name in node:
@@ -52,6 +52,20 @@ def broken_rule(message: str) -> PydanticCustomError:
     return PydanticCustomError("broken_rule", "", {"message": message})
 
 
+def check_names(node: Mapping[str, Any], known: Iterable[str], path: str = "") -> None:
+    """Refuse a mapping with an unknown name."""
+    known = list(known)
+    for name in node:
+        if name not in known:
+            raise UserError(_unknown(str(name), known, path))
+
+
+def _unknown(name: str, known: Iterable[str], path: str) -> str:
+    full = f"{path}.{name}" if path else name
+    where = path or "the configuration"
+    return f"{full} is not a setting; {where} has {', '.join(sorted(known))}.{nearest(name, known)}"
+
+
 def _message(error: ValidationError, path: str) -> str:
     first = error.errors()[0]
     here = ".".join(filter(None, [path, *map(str, first["loc"])]))
@@ -62,10 +76,7 @@ def _message(error: ValidationError, path: str) -> str:
         case "missing":
             return f"{here} must be given: add {here}=VALUE to the command."
         case "unknown_setting":
-            known, name = context["known"], context["name"]
-            full = f"{here}.{name}" if here else name
-            where = here or "the configuration"
-            return f"{full} is not a setting; {where} has {', '.join(sorted(known))}.{nearest(name, known)}"
+            return _unknown(context["name"], context["known"], here)
         case "not_a_section":
             known = ", ".join(sorted(context["known"]))
             return f"{here} must be a group of settings ({known}), got {first['input']!r}."

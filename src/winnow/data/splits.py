@@ -9,6 +9,7 @@ import datasets
 import hydra
 from datasets import Dataset, DatasetDict
 
+from winnow.config.task import Data
 from winnow.data.cached_map import DAMAGED
 from winnow.data.squad_json import is_squad_json, read_squad_json
 from winnow.errors import UserError, nearest
@@ -18,7 +19,7 @@ from winnow.files.local_files import formats, local_files
 _SPLIT_SEED = 0
 
 
-def load_splits(data: Mapping[str, Any]) -> DatasetDict:
+def load_splits(data: Data) -> DatasetDict:
     """The splits of a task as they are stored: train, validation splits and test, as far as they exist.
 
     Args:
@@ -34,28 +35,28 @@ def load_splits(data: Mapping[str, Any]) -> DatasetDict:
     return splits
 
 
-def arrange_splits(splits: DatasetDict, data: Mapping[str, Any]) -> DatasetDict:
+def arrange_splits(splits: DatasetDict, data: Data) -> DatasetDict:
     """What a run trains and is measured on, in this order: train, the validation splits, test if there is one.
 
     A validation split is cut off the training data where there is none, and splits are cut to size.
     """
-    splits, wanted = DatasetDict(splits), list(data["validation"])
+    splits, wanted = DatasetDict(splits), list(data.validation)
     found = [name for name in wanted if name in splits]
     if not found:
         if len(splits["train"]) < 2:
             raise UserError("the train split has one row; validation rows cannot be cut off it.")
-        held_out = splits["train"].train_test_split(test_size=data["validation_fraction"], seed=_SPLIT_SEED)
+        held_out = splits["train"].train_test_split(test_size=data.validation_fraction, seed=_SPLIT_SEED)
         splits["train"], splits[wanted[0]] = held_out["train"], held_out["test"]
         found = wanted[:1]
     arranged = DatasetDict()
     for name in ["train", *found, *(["test"] if "test" in splits else [])]:
-        arranged[name] = _sample(splits[name], data["max_train_samples" if name == "train" else "max_eval_samples"])
+        arranged[name] = _sample(splits[name], data.max_train_samples if name == "train" else data.max_eval_samples)
     return arranged
 
 
-def _check_columns(splits: DatasetDict, data: Mapping[str, Any]) -> None:
+def _check_columns(splits: DatasetDict, data: Data) -> None:
     """Every column that the task's settings name must be there; a test split may lack its labels."""
-    settings = {key: value for key, value in data.items() if key.endswith(("_column", "_columns"))}
+    settings = {name: value for name, value in data.model_dump().items() if name.endswith(("_column", "_columns"))}
     for name, split in splits.items():
         for setting, columns in settings.items():
             for column in [columns] if isinstance(columns, str) else columns or ():
@@ -66,37 +67,37 @@ def _check_columns(splits: DatasetDict, data: Mapping[str, Any]) -> None:
                     )
 
 
-def _read(data: Mapping[str, Any]) -> DatasetDict:
-    if data["generator"]:
-        return hydra.utils.get_method(data["generator"])()
+def _read(data: Data) -> DatasetDict:
+    if data.generator:
+        return hydra.utils.get_method(data.generator)()
     files = local_files(data)
     if files:
         return DatasetDict({name: _read_files(paths, data) for name, paths in _wanted(files, data).items()})
-    if not data["path"]:
+    if not data.path:
         raise UserError(
             "there is no data: name a hub data set or a local folder with task.data.path=..., "
             "or files with task.data.files.train=FILE."
         )
     try:
-        splits = datasets.load_dataset(data["path"], data["subset"], revision=data["revision"])
+        splits = datasets.load_dataset(data.path, data.subset, revision=data.revision)
     except Exception as error:
         raise UserError(
-            f"task.data.path={data['path']} is no local folder and could not be read from the hub ({_cause(error)}). "
+            f"task.data.path={data.path} is no local folder and could not be read from the hub ({_cause(error)}). "
             "Without a connection name a local folder whose files are named after their splits."
         ) from error
     return DatasetDict(_wanted(splits, data))
 
 
-def _wanted(splits: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+def _wanted(splits: Mapping[str, Any], data: Data) -> dict[str, Any]:
     """The splits that a task uses, of those that there are."""
     if "train" not in splits:
         raise UserError(
             f"there is no training split, only {', '.join(splits)}; name one with task.data.files.train=FILE."
         )
-    return {name: split for name, split in splits.items() if name in ("train", "test", *data["validation"])}
+    return {name: split for name, split in splits.items() if name in ("train", "test", *data.validation)}
 
 
-def _read_files(paths: list[Path], data: Mapping[str, Any]) -> Dataset:
+def _read_files(paths: list[Path], data: Data) -> Dataset:
     """One split from its files; a damaged one is named in the error."""
     options: dict[str, Any] = {}
     kind = formats(data)[paths[0].suffix]
@@ -106,7 +107,7 @@ def _read_files(paths: list[Path], data: Mapping[str, Any]) -> Dataset:
         if path.stat().st_size == 0:
             raise UserError(f"{path} is empty: it has 0 bytes.")
     if kind == "conll":
-        options = {"column_names": _conll_columns(paths[0], data), "comment_prefix": data["comment_prefix"]}
+        options = {"column_names": _conll_columns(paths[0], data), "comment_prefix": data.comment_prefix}
     try:
         if paths[0].suffix == ".json" and all(map(is_squad_json, paths)):
             return read_squad_json(paths)
@@ -126,14 +127,14 @@ def _load(kind: str, **options: Any) -> Dataset:
         return datasets.load_dataset(kind, download_mode="force_redownload", **options)
 
 
-def _conll_columns(path: Path, data: Mapping[str, Any]) -> list[str]:
+def _conll_columns(path: Path, data: Data) -> list[str]:
     """Names for the columns of a CoNLL file, in which the word stands first and its tag last."""
-    skipped = ("-DOCSTART-", *filter(None, [data["comment_prefix"]]))
+    skipped = ("-DOCSTART-", *filter(None, [data.comment_prefix]))
     with path.open(errors="replace") as file:
         width = next((len(line.split()) for line in file if line.strip() and not line.startswith(skipped)), 0)
     if width < 2:
         raise UserError(f"{path} has no line with a word and its tag; task.data.plain_text=conll expects them.")
-    return [data["text_columns"][0], *(f"column_{i}" for i in range(2, width)), data["label_column"]]
+    return [data.text_columns[0], *(f"column_{i}" for i in range(2, width)), str(data.label_column)]
 
 
 def _cause(error: BaseException) -> str:

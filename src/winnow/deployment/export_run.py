@@ -1,25 +1,36 @@
-"""From a finished run to its deployment folder: checked, written, verified, and there whole or not at all."""
+"""Export a finished run: check it, write its deployment folder atomically, and verify the graph."""
 
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from winnow.config.resolve import model_label
+from transformers import AutoTokenizer
+
+from winnow.command_line import command_line
+from winnow.config.labels import model_label
+from winnow.config.outputs import Export
+from winnow.config.task import Files, TaskSettings
+from winnow.deployment.comparison import compare
 from winnow.deployment.exportable import PACKAGES, exportable
+from winnow.deployment.graph import write_graph
+from winnow.deployment.samples import Samples, check_labels, real_inputs
+from winnow.deployment.saturation import may_overflow
+from winnow.deployment.sizes import deployment_size
+from winnow.deployment.verification import verify
 from winnow.errors import UserError
 from winnow.files.atomic import save_folder, write_atomically
 from winnow.files.locks import run_lock
 from winnow.files.run_files import write_result
-
-if TYPE_CHECKING:
-    from winnow.deployment.samples import Samples
+from winnow.models.pretrained import load_saved
+from winnow.quiet import quiet_libraries
+from winnow.tasks.task import build_task
 
 FAILED = "verification_failed.json"  # in the folder of the run
 
 
-def export_run(run: Path, settings: Mapping[str, Any]) -> Path:
+def export_run(run: Path, settings: Export) -> Path:
     """Write ``deployment/`` of a run, and what it measures into result.json.
 
     Args:
@@ -30,29 +41,18 @@ def export_run(run: Path, settings: Mapping[str, Any]) -> Path:
         The deployment folder.
 
     Raises:
-        UserError: for what cannot be exported, before anything heavy is loaded, and for a graph that is not the model;
-            an earlier deployment is left as it is then.
+        UserError: for a run that cannot be exported, and for a graph that does not compute what the model
+            computes; an earlier deployment is left as it is.
     """
-    row, config, precision = exportable(run, settings)
+    row, task_settings, precision = exportable(run, settings)
     with run_lock(run):
-        import hydra
-        from transformers import AutoTokenizer
-
-        from winnow.deployment.graph import write_graph
-        from winnow.deployment.samples import check_labels, real_inputs
-        from winnow.deployment.saturation import may_overflow
-        from winnow.deployment.sizes import deployment_size
-        from winnow.deployment.verification import verify
-        from winnow.models.pretrained import load_saved
-        from winnow.quiet import quiet_libraries
-
         quiet_libraries()
-        task = hydra.utils.instantiate(config["task"], _convert_="all")
+        task = build_task(task_settings)
         tokenizer = AutoTokenizer.from_pretrained(run / "model")
-        shape = {name: settings[name] for name in ("batch_size", "sequence_length")}
-        samples = real_inputs(task, tokenizer, config["task"]["data"], limit=settings["samples"], **shape)
+        shape = {"batch_size": settings.batch_size, "sequence_length": settings.sequence_length}
+        samples = real_inputs(task, tokenizer, task_settings.data, limit=settings.samples, **shape)
         model = load_saved(run / "model", task)
-        check_labels(task, model.config.id2label)
+        check_labels(task, {int(i): label for i, label in (model.config.id2label or {}).items()})
         half = precision == "float16"
 
         def save(folder: Path) -> None:
@@ -61,9 +61,9 @@ def export_run(run: Path, settings: Mapping[str, Any]) -> Path:
                 folder / "model.onnx",
                 inputs=samples.inputs,
                 outputs=task.output_names,
-                opset=settings["opset"],
+                opset=settings.opset,
                 half=half,
-                external_data_above=settings["external_data_above"],
+                external_data_above=settings.external_data_above,
                 **shape,
             )
             report = _headed(verify(model, folder / "model.onnx", samples, half=half), precision, settings)
@@ -71,7 +71,7 @@ def export_run(run: Path, settings: Mapping[str, Any]) -> Path:
                 write_atomically(run / FAILED, json.dumps(report, indent=2) + "\n")
                 raise UserError(_refusal(run, report))
             tokenizer.save_pretrained(folder)
-            write_atomically(folder / "config.json", _configuration(run, config, samples, precision, settings))
+            write_atomically(folder / "config.json", _configuration(run, task_settings, samples, precision, settings))
             write_atomically(folder / "README.md", _readme(row, precision, may_overflow(folder / "model.onnx")))
             write_atomically(folder / "verification.json", json.dumps(report, indent=2) + "\n")
             row["deployment"] = _facts(report, deployment_size(folder), precision)
@@ -79,20 +79,18 @@ def export_run(run: Path, settings: Mapping[str, Any]) -> Path:
         save_folder(run / "deployment", save)
         (run / FAILED).unlink(missing_ok=True)
         write_result(run, row)
-        if settings["compare"]:
-            from winnow.deployment.comparison import compare
-
-            row["deployment"]["latency"] = compare(run, task, opset=settings["opset"], sparsity=row["sparsity"])
+        if settings.compare:
+            row["deployment"]["latency"] = compare(run, task, opset=settings.opset, sparsity=row["sparsity"])
             write_result(run, row)
     return run / "deployment"
 
 
-def _headed(report: Mapping[str, Any], precision: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _headed(report: Mapping[str, Any], precision: str, settings: Export) -> dict[str, Any]:
     head = {
         "passed": not report["failures"],
         "failures": report["failures"],
         "precision": precision,
-        **{name: settings[name] for name in ("opset", "batch_size", "sequence_length")},
+        **settings.model_dump(include={"opset", "batch_size", "sequence_length"}),
     }
     versions = {name: version(name) for name in ("torch", "transformers", *PACKAGES)}
     return {**head, **report, "versions": versions}
@@ -102,43 +100,41 @@ def _refusal(run: Path, report: Mapping[str, Any]) -> str:
     first = report["first_divergence"]
     where = f" The first module that differs is {first['module']}." if first else ""
     return (
-        f"run={run}: the exported graph is not the model: {'; '.join(report['failures'])}.{where} "
-        f"The report is in {run / FAILED}; an earlier deployment is untouched."
+        f"run={run}: the exported graph does not compute what the model computes: {'; '.join(report['failures'])}."
+        f"{where} The report is in {run / FAILED}; an earlier deployment is untouched."
     )
 
 
-def _configuration(
-    run: Path, config: Mapping[str, Any], samples: "Samples", precision: str, settings: Mapping[str, Any]
-) -> str:
-    """config.json: the model's own, and what the graph is for; no place on this machine is in it."""
-    data = config["task"]["data"]
-    nowhere = {name: None for name in ("path", "subset", "revision", "generator") if name in data}
-    task = {**config["task"], "data": {**data, **nowhere, "files": dict.fromkeys(data["files"])}}
-    ours = {
-        "task": task,
+def _configuration(run: Path, task: TaskSettings, samples: Samples, precision: str, settings: Export) -> str:
+    """config.json of the model with the section of this project; it names no place on this machine."""
+    data = task.data.model_copy(
+        update={"path": None, "subset": None, "revision": None, "generator": None, "files": Files()}
+    )
+    section = {
+        "task": task.model_copy(update={"data": data}).model_dump(by_alias=True),
         "labels": samples.task.labels,
         "inputs": samples.inputs,
         "outputs": list(samples.task.output_names),
         "precision": precision,
-        "batch_size": settings["batch_size"],
-        "sequence_length": settings["sequence_length"],
+        "batch_size": settings.batch_size,
+        "sequence_length": settings.sequence_length,
     }
     model = json.loads((run / "model" / "config.json").read_text())
-    return json.dumps({**model, "winnow": ours}, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps({**model, "winnow": section}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _readme(row: Mapping[str, Any], precision: str, overflows: bool) -> str:
     warning = (
         "On x86 processors without VNNI its int8 sums may overflow: set `session.disable_quant_qdq` to `1` with "
-        "`SessionOptions.add_session_config_entry`; it computes in float32 then. Winnow sees to that itself.\n"
+        "`SessionOptions.add_session_config_entry`; ONNX Runtime then computes in float32. Winnow sets it by itself.\n"
     )
     return (
-        f"{model_label(row['model'])} on {row['task']} in {precision}; verification.json says how near it is to the "
-        "PyTorch model.\n"
+        f"{model_label(row['model'])} on {row['task']} in {precision}; verification.json compares it with the PyTorch "
+        "model.\n"
         "With Winnow: `from winnow.deployment.pipeline import open_pipeline; model = open_pipeline('FOLDER')`, or "
-        "`python -m src.predict deployment=FOLDER`.\n"
-        "Alone: `onnxruntime.InferenceSession('FOLDER/model.onnx').run(None, inputs)`, with the int64 arrays that "
-        "`AutoTokenizer.from_pretrained('FOLDER')` makes.\n" + (warning if overflows else "")
+        f"`{command_line('predict', 'deployment=FOLDER')}`.\n"
+        "Without Winnow: `onnxruntime.InferenceSession('FOLDER/model.onnx').run(None, inputs)`, with the int64 arrays "
+        "that `AutoTokenizer.from_pretrained('FOLDER')` makes.\n" + (warning if overflows else "")
     )
 
 

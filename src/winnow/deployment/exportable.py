@@ -1,85 +1,69 @@
-"""Whether a run can be exported, found out before anything heavy is loaded."""
+"""Check that a run can be exported, before anything heavy is loaded."""
 
 import json
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from winnow.config.outputs import Export
+from winnow.config.run import saved_config
+from winnow.config.task import Data, Files, MaskedLM, TaskSettings
 from winnow.errors import UserError
 from winnow.files.local_files import local_files, resolve_model_folder
-from winnow.files.run_files import read_config, read_result
+from winnow.files.run_files import read_result
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-_OPSETS = (18, 23)  # what torch writes by itself, without a converter
 _LENGTH_SETTINGS = ("max_length", "max_seq_length")  # of a task: tokens that it cuts a text to, or a window
-_NOT_DEPLOYED = "winnow.tasks.masked_lm.MaskedLM"
 
 
-def exportable(run: Path, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """result.json, the configuration and the precision of an export that can work.
+def exportable(run: Path, settings: Export) -> tuple[dict[str, Any], TaskSettings, str]:
+    """result.json, the task and the precision of an export that can work.
 
     Args:
         run: folder of a finished run.
         settings: the ``export`` section.
 
     Raises:
-        UserError: for what cannot.
+        UserError: for an export that cannot work.
     """
-    row, config = read_result(run), read_config(run)
-    check_export_of(config["task"], settings)
+    row, task = read_result(run), saved_config(run).task
+    check_export_of(task, settings)
     if row["status"] != "ok":
         raise UserError(f"run={run}: the run has failed ({row['error']}), so there is no model to export.")
     folder = resolve_model_folder(str(run / "model"), setting="run")
-    _check_length(settings["sequence_length"], folder)
-    _check_data(run, config["task"]["data"], settings["data"])
-    _cut_windows(config["task"], settings["sequence_length"])
-    return row, config, _precision(settings["precision"], row["quantized"])
+    _check_length(settings.sequence_length, folder)
+    data = _present_data(run, task.data, settings.data)
+    return row, _cut_to(settings.sequence_length, task, data), _precision(settings.precision, row["quantized"])
 
 
-def check_export_of(task: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Refuse what no run of a task could be exported with, before a training as well as after it.
-
-    Args:
-        task: its section.
-        settings: the ``export`` section.
-    """
-    if settings["kind"] != "onnx":
-        raise UserError(f"export={settings['kind']} exports nothing; leave it out.")
-    if task["_target_"] == _NOT_DEPLOYED:
+def check_export_of(task: TaskSettings, settings: Export) -> None:
+    """Refuse an export that cannot work for any run of a task, before a training as well as after it."""
+    if settings.kind != "onnx":
+        raise UserError(f"export={settings.kind} exports nothing; leave it out.")
+    if isinstance(task, MaskedLM):
         raise UserError(
-            f"task={task['name']} guesses hidden words, which answers nothing; fine-tune it on a task with "
+            f"task={task.name}: mwanted language models cannot be deployed; fine-tune the run on a task with "
             "model.name=RUN, and export that."
         )
-    _check_packages()
-    _check_opset(settings["opset"])
-
-
-def _check_packages() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise UserError(f"{' and '.join(missing)} must be installed for an export: pip install {' '.join(missing)}.")
 
 
-def _check_opset(opset: int) -> None:
-    if not _OPSETS[0] <= opset <= _OPSETS[1]:
-        raise UserError(f"export.opset must be {_OPSETS[0]} to {_OPSETS[1]}, got {opset}.")
-
-
 def _check_length(length: int | None, model: Path) -> None:
     limit = token_limit(model)
     if length is not None and limit is not None and length > limit:
-        raise UserError(f"export.sequence_length={length}: the model reads {limit} tokens at most.")
+        raise UserError(f"export.sequence_length={length}: the model reads at most {limit} tokens.")
     if length is not None and length < 8:
         raise UserError(f"export.sequence_length={length} leaves no room for a text; 8 tokens are the least.")
 
 
 def token_limit(model: Path) -> int | None:
-    """Tokens that a saved model can read at once; None if nothing says so."""
+    """Tokens that a saved model can read at once; None if its files give no limit."""
     config = json.loads((model / "config.json").read_text())
     limits = []
     if "max_position_embeddings" in config:
-        # RoBERTa and its like count positions from the number of the padding token on
+        # RoBERTa-like models number positions from the id of the padding token
         first = config["pad_token_id"] + 1 if "roberta" in config["model_type"] else 0
         limits.append(config["max_position_embeddings"] - first)
     if (model / "tokenizer_config.json").is_file():
@@ -87,35 +71,38 @@ def token_limit(model: Path) -> int | None:
     return min(limits, default=None)
 
 
-def _check_data(run: Path, data: dict[str, Any], place: str | None) -> None:
-    """The data of a run must be where they were, or where the export is told; what is told is written into ``data``."""
-    if place is not None:
-        data |= {"path": place, "subset": None, "generator": None, "files": dict.fromkeys(data["files"])}
+def _present_data(run: Path, data: Data, folder: str | None) -> Data:
+    """The data of a run: in the folder that the export names, else where they were."""
+    if folder is not None:
+        data = data.model_copy(update={"path": folder, "subset": None, "generator": None, "files": Files()})
     try:
         local_files(data)
     except UserError as error:
-        if place is not None:
+        if folder is not None:
             raise UserError(str(error).replace("task.data.path", "export.data", 1)) from error
         raise UserError(
-            f"run={run}: an export is verified on the run's data, and they are gone. {error} Say where they are now "
-            "with export.data=FOLDER, with files named after their splits."
+            f"run={run}: an export is verified on the run's data, which are gone. {error} Name their present folder, "
+            "with files named after their splits: export.data=FOLDER."
         ) from error
+    return data
 
 
-def _cut_windows(task: dict[str, Any], length: int | None) -> None:
-    """A graph of fixed length is given texts that are cut to it."""
-    for name in _LENGTH_SETTINGS:
-        if length is not None and name in task:
-            task[name] = min(task[name], length)
+def _cut_to(length: int | None, task: TaskSettings, data: Data) -> TaskSettings:
+    """The task with its data; for a graph of fixed length its texts are cut to that length."""
+    limits = {name: getattr(task, name) for name in _LENGTH_SETTINGS if hasattr(task, name)}
+    cut = {name: min(limit, length) for name, limit in limits.items()} if length is not None else {}
+    return task.model_copy(update={"data": data, **cut})
 
 
-def _precision(asked: str, quantized: bool) -> str:
+def _precision(wanted: str, quantized: bool) -> str:
     """int8 for a quantised run and for no other."""
-    if quantized and asked not in ("auto", "int8"):
-        raise UserError(f"export.precision={asked}: the run is quantised, so its graph is int8; leave the setting out.")
-    if not quantized and asked == "int8":
+    if quantized and wanted not in ("auto", "int8"):
         raise UserError(
-            "export.precision=int8: the run is not quantised. Train it with a recipe that is, such as prune80_quant, "
-            "or quantise it as it is with recipe=ptq model.name=RUN."
+            f"export.precision={wanted}: the run is quantised, so its graph is int8; leave the setting out."
         )
-    return "int8" if quantized else "float32" if asked == "auto" else asked
+    if not quantized and wanted == "int8":
+        raise UserError(
+            "export.precision=int8: the run is not quantised. Train it with a quantising recipe, such as "
+            "prune80_quant, or quantise it without training by recipe=ptq model.name=RUN."
+        )
+    return "int8" if quantized else "float32" if wanted == "auto" else wanted

@@ -1,18 +1,20 @@
 """The deployment folder: a graph, its tokenizer, and a config.json that says what they are for."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 
-from winnow.config.checks import check_task
-from winnow.config.resolve import leaves
-from winnow.errors import UserError, nearest
+from winnow.command_line import command_line
+from winnow.config.run import with_present_names
+from winnow.config.section import Section
+from winnow.config.task import AnyTask
+from winnow.errors import UserError, describe, nearest
 from winnow.files.conf_folder import CONF
-from winnow.ranges import check_range
+from winnow.values import CountOrNull, Expected, one_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,14 +22,29 @@ if TYPE_CHECKING:
     from winnow.tasks.task import Task
 
 GRAPH = "model.onnx"
-SECTION = "winnow"  # our key in config.json, beside those of the model
+SECTION = "winnow"  # key of this project in config.json, beside those of the model
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "spm.model")
-_PRECISIONS = ("float32", "float16", "int8")
+
+
+Precision = Annotated[Literal["float32", "float16", "int8"], one_of("float32", "float16", "int8")]
+Names = Annotated[list[str], Expected("a list of names")]
+
+
+class Contents(Section):
+    """The section of this project in config.json of a deployment."""
+
+    task: AnyTask
+    labels: Names
+    inputs: Names
+    outputs: Names
+    precision: Precision
+    batch_size: CountOrNull
+    sequence_length: CountOrNull
 
 
 @dataclass
 class Deployment:
-    """What a deployment folder says of itself.
+    """A deployment folder that has been read and checked.
 
     Args:
         folder: the place of model.onnx.
@@ -61,27 +78,25 @@ def read_deployment(folder: Path) -> Deployment:
     """
     folder = find_deployment(folder)
     config = _read_config(folder)
-    section = _Section(folder, config[SECTION])
-    task = _task(folder, section.value("task", dict))
-    task.labels = section.texts("labels")
+    contents = _read_contents(folder, config[SECTION])
+    task = _task(contents, folder)
     if not task.output_names:
         raise UserError(
-            f"deployment={folder}: {task.name} guesses hidden words, which answers nothing; fine-tune its run on a "
+            f"deployment={folder}: masked language models cannot be deployed; fine-tune the run of {task.name} on a "
             "task with model.name=RUN, and export that."
         )
-    sequence_length = section.count("sequence_length")
-    if sequence_length is not None:
-        task.max_length = min(task.max_length, sequence_length)
+    if contents.sequence_length is not None:
+        task.max_length = min(task.max_length, contents.sequence_length)
     return Deployment(
         folder=folder,
         config=config,
         task=task,
         labels=task.labels,
-        inputs=section.texts("inputs"),
-        outputs=section.one_of("outputs", [list(task.output_names)]),
-        precision=section.one_of("precision", _PRECISIONS),
-        batch_size=section.count("batch_size"),
-        sequence_length=sequence_length,
+        inputs=contents.inputs,
+        outputs=contents.outputs,
+        precision=contents.precision,
+        batch_size=contents.batch_size,
+        sequence_length=contents.sequence_length,
         tokenizer=_tokenizer(folder),
     )
 
@@ -96,7 +111,7 @@ def find_deployment(folder: Path) -> Path:
         folder = folder / "deployment"
     if not (folder / GRAPH).is_file():
         runs = [place for place in (folder, folder.parent) if (place / "result.json").is_file()]
-        remedy = f"make it with python -m src.export run={runs[0]}" if runs else "name what src.export made of a run"
+        remedy = f"make it with {command_line('export', f'run={runs[0]}')}" if runs else "name the deployment of a run"
         raise UserError(f"deployment={folder}: there is no {GRAPH}; {remedy}.")
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise UserError(f"deployment={folder}: there is no tokenizer, such as {_TOKENIZERS[0]}; export the run again.")
@@ -116,66 +131,40 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-@dataclass
-class _Section:
-    """Our part of config.json, which may come from anybody."""
+def _task(contents: "Contents", folder: Path) -> "Task":
+    from winnow.tasks.task import build_task  # heavy
 
-    folder: Path
-    values: Mapping[str, Any]
-
-    def value(self, name: str, kind: type) -> Any:
-        if not isinstance(self.values.get(name), kind):
-            raise self.refusal(name)
-        return self.values[name]
-
-    def texts(self, name: str) -> list[str]:
-        if not all(isinstance(text, str) for text in self.value(name, list)):
-            raise self.refusal(name)
-        return self.values[name]
-
-    def one_of(self, name: str, known: Sequence[Any]) -> Any:
-        if self.values.get(name) not in known:
-            raise self.refusal(name)
-        return self.values[name]
-
-    def count(self, name: str) -> int | None:
-        value = self.values.get(name)
-        if value is not None and not (type(value) is int and value > 0):
-            raise self.refusal(name)
-        return value
-
-    def refusal(self, name: str) -> UserError:
-        found = repr(self.values.get(name))[:60]
-        return UserError(f"{self.folder / 'config.json'}: {SECTION}.{name} cannot be {found}; export the run again.")
-
-
-def _task(folder: Path, section: Mapping[str, Any]) -> "Task":
-    """The task, built from plain values alone; settings that are newer than the folder have their defaults."""
-    from hydra.utils import get_class
-
-    try:
-        section = _with_defaults(section)
-        check_task(section)
-        for setting, name, value in leaves(section):
-            check_range(name, value, f"task.{setting}")
-        return get_class(section["_target_"])(**{name: section[name] for name in section if name != "_target_"})
-    except UserError as error:
-        raise UserError(f"{folder / 'config.json'}: {error}") from error
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        cause = f"{type(error).__name__}: {error}"
+    task = build_task(contents.task)
+    task.labels = contents.labels
+    if list(task.output_names) not in ([], contents.outputs):
         raise UserError(
-            f"{folder / 'config.json'}: the task cannot be read ({cause}); export the run again."
-        ) from error
+            f"{folder / 'config.json'}: {SECTION}.outputs must be {', '.join(task.output_names)}, got "
+            f"{', '.join(contents.outputs)}. Export the run again."
+        )
+    return task
 
 
-def _with_defaults(section: Mapping[str, Any]) -> dict[str, Any]:
+def _read_contents(folder: Path, section: Mapping[str, Any]) -> "Contents":
+    """The section of this project in config.json, which may come from anybody."""
+    target = section.get("task", {}).get("_target_") if isinstance(section.get("task"), dict) else None
+    try:
+        section = with_present_names(section)
+        if not str(section["task"]["_target_"]).startswith("winnow."):
+            raise UserError(f"{SECTION}.task._target_={target} is not a task of this project.")
+        return Contents.read({**section, "task": _with_defaults(section["task"])}, SECTION)
+    except (UserError, TypeError, KeyError) as error:
+        raise UserError(f"{folder / 'config.json'}: {describe(error)} Export the run again.") from error
+
+
+def _with_defaults(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that are newer than the folder get their defaults."""
     splits = yaml.safe_load((CONF / "data" / "splits.yaml").read_text())
     for path in sorted((CONF / "task").glob("*.yaml")):
         family = yaml.safe_load(path.read_text())
-        if family.get("_target_") == section.get("_target_"):
-            data = splits | family["data"] | section["data"]
-            return {name: value for name, value in family.items() if name != "defaults"} | {**section, "data": data}
-    return dict(section)
+        if family.get("_target_") == task.get("_target_"):
+            data = splits | family["data"] | task["data"]
+            return {name: value for name, value in family.items() if name != "defaults"} | {**task, "data": data}
+    return dict(task)
 
 
 def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":

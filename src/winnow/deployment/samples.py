@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
+from winnow.config.task import Data
 from winnow.data.padding import pad_batch
 from winnow.data.splits import arrange_splits, load_splits
 from winnow.errors import UserError
@@ -72,7 +73,7 @@ class Samples:
 def real_inputs(
     task: Any,
     tokenizer: Any,
-    data: Mapping[str, Any],
+    data: Data,
     *,
     limit: int,
     batch_size: int | None = None,
@@ -88,8 +89,8 @@ def real_inputs(
         batch_size: of every batch; None for many sizes.
         sequence_length: tokens that every input is padded to; None for the longest of its batch.
     """
-    most = min(limit, data["max_eval_samples"] or limit)
-    splits = arrange_splits(task.prepare(load_splits(data)), {**data, "max_eval_samples": most})
+    most = min(limit, data.max_eval_samples or limit)
+    splits = arrange_splits(task.prepare(load_splits(data)), data.model_copy(update={"max_eval_samples": most}))
     if sequence_length is not None:
         task.max_length = min(task.max_length, sequence_length)
     name = next(name for name in splits if name != "train")

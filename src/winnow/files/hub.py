@@ -3,25 +3,21 @@
 import os
 import socket
 import urllib.request
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
 from urllib.parse import urlparse
 
 from winnow.files.local_files import looks_local
 
 
-def work_offline_without_a_connection(config: Mapping[str, Any], seconds: float = 3.0) -> None:
+def work_offline_without_a_connection(names: Iterable[str | None], seconds: float = 3.0) -> None:
     """Where a hub name is used but the hub is out of reach, use its local cache only instead of retrying for a minute.
 
     To be called before the hub's libraries are imported, which read the environment then.
 
     Args:
-        config: as `winnow.config.resolve.resolve` returns it.
+        names: of data sets and models that the command reads; local folders and None need no hub.
         seconds: to wait for a connection.
     """
-    names = [config["task"]["data"]["path"], config["teacher"].get("name")]
-    if config["model"]["config"] is None:
-        names.append(config["model"]["name"])
     if all(name is None or looks_local(name) for name in names):
         return
     if not is_reachable(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), seconds):

@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from winnow.errors import UserError, nearest
 
@@ -14,26 +14,51 @@ _ALIASES = {"dev": "validation", "valid": "validation", "val": "validation", "ev
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
-def local_files(data: Mapping[str, Any]) -> dict[str, list[Path]]:
+class SplitFiles(Protocol):
+    """Files of the splits, one by one, or None."""
+
+    @property
+    def train(self) -> str | None: ...
+    @property
+    def validation(self) -> str | None: ...
+    @property
+    def test(self) -> str | None: ...
+
+
+class DataPlaces(Protocol):
+    """Where the ``task.data`` section says that the data are."""
+
+    @property
+    def path(self) -> str | None: ...
+    @property
+    def subset(self) -> str | None: ...
+    @property
+    def files(self) -> SplitFiles: ...
+    @property
+    def plain_text(self) -> str | None: ...
+
+
+def local_files(data: DataPlaces) -> dict[str, list[Path]]:
     """The local files of each split, empty for hub data and generators; a missing file or folder is an error."""
-    files = {split: Path(name) for split, name in data["files"].items() if name}
+    given = {split: getattr(data.files, split) for split in ("train", "validation", "test")}
+    files = {split: Path(name) for split, name in given.items() if name}
     if files:
         for split, path in files.items():
             if not path.is_file():
                 raise UserError(f"task.data.files.{split}={path}: there is no such file.{_nearest_file(path)}")
             _check_format(path, formats(data))
         return {split: [path] for split, path in files.items()}
-    if data["path"] and Path(data["path"]).is_dir():
-        part = Path(data["path"], data["subset"] or "")  # a copy of a hub data set has a folder for each
-        return _files_by_split(part if part.is_dir() else Path(data["path"]), formats(data))
-    if data["path"] and looks_local(data["path"]):
-        raise UserError(f"task.data.path={data['path']}: there is no such folder.{_nearest_file(Path(data['path']))}")
+    if data.path and Path(data.path).is_dir():
+        part = Path(data.path, data.subset or "")  # a copy of a hub data set has a folder for each
+        return _files_by_split(part if part.is_dir() else Path(data.path), formats(data))
+    if data.path and looks_local(data.path):
+        raise UserError(f"task.data.path={data.path}: there is no such folder.{_nearest_file(Path(data['path']))}")
     return {}
 
 
-def formats(data: Mapping[str, Any]) -> dict[str, str]:
+def formats(data: DataPlaces) -> dict[str, str]:
     """Suffix -> how files that end in it are read; plain text only where a task says what it means."""
-    return _FORMATS | (dict.fromkeys(_PLAIN_TEXT, data["plain_text"]) if data["plain_text"] else {})
+    return _FORMATS | (dict.fromkeys(_PLAIN_TEXT, data.plain_text) if data.plain_text else {})
 
 
 def looks_local(name: str) -> bool:

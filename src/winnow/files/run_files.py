@@ -31,9 +31,12 @@ def read_result(folder: Path) -> dict[str, Any]:
         begun = f"; finish it with resume=true hydra.run.dir={folder}" if (folder / RESOLVED).is_file() else ""
         raise UserError(f"run={folder}: there is no {RESULT}, so no run has ended here{begun}.")
     try:
-        return json.loads(path.read_text())
+        row = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}).") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{path} is damaged (it holds no mapping).")
+    return row
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -41,7 +44,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / RESOLVED
     if not path.is_file():
         raise UserError(f"run={folder}: {path} is missing, so nothing says how the run was configured.")
-    return yaml.safe_load(path.read_text())
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged ({error}).") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is damaged (it holds no mapping).")
+    return config
 
 
 def write_result(folder: Path, row: Mapping[str, Any]) -> None:
@@ -51,7 +60,7 @@ def write_result(folder: Path, row: Mapping[str, Any]) -> None:
 
 def ended_well(folder: Path) -> bool:
     try:
-        return json.loads((folder / RESULT).read_text())["status"] == "ok"
+        return bool(json.loads((folder / RESULT).read_text())["status"] == "ok")
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -10,6 +10,7 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
+from winnow.config.run import RunConfig
 from winnow.files.atomic import write_atomically
 from winnow.loggers.history import read_rows
 
@@ -42,7 +43,7 @@ class CSVLog(CSVLogger):
         experiment.save()
         return experiment
 
-    def begin(self, config: Mapping[str, Any], resumed: bool) -> None:
+    def begin(self, config: RunConfig, resumed: bool) -> None:
         """The configuration lies in the run folder, and earlier rows have been removed where a run starts anew."""
 
     def end(self, status: int) -> None:

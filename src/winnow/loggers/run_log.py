@@ -1,10 +1,12 @@
 """What a run is logged to: metrics.csv, and W&B or TensorBoard beside it, which learn how the run ended."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from winnow.config.outputs import Logger
+from winnow.config.run import RunConfig
 from winnow.errors import StoppedError, describe
 from winnow.processes import is_main_process
 
@@ -23,7 +25,7 @@ def run_log() -> Iterator[list[Any]]:
     _end(loggers, status=0)
 
 
-def build_loggers(settings: Mapping[str, Any], folder: Path) -> list[Any]:
+def build_loggers(settings: Logger, folder: Path) -> list[Any]:
     """The loggers that the ``logger`` section names, metrics.csv first; nothing is written before they are used.
 
     Args:
@@ -32,28 +34,27 @@ def build_loggers(settings: Mapping[str, Any], folder: Path) -> list[Any]:
     """
     from winnow.loggers.csv_log import CSVLog
 
-    options = {name: value for name, value in settings.items() if name != "kind"}
-    loggers: list[Any] = [] if settings["kind"] == "none" else [CSVLog(folder)]
-    if settings["kind"] == "wandb":
+    loggers: list[Any] = [] if settings.kind == "none" else [CSVLog(folder)]
+    if settings.kind == "wandb":
         from winnow.loggers.wandb_log import WandbLog
 
-        loggers.append(WandbLog(folder, **options))
-    elif settings["kind"] == "tensorboard":
+        loggers.append(WandbLog(folder, settings))
+    elif settings.kind == "tensorboard":
         from winnow.loggers.tensorboard_log import TensorBoardLog
 
         loggers.append(TensorBoardLog(folder))
     return loggers
 
 
-def log_again(config: Mapping[str, Any], folder: Path, loggers: list[Any]) -> None:
+def log_again(config: RunConfig, folder: Path, loggers: list[Any]) -> None:
     """A run that was taken over from another folder is logged as one of its own, by its metrics.csv.
 
     Args:
-        config: as `winnow.config.resolve.resolve` returns it.
+        config: of the run.
         folder: of the run.
         loggers: joined by its own.
     """
-    others = build_loggers(config["logger"], folder)[1:]  # metrics.csv is there
+    others = build_loggers(config.logger, folder)[1:]  # metrics.csv is there
     for logger in others if is_main_process() else []:
         from winnow.loggers.history import METRICS, read_rows
 

@@ -9,6 +9,7 @@ import yaml
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from winnow.config.run import RunConfig
 from winnow.loggers.csv_log import steps_done
 from winnow.loggers.run_facts import flat, read_row
 
@@ -25,10 +26,10 @@ class TensorBoardLog(TensorBoardLogger):
         self.folder = folder
 
     @rank_zero_only
-    def begin(self, config: Mapping[str, Any], resumed: bool) -> None:
+    def begin(self, config: RunConfig, resumed: bool) -> None:
         if not resumed:
             shutil.rmtree(self.log_dir, ignore_errors=True)
-            text = yaml.safe_dump(dict(config), sort_keys=False)
+            text = yaml.safe_dump(config.plain(), sort_keys=False)
             self.experiment.add_text("configuration", f"```yaml\n{text}```")
 
     @rank_zero_only

@@ -11,6 +11,8 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from winnow.config.outputs import Logger as LoggerSettings
+from winnow.config.run import RunConfig
 from winnow.files.atomic import write_atomically
 from winnow.files.hub import is_reachable
 from winnow.loggers.csv_log import steps_done
@@ -39,15 +41,13 @@ class WandbLog(Logger):
 
     Args:
         folder: of the run.
-        project: at W&B.
-        entity: a team; None for the user's own account.
-        offline: nothing is sent.
+        settings: project, entity and offline.
     """
 
-    def __init__(self, folder: Path, project: str, entity: str | None = None, offline: bool = False) -> None:
+    def __init__(self, folder: Path, settings: LoggerSettings) -> None:
         super().__init__()
         self.folder = folder
-        self.settings = {"project": project, "entity": entity, "offline": offline}
+        self.settings = settings
         self._run: Any = None
         self._state: dict[str, Any] = {}
         self._before: dict[str, int] = {}  # the last step of each kind of row that the run logged before it was killed
@@ -65,7 +65,7 @@ class WandbLog(Logger):
         return self.folder / "wandb" / "state.json"
 
     @rank_zero_only
-    def begin(self, config: Mapping[str, Any], resumed: bool) -> None:
+    def begin(self, config: RunConfig, resumed: bool) -> None:
         """Open the run, that of before where it goes on."""
         if not resumed:
             shutil.rmtree(self.folder / "wandb", ignore_errors=True)
@@ -76,8 +76,8 @@ class WandbLog(Logger):
             self.settings,
             id=self._state["id"],
             group=group_of(self.folder),
-            job_type=config["recipe"]["name"],
-            config=config,
+            job_type=config.recipe.name,
+            config=config.plain(),
         )
         self._run.define_metric(STEP)
         self._run.define_metric("*", step_metric=STEP)
@@ -113,7 +113,7 @@ class WandbLog(Logger):
         run.finish(exit_code=status)
 
 
-def open_run(folder: Path, settings: Mapping[str, Any], **facts: Any) -> Any:
+def open_run(folder: Path, settings: LoggerSettings, **facts: Any) -> Any:
     """A W&B run whose files lie in a folder, after whose name it is called; offline where W&B is out of reach.
 
     Args:
@@ -127,9 +127,9 @@ def open_run(folder: Path, settings: Mapping[str, Any], **facts: Any) -> Any:
     quiet = wandb.Settings(**{name: value for name, value in _QUIET.items() if name in wandb.Settings.model_fields})
     wandb.setup(quiet)
     folder = folder.absolute()
-    names = {"name": folder.name, "dir": str(folder), "project": settings["project"], "entity": settings["entity"]}
+    names = {"name": folder.name, "dir": str(folder), "project": settings.project, "entity": settings.entity}
     options = {**names, **facts, "settings": quiet, "resume": "allow", "reinit": "create_new"}
-    obstacle = "logger.offline=true" if settings["offline"] else _obstacle(wandb)
+    obstacle = "logger.offline=true" if settings.offline else _obstacle(wandb)
     if obstacle is None:
         try:
             return wandb.init(**options, mode="online")

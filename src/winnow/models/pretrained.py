@@ -5,57 +5,96 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from winnow.config.model import Model
 from winnow.data.tiny_tokenizer import tiny_tokenizer
-from winnow.errors import UserError
+from winnow.errors import UserError, nearest
 from winnow.files.local_files import looks_local, resolve_model_folder
 from winnow.models.quantized_model import QUANTIZERS, quantizers, restore_quantizers, rounded_state, save_quantizers
+from winnow.tasks.task import Task
 
 
-def load_tokenizer(model: Mapping[str, Any], **options: Any) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model section; a model built from a config gets the embedded one.
+def load_tokenizer(model: Model, **options: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model; a model that is built from scratch gets the embedded one.
 
     Args:
-        model: the ``model`` section.
+        model: the section.
         options: the task's ``tokenizer_options``; they are saved with the tokenizer.
     """
-    if model["config"] is not None:
+    if model.config is not None:
         return tiny_tokenizer()
-    return _from_hub_or_folder(AutoTokenizer, model["name"], **options)
+    tokenizer: PreTrainedTokenizerBase = _from_hub_or_folder(AutoTokenizer, model.name, **options)
+    return tokenizer
 
 
-def load_student(model: Mapping[str, Any], task: Any, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def load_student(model: Model, task: Task, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The model to train, in float32, with the head of the task.
 
     A head of another shape, or for other labels, is replaced by a new one; ``model.new_head`` says whether
     the head is untrained.
     """
     settings = task.head_settings()
-    if model["config"] is not None:
-        config = AutoConfig.for_model(
-            **model["config"], vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **settings
-        )
-        student = task.auto_model.from_config(config)
-        student.new_head = True
+    if model.config is not None:
+        config = architecture(model.config, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **settings)
+        student = new_model(task, config)
+        student.new_head = True  # type: ignore[assignment]  # a module takes plain attributes too
         return student
     student, report = _from_hub_or_folder(
         task.auto_model,
-        model["name"],
+        model.name,
         dtype=torch.float32,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
         **settings,
     )
     student.new_head = bool(report["missing_keys"]) or bool(report["mismatched_keys"])
-    if not student.new_head and _has_other_labels(model["name"], task):
+    if not student.new_head and _has_other_labels(model.name, task):
         _renew_head(student)
         student.new_head = True
-    return student.train()  # from_pretrained returns it without dropout, and Lightning leaves it as it is
+    trainable: PreTrainedModel = student.train()  # from_pretrained returns it in evaluation mode, which Lightning keeps
+    return trainable
 
 
-def _has_other_labels(name: str, task: Any) -> bool:
-    """True if the head of a saved model has names for its outputs, and they are not the task's in its order."""
+def architecture(config: Mapping[str, Any], **settings: Any) -> PreTrainedConfig:
+    """The configuration of a model that is built from scratch.
+
+    Args:
+        config: ``model.config``, with its ``model_type``.
+        settings: of the tokenizer and the head, which ``config`` cannot change.
+
+    Raises:
+        UserError: for a model type that transformers does not have, or a setting that the model does not have.
+    """
+    kind = str(config["model_type"])
+    try:
+        known = AutoConfig.for_model(kind).to_dict()
+    except (ValueError, KeyError) as error:
+        raise UserError(f"model.config.model_type={kind}: transformers has no such model.") from error
+    for name in config:
+        if name in settings:
+            raise UserError(f"model.config.{name} has no effect: the tokenizer and the task set it; leave it out.")
+        if name not in known:
+            raise UserError(f"model.config.{name} is not a setting of {kind} models.{nearest(name, known)}")
+    try:
+        return AutoConfig.for_model(**config, **settings)
+    except Exception as error:  # transformers checks values in many ways
+        raise UserError(f"model.config: no {kind} model can be built from it ({_short(error)}).") from error
+
+
+def new_model(task: Task, config: PreTrainedConfig) -> PreTrainedModel:
+    """A model with new weights and the head of the task."""
+    try:
+        model: PreTrainedModel = task.auto_model.from_config(config)
+    except Exception as error:
+        raise UserError(
+            f"model.config: no {config.model_type} model can be built from it ({_short(error)})."
+        ) from error
+    return model
+
+
+def _has_other_labels(name: str, task: Task) -> bool:
+    """True if the outputs of a saved head have names that are not the task's labels in their order."""
     saved = _from_hub_or_folder(AutoConfig, name).id2label
     names = [str(saved[i]) for i in range(len(saved))]
     generic = [f"LABEL_{i}" for i in range(len(saved))]
@@ -66,12 +105,13 @@ def _renew_head(model: PreTrainedModel) -> None:
     for part in model.children():
         if part is not model.base_model:
             for module in part.modules():
-                if hasattr(module, "reset_parameters"):
-                    module.reset_parameters()
+                reset: Any = getattr(module, "reset_parameters", None)
+                if reset is not None:
+                    reset()
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a model as a plain Hugging Face folder; that of a quantised one has its grids in a file beside."""
+    """Write a model as a plain Hugging Face folder; the grids of a quantised model go into a file beside it."""
     tokenizer.save_pretrained(folder)
     if quantizers(model):
         model.save_pretrained(folder, state_dict=rounded_state(model))
@@ -80,9 +120,10 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         model.save_pretrained(folder)
 
 
-def load_saved(folder: Path, task: Any) -> PreTrainedModel:
-    """A model that a run saved, in float32, ready to be scored as it will be deployed."""
-    model = task.auto_model.from_pretrained(folder, dtype=torch.float32).eval()
+def load_saved(folder: Path, task: Task) -> PreTrainedModel:
+    """A model that a run saved, in float32 and evaluation mode, quantised if the run was."""
+    model: PreTrainedModel = task.auto_model.from_pretrained(folder, dtype=torch.float32)
+    model.train(False)
     if (folder / QUANTIZERS).is_file():
         restore_quantizers(model, folder)
     return model

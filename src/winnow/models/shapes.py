@@ -1,4 +1,4 @@
-"""The shape of a model without its weights, for a plan: parameters with names and sizes, and no values."""
+"""The shape of a model for a plan: its parameters by name and size, without values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,43 +7,47 @@ import torch
 import yaml
 from transformers import AutoConfig, PreTrainedModel
 
+from winnow.config.model import Model
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 from winnow.files.local_files import looks_local, resolve_model_folder
+from winnow.models.pretrained import architecture, new_model
+from winnow.tasks.task import Task
 
 
-def shape_of(model: Mapping[str, Any], task: Any) -> PreTrainedModel:
+def shape_of(model: Model, task: Task) -> PreTrainedModel:
     """The model that `winnow.models.pretrained.load_student` would load, on torch's meta device.
 
-    Of a hub model that is named in conf/model nothing is downloaded, of another its config.json alone.
+    For a hub model in conf/model nothing is downloaded; for another only its config.json is.
 
     Args:
         model: the ``model`` section.
         task: whose head it gets.
     """
-    settings, known = task.head_settings(), _known_shapes(model["name"])
-    if model["config"] is not None:
-        config = AutoConfig.for_model(**model["config"], vocab_size=len(tiny_tokenizer()), **settings)
-    elif looks_local(model["name"]):
-        config = AutoConfig.from_pretrained(resolve_model_folder(model["name"]), **settings)
+    settings, known = task.head_settings(), _known_shapes(model.name)
+    if model.config is not None:
+        config = architecture(model.config, vocab_size=len(tiny_tokenizer()), **settings)
+    elif looks_local(model.name):
+        config = AutoConfig.from_pretrained(resolve_model_folder(model.name), **settings)
     elif known is not None:
-        config = AutoConfig.for_model(**known, **settings)
+        config = architecture(known, **settings)
     else:
         try:
-            config = AutoConfig.from_pretrained(model["name"], **settings)
+            config = AutoConfig.from_pretrained(model.name, **settings)
         except Exception as error:
             raise UserError(
-                f"model.name={model['name']}: its shape is not known here and its config.json could not be read from "
-                "the hub; name a local folder with model.name=FOLDER."
+                f"model.name={model.name}: conf/model does not give its shape, and its config.json could not be read "
+                "from the hub; name a local folder with model.name=FOLDER."
             ) from error
     with torch.device("meta"):
-        return task.auto_model.from_config(config)
+        return new_model(task, config)
 
 
 def _known_shapes(name: str) -> Mapping[str, Any] | None:
     for path in sorted((CONF / "model").glob("*.yaml")):
         shipped = yaml.safe_load(path.read_text())
         if shipped["name"] == name:
-            return shipped["shapes"]
+            shapes: Mapping[str, Any] | None = shipped["shapes"]
+            return shapes
     return None

@@ -1,4 +1,4 @@
-"""Teachers: a frozen model whose outputs mean the same as the student's."""
+"""Teachers: frozen models whose outputs have the same classes, in the same order, as the student's."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -8,39 +8,44 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from winnow.config.teacher import Teacher as TeacherSettings
 from winnow.data.stored_outputs import StoredOutputs
 from winnow.errors import UserError
 from winnow.files.local_files import looks_local, resolve_model_folder
 from winnow.models.encoder_layers import state_of_kept_layers
 from winnow.models.pretrained import load_saved
+from winnow.tasks.task import Task
 
 
 class Teacher(nn.Module):
-    """A frozen model in evaluation mode whose output classes are put in the student's order.
+    """A frozen model in evaluation mode whose output classes are reordered to the student's.
 
     Args:
-        model: with the same head and tokenizer as the student.
+        model: its head and tokenizer match the student's.
         order: for each of the student's labels the teacher's output; None where the orders are the same.
     """
 
     def __init__(self, model: PreTrainedModel, order: Sequence[int] | None = None) -> None:
         super().__init__()
-        self.model = model.requires_grad_(False).eval()
+        self.model = model.requires_grad_(False)
+        self.model.train(False)
         self.order = None if order is None or list(order) == list(range(len(order))) else list(order)
-        self.stored: StoredOutputs | None = None  # its outputs on the training data; None: it runs live
-        self.shows_states = False  # the student also learns from its hidden states, so it must run live
+        self.stored: StoredOutputs | None = None  # outputs on the training data; None: it computes them in each batch
+        self.shows_states = False  # a modifier reads its hidden states, which are not stored
         self._last: tuple[Any, Any] = (None, None)  # a batch and the outputs for it
 
     @property
-    def config(self) -> PretrainedConfig:
-        return self.model.config
+    def config(self) -> PreTrainedConfig:
+        config: PreTrainedConfig = self.model.config
+        return config
 
     @property
     def base_model(self) -> nn.Module:
-        """The encoder without the head, as every model of transformers names it."""
-        return self.model.base_model
+        """The encoder without the head; models of transformers have the same attribute."""
+        encoder: nn.Module = self.model.base_model
+        return encoder
 
     @torch.no_grad()
     def forward(self, **inputs: torch.Tensor) -> Any:
@@ -50,20 +55,20 @@ class Teacher(nn.Module):
         return outputs
 
     @torch.no_grad()
-    def outputs(self, task: Any, batch: Mapping[str, torch.Tensor]) -> Any:
-        """The outputs for a training batch of a task, stored or live; several callers cost one forward pass.
+    def outputs(self, task: Task, batch: Mapping[str, torch.Tensor]) -> Any:
+        """The outputs for a training batch of a task, stored or computed now; several callers cost one forward pass.
 
-        A live forward pass agrees with the stored outputs up to rounding: it has other texts and other padding in its
-        batch, and some processors then add up a matrix product in another order.
+        Outputs computed now agree with stored ones up to rounding: the batch has other texts and other padding, and
+        some processors then sum a matrix product in another order.
         """
         if self._last[0] is not batch:
             self._last = (batch, task.outputs(self, batch) if self.stored is None else self.stored.of(batch))
         return self._last[1]
 
     def give_weights_to(self, student: nn.Module) -> bool:
-        """Copy all weights into a student of the same shapes and label order; False if it is not such a one.
+        """Copy all weights into a student of the same shapes and label order; returns False for any other student.
 
-        A student whose layers were dropped gets those of the layers it has kept.
+        A student that has dropped layers gets the weights of the layers that it has kept.
         """
         mine, theirs = state_of_kept_layers(self.model, student), student.state_dict()
         same = mine.keys() == theirs.keys() and all(mine[name].shape == theirs[name].shape for name in mine)
@@ -73,32 +78,33 @@ class Teacher(nn.Module):
 
 
 def find_teacher(
-    teacher: Mapping[str, Any],
+    teacher: TeacherSettings,
     student: PreTrainedModel,
-    task: Any,
+    task: Task,
     tokenizer: PreTrainedTokenizerBase,
     train: Dataset,
     dense: Path | None,
 ) -> Teacher | None:
-    """The teacher that a configuration asks for, or None.
+    """The teacher of a configuration, or None.
 
     Args:
-        teacher: the ``teacher`` section.
+        teacher: the section.
         student: with its starting weights.
         task: of the student.
         tokenizer: of the student.
         train: the prepared training split.
         dense: folder of the dense run, needed for teacher=dense.
     """
-    if teacher["kind"] == "none":
+    if teacher.kind == "none":
         return None
-    if teacher["kind"] == "self":
+    if teacher.kind == "self":
         return self_teacher(student)
-    if teacher["kind"] == "dense":
+    if teacher.kind == "dense":
         assert dense is not None
         return Teacher(load_saved(dense / "model", task))
-    found = checkpoint_teacher(teacher["name"], task, tokenizer, task.texts(train))
-    check_same_vocabulary(student, found.model, teacher["name"])
+    assert teacher.name is not None  # the section has checked it
+    found = checkpoint_teacher(teacher.name, task, tokenizer, task.texts(train))
+    check_same_vocabulary(student, found.model, teacher.name)
     return found
 
 
@@ -112,14 +118,17 @@ def self_teacher(student: PreTrainedModel) -> Teacher:
     return Teacher(copy.deepcopy(student))
 
 
-def checkpoint_teacher(name: str, task: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Any]) -> Teacher:
-    """A fine-tuned model from a folder, a run folder or the hub; refused where it cannot teach this student.
+def checkpoint_teacher(name: str, task: Task, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Any]) -> Teacher:
+    """A fine-tuned model from a folder, a run folder or the hub.
 
     Args:
         name: folder or hub name.
-        task: of the student; its labels are matched by name, whatever their order.
-        tokenizer: of the student; the teacher's must give the same ids.
-        texts: some training texts on which the two tokenizers are compared.
+        task: of the student; labels are matched by name, in any order.
+        tokenizer: of the student; the teacher's must give the same token ids.
+        texts: training texts on which the two tokenizers are compared.
+
+    Raises:
+        UserError: for a model that cannot teach this student.
     """
     source: str | Path = resolve_model_folder(name, "teacher.name") if looks_local(name) else name
     try:
@@ -138,14 +147,14 @@ def checkpoint_teacher(name: str, task: Any, tokenizer: PreTrainedTokenizerBase,
     longest, room = min(task.max_length, tokenizer.model_max_length), model.config.max_position_embeddings
     if room < longest:
         raise UserError(
-            f"teacher.name={name} reads {room} tokens at most, but {task.name} has texts of up to {longest}; "
-            "name another teacher, or give the student shorter ones."
+            f"teacher.name={name} reads at most {room} tokens, but {task.name} has texts of up to {longest}; "
+            "name another teacher, or shorten the texts."
         )
     return Teacher(model, order)
 
 
-def label_order(config: Any, task: Any, name: str) -> list[int] | None:
-    """For each of the task's labels the index of the teacher's; None for a regression or labels without names."""
+def label_order(config: Any, task: Task, name: str) -> list[int] | None:
+    """The teacher's index of each of the task's labels; None for a regression or labels without names."""
     head = task.head_settings()
     expected = head.get("num_labels", config.num_labels)
     theirs = [str(config.id2label[i]) for i in range(config.num_labels)]
@@ -163,7 +172,7 @@ def label_order(config: Any, task: Any, name: str) -> list[int] | None:
     if not task.labels:
         return None
     if all(label == f"LABEL_{i}" for i, label in enumerate(theirs)):
-        print(f"note: the teacher's labels have no names; they are taken to be {_listed(task.labels)}, in this order.")
+        print(f"note: the teacher's labels have no names; this run assumes {_listed(task.labels)}, in this order.")
         return None
     index = {label.casefold(): i for i, label in enumerate(theirs)}
     if {label.casefold() for label in task.labels} != set(index):
@@ -177,7 +186,7 @@ def label_order(config: Any, task: Any, name: str) -> list[int] | None:
 def check_same_tokenizer(
     student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, texts: Sequence[Any], name: str
 ) -> None:
-    """Refuse a teacher whose tokenizer turns some text into other ids than the student's."""
+    """Refuse a teacher whose tokenizer gives other token ids than the student's."""
     for text in texts:
         if student(text)["input_ids"] != teacher(text)["input_ids"]:
             raise UserError(
@@ -188,12 +197,13 @@ def check_same_tokenizer(
 
 
 def check_same_vocabulary(student: PreTrainedModel, teacher: PreTrainedModel, name: str) -> None:
-    """Refuse a teacher that scores more or fewer words than the student; a head that scores no words passes."""
-    if student.get_output_embeddings() is None or student.config.vocab_size == teacher.config.vocab_size:
+    """Refuse a teacher with a vocabulary of another size, where the head predicts tokens."""
+    output_embeddings: Any = student.get_output_embeddings  # without types
+    if output_embeddings() is None or student.config.vocab_size == teacher.config.vocab_size:
         return
     raise UserError(
-        f"teacher.name={name} scores {teacher.config.vocab_size:,} words, the student {student.config.vocab_size:,}; "
-        "name a teacher with the same vocabulary."
+        f"teacher.name={name} predicts {teacher.config.vocab_size:,} tokens, the student "
+        f"{student.config.vocab_size:,}; name a teacher with the same vocabulary."
     )
 
 

@@ -4,10 +4,9 @@ Step ``k`` is the moment after ``k`` optimizer steps, so 0 is before the first a
 last; what is due at either end still happens.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from winnow.config.trainer import Trainer
 from winnow.errors import UserError
 
 
@@ -86,7 +85,7 @@ class Window:
         return min(max((step - self.start) / (self.end - self.start), 0.0), 1.0)
 
 
-def recipe_clock(batches: int, num_epochs: int, trainer: Mapping[str, Any]) -> Clock:
+def recipe_clock(batches: int, num_epochs: int, trainer: Trainer) -> Clock:
     """The clock of a run before it starts, which counts as Lightning will.
 
     Args:
@@ -97,15 +96,15 @@ def recipe_clock(batches: int, num_epochs: int, trainer: Mapping[str, Any]) -> C
     Raises:
         UserError: if ``trainer.max_steps`` ends before the recipe, and the recipe is not to be scaled.
     """
-    limit = trainer["limit_train_batches"]
+    limit = trainer.limit_train_batches
     if limit is not None:
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     if batches < 1:
         raise UserError(f"trainer.limit_train_batches={limit} leaves no batch of an epoch; raise it.")
-    steps = -(-batches // trainer["accumulate_grad_batches"])
-    total, most = steps * num_epochs, trainer["max_steps"]
+    steps = -(-batches // trainer.accumulate_grad_batches)
+    total, most = steps * num_epochs, trainer.max_steps
     if most is not None and most < total:
-        if not trainer["scale_recipe"]:
+        if not trainer.scale_recipe:
             raise UserError(
                 f"trainer.max_steps={most} ends before the recipe does: {num_epochs} epochs of {steps:,} steps are "
                 f"{total:,}. Lower recipe.num_epochs, or run the whole recipe in {most} steps with "

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from winnow.config.resolve import model_label
+from winnow.config.labels import model_label
 from winnow.reports.engine_comparison import comparison_text
 from winnow.text import aligned, relative_path
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from winnow.config.resolve import model_label
+from winnow.config.labels import model_label
 from winnow.reports.find import Found
 from winnow.text import relative_path
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from winnow.config.resolve import model_label
+from winnow.config.labels import model_label
 from winnow.text import aligned
 
 _FOLDED = 8  # of so many like events in a row or more, the first and the last ones are shown

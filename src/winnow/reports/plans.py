@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from winnow.config.resolve import model_label
+from winnow.config.labels import model_label
 from winnow.files.conf_folder import CONF
 from winnow.reports.rows import WORDS, number, settings_in, wrong_words
 from winnow.text import relative_path

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from winnow.config.resolve import settings_of
+from winnow.config.labels import settings_of
 from winnow.text import relative_path
 
 WORDS = ("task", "model", "recipe", "teacher")

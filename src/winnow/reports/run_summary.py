@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from winnow.config.resolve import model_label
+from winnow.config.labels import model_label
 from winnow.text import aligned, duration, relative_path
 
 

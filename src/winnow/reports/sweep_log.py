@@ -2,31 +2,30 @@
 
 import json
 import secrets
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from winnow.config.outputs import Logger
 from winnow.errors import describe
 from winnow.files.atomic import write_atomically
 from winnow.reports.plain_tables import run_table, table
 from winnow.reports.results import collect
 
 
-def log_sweep(settings: Mapping[str, Any], folder: Path) -> None:
+def log_sweep(settings: Logger, folder: Path) -> None:
     """The tables of a sweep go where the metrics of its jobs went, if that is a place for tables.
 
     Args:
         settings: the ``logger`` section.
         folder: of the sweep.
     """
-    if settings["kind"] == "wandb":
+    if settings.kind == "wandb":
         try:
             _log_tables(folder, settings)
         except Exception as error:
             print(f"note: the tables of the sweep are not in W&B: {describe(error)}")
 
 
-def _log_tables(folder: Path, settings: Mapping[str, Any]) -> None:
+def _log_tables(folder: Path, settings: Logger) -> None:
     """The tables of a sweep, ``results`` with a line a configuration and ``runs`` with one a run, as a run of its own
     in the sweep's group; the same one whenever the sweep goes on.
 

@@ -1,28 +1,28 @@
 """What a killed run goes on from: its newest checkpoint that is intact, in its own folder."""
 
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import read_write
 
-from winnow.config.resolve import differences, fingerprint
+from winnow.config.fingerprint import differences, fingerprint
+from winnow.config.run import RunConfig, saved_config
 from winnow.errors import UserError
 from winnow.files.atomic import files_below
 from winnow.files.locks import is_running
-from winnow.files.run_files import CHECKPOINTS, FINGERPRINT, LAST, PREVIOUS, ended_well, read_config
+from winnow.files.run_files import CHECKPOINTS, FINGERPRINT, LAST, PREVIOUS, ended_well
 from winnow.processes import is_main_process
 from winnow.runs.run_folder import clear
 
 
-def run_to_resume(made: Path, config: Mapping[str, Any]) -> tuple[Path, Path | None]:
+def run_to_resume(made: Path, config: RunConfig) -> tuple[Path, Path | None]:
     """The run that goes on, the one that the command names or else the newest unfinished one like it, or a new one.
 
     Args:
         made: the folder that Hydra has made for this command; it is removed where the run of another goes on.
-        config: as `winnow.config.resolve.resolve` returns it.
+        config: of the run.
 
     Returns:
         The folder of the run, and its newest intact checkpoint; None if it starts from the beginning or has finished.
@@ -34,8 +34,8 @@ def run_to_resume(made: Path, config: Mapping[str, Any]) -> tuple[Path, Path | N
         folder, nothing = made, f"{made} has no checkpoint"
         _check_same_run(made, config)
     else:
-        folder = find_unfinished(Path(config["output_dir"]), fingerprint(config)) or made
-        nothing = f"{config['output_dir']} has no unfinished run of this configuration with an intact checkpoint"
+        folder = find_unfinished(Path(config.output_dir), fingerprint(config)) or made
+        nothing = f"{config.output_dir} has no unfinished run of this configuration with an intact checkpoint"
     finished = ended_well(folder)
     checkpoint = None if finished else intact_checkpoint(folder)
     if is_main_process():
@@ -50,7 +50,7 @@ def run_to_resume(made: Path, config: Mapping[str, Any]) -> tuple[Path, Path | N
     return folder, checkpoint
 
 
-def job_to_resume(folder: Path, config: Mapping[str, Any]) -> Path | None:
+def job_to_resume(folder: Path, config: RunConfig) -> Path | None:
     """The newest intact checkpoint of a job of a sweep; None if it starts from the beginning, or has finished.
 
     A run of another configuration in its folder, or one whose checkpoints are all damaged, makes way for it.
@@ -121,13 +121,13 @@ def _is_named(*settings: str) -> bool:
     return any(override.startswith(settings) for override in HydraConfig.get().overrides.hydra)
 
 
-def _check_same_run(folder: Path, config: Mapping[str, Any]) -> None:
+def _check_same_run(folder: Path, config: RunConfig) -> None:
     if not _checkpoints(folder) and not ended_well(folder):
         return
     path = folder / FINGERPRINT
     if path.is_file() and path.read_text() == fingerprint(config):
         return
-    different = differences(read_config(folder), config) or ["the content of its data or model files"]
+    different = differences(saved_config(folder), config) or ["the content of its data or model files"]
     raise UserError(
         f"resume=true: {folder} holds another run; what differs: {'; '.join(different)}. Give the same settings, "
         "another folder, or leave resume=true out, which starts anew in this one."

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import metadata
@@ -13,7 +13,9 @@ from typing import Any
 import yaml
 
 from winnow.command_line import training_command
-from winnow.config.resolve import fingerprint, model_label
+from winnow.config.fingerprint import fingerprint
+from winnow.config.labels import model_label
+from winnow.config.run import RunConfig
 from winnow.errors import describe
 from winnow.files.atomic import files_below, write_atomically
 from winnow.files.locks import LOCK, BusyError, run_lock
@@ -33,12 +35,12 @@ def clear(folder: Path) -> None:
 
 
 @contextmanager
-def recorded_run(folder: Path, config: Mapping[str, Any], resumed: bool = False) -> Iterator[dict[str, Any]]:
+def recorded_run(folder: Path, config: RunConfig, resumed: bool = False) -> Iterator[dict[str, Any]]:
     """A run that ends with a result.json, well or not; no other training_command may run in its folder meanwhile.
 
     Args:
         folder: of the run; made if it is not there.
-        config: as `winnow.config.resolve.resolve` returns it; its recipe is written to recipe.yaml, all of it to
+        config: of the run; its recipe is written to recipe.yaml, all of it to
             .hydra/, the
             account of a translation to translation.txt.
         resumed: a killed run goes on; otherwise the checkpoints of an earlier run in the folder are removed.
@@ -50,17 +52,17 @@ def recorded_run(folder: Path, config: Mapping[str, Any], resumed: bool = False)
         yield {}
         return
     with run_lock(folder):
-        if config["resume"] and ended_well(folder):
+        if config.resume and ended_well(folder):
             raise BusyError(f"{folder}: another training_command has just ended the run in this folder.")
         (folder / RESULT).unlink(missing_ok=True)
         if not resumed:
             clear(folder)
         row = _new_row(config)
         row["resumed"] = _count_resumption(folder) if resumed else 0
-        write_atomically(folder / "recipe.yaml", yaml.safe_dump(dict(config["recipe"]), sort_keys=False))
-        write_atomically(folder / RESOLVED, yaml.safe_dump(dict(config), sort_keys=False))
-        if "translation" in config:
-            write_atomically(folder / "translation.txt", config["translation"]["report"])
+        write_atomically(folder / "recipe.yaml", yaml.safe_dump(config.recipe.plain(), sort_keys=False))
+        write_atomically(folder / RESOLVED, yaml.safe_dump(config.plain(), sort_keys=False))
+        if config.translation is not None:
+            write_atomically(folder / "translation.txt", config.translation.report)
         write_atomically(folder / FINGERPRINT, row["fingerprint"])
         try:
             yield row
@@ -71,7 +73,7 @@ def recorded_run(folder: Path, config: Mapping[str, Any], resumed: bool = False)
             raise
         row["status"] = "ok"
         write_result(folder, row)
-        if not config["trainer"]["keep_checkpoints"]:
+        if not config.trainer.keep_checkpoints:
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
@@ -111,30 +113,29 @@ def _share(path: Path, target: Path) -> None:
     shutil.copy2(path, target)
 
 
-def new_run_folder(config: Mapping[str, Any]) -> Path:
+def new_run_folder(config: RunConfig) -> Path:
     """Where a run that no training_command line names goes: the same layout as hydra.run.dir in conf/train.yaml."""
-    name = f"{config['recipe']['name']}-{config['teacher']['kind']}-{model_label(config['model']['name'])}"
+    name = f"{config.recipe.name}-{config.teacher.kind}-{model_label(config.model.name)}"
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")  # jobs may start in one second
-    return Path(config["output_dir"]) / "runs" / config["task"]["name"] / name / stamp
+    return Path(config.output_dir) / "runs" / config.task.name / name / stamp
 
 
-def _new_row(config: Mapping[str, Any]) -> dict[str, Any]:
-    teacher = config["teacher"]
+def _new_row(config: RunConfig) -> dict[str, Any]:
     return {
         "status": "failed",
         "error": None,
         "fingerprint": fingerprint(config),
-        "cell": fingerprint({**config, "seed": None}),
+        "cell": fingerprint(config, any_seed=True),
         "command": training_command(),
-        "task": config["task"]["name"],
-        "model": config["model"]["name"],
-        "recipe": config["recipe"]["name"],
-        "teacher": teacher["name"] if teacher["kind"] == "checkpoint" else teacher["kind"],
-        "seed": config["seed"],
-        "settings": config.get("settings", {}),
+        "task": config.task.name,
+        "model": config.model.name,
+        "recipe": config.recipe.name,
+        "teacher": config.teacher.label,
+        "seed": config.seed,
+        "settings": config.settings,
         "metrics": {},
         "test_metrics": {},
-        "epochs": config["recipe"]["num_epochs"],
+        "epochs": config.recipe.num_epochs,
         "pruning_epochs": 0.0,
         "pruned": False,
         "one_shot": False,

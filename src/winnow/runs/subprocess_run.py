@@ -1,7 +1,7 @@
-"""Data-parallel runs that another run asks for, each a command in a process group of its own.
+"""Data-parallel runs that another run needs, each a command in its own process group.
 
-Lightning starts the other processes of a run by the command line of the first, and they would do all that it says: of a
-sweep all jobs, of a run that trains its teacher first that too.
+Lightning starts the other processes of a run by the command line of the first, and they would do all that it says: all
+jobs of a sweep, and training the dense teacher first.
 """
 
 import json
@@ -18,53 +18,56 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from winnow.config.resolve import fingerprint, resolve
+from winnow.config.fingerprint import fingerprint
+from winnow.config.resolve import run_config
 from winnow.errors import UserError
-from winnow.files.conf_folder import CONF
 from winnow.files.locks import run_lock
 from winnow.files.run_files import CHECKPOINTS, RESULT
 
-_NOT_OF_DENSE = re.compile(r"[+~]*((recipe|teacher|export|hydra)\b|modifier@|resume=)")
+_PACKAGES = Path(__file__).parents[2]  # the folder that holds the package, which the new process must find too
+_NOT_FOR_DENSE = re.compile(r"[+~]*((recipe|teacher|export|hydra)\b|modifier@|resume=)")
 
 
-def words_of_dense(wanted: str) -> list[str]:
-    """The overrides that train the dense teacher of the run that this command is.
+def dense_overrides(wanted: str) -> list[str]:
+    """The overrides that train the dense teacher of the run of this command.
 
     Args:
-        wanted: the fingerprint of the dense run.
+        wanted: fingerprint of the dense run.
 
     Raises:
-        UserError: where the command line cannot say it, or something else has started the processes of this run.
+        UserError: where no command line gives this run, or another program has started the processes of this one.
     """
-    from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment  # heavy
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment  # heavy
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-    typed = [word for word in HydraConfig.get().overrides.task if not _NOT_OF_DENSE.match(word)]
-    words = [*typed, "recipe=dense", "teacher=none"]
-    composed = GlobalHydra.instance().config_loader().load_configuration("train", words, RunMode.RUN)
-    if fingerprint(resolve(composed)) != wanted or SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
+    kept = [override for override in HydraConfig.get().overrides.task if not _NOT_FOR_DENSE.match(override)]
+    overrides = [*kept, "recipe=dense", "teacher=none"]
+    composed = GlobalHydra.instance().config_loader().load_configuration("train", overrides, RunMode.RUN)
+    if fingerprint(run_config(composed)) != wanted or SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
         raise UserError(
             "teacher=dense: there is no dense run yet, and this data-parallel run cannot train it; "
             "run the same command with recipe=dense first."
         )
-    return words
+    return overrides
 
 
-def run_apart(folder: Path, typed: Iterable[str]) -> None:
-    """Run a training as a command of its own; what is done of it stays.
+def run_in_subprocess(folder: Path, overrides: Iterable[str]) -> None:
+    """Run or resume a training as another command, and wait for it.
 
     Args:
         folder: of its run.
-        typed: the overrides of its command line.
+        overrides: of its command line.
 
     Raises:
         UserError: if it fails, or another command runs in the folder.
     """
     with run_lock(folder):
-        pass  # nobody runs there, such as a group that has outlived its sweep
+        pass  # refused while processes that have outlived their sweep still run there
     resume = str((folder / CHECKPOINTS).is_dir()).lower()
-    command = [sys.executable, "-m", "src.train", *typed, f"hydra.run.dir={folder}", f"resume={resume}"]
-    path = os.pathsep.join(filter(None, [str(CONF.parent), os.environ.get("PYTHONPATH")]))
-    # Within SLURM Lightning would wait for srun to start the others, but for a session that is interactive.
+    settings = [f"hydra.run.dir={folder}", f"resume={resume}"]
+    command = [sys.executable, "-m", "winnow.commands.train", *overrides, *settings, *_config_folders()]
+    path = os.pathsep.join(filter(None, [str(_PACKAGES), os.environ.get("PYTHONPATH")]))
+    # Within SLURM Lightning would wait for srun to start the others, except in an interactive session.
     environment = os.environ | {"PYTHONPATH": path, "SLURM_JOB_NAME": "interactive"}
     process = subprocess.Popen(command, start_new_session=True, env=environment)
     try:
@@ -76,12 +79,19 @@ def run_apart(folder: Path, typed: Iterable[str]) -> None:
         raise
     if status:
         row = json.loads((folder / RESULT).read_text()) if (folder / RESULT).is_file() else {}
-        raise UserError(row.get("error") or f"its processes ended with status {status}; see what they said.")
+        raise UserError(row.get("error") or f"its processes ended with status {status}; their output says why.")
+
+
+def _config_folders() -> list[str]:
+    """``--config-dir`` of this command, whose configurations the new one needs too."""
+    sources = HydraConfig.get().runtime.config_sources
+    folders = [source.path for source in sources if source.provider == "command-line"]
+    return ["--config-dir", folders[0]] if folders else []
 
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM becomes a SystemExit, so that what was started can be stopped too."""
+    """Turn SIGTERM into a SystemExit, so that the processes that were started can be stopped too."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield

@@ -1,4 +1,4 @@
-"""A sweep: the jobs that a command asks for, each in a folder that the same command finds again."""
+"""A job of a sweep: its state, its row, and errors that end this job and no other."""
 
 import json
 import traceback
@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from winnow.config.resolve import settings_of
+from winnow.command_line import command_line
+from winnow.config.labels import settings_of
 from winnow.errors import StoppedError, UserError, describe, wants_traces
 from winnow.files.locks import BusyError
 from winnow.files.run_files import RESULT, ended_well, write_result
@@ -17,13 +19,13 @@ from winnow.runs.sweep_status import JobState, job_states, outcome, progress
 
 
 @contextmanager
-def recorded_job(folder: Path, composed: DictConfig, typed: Iterable[str]) -> Iterator[None]:
-    """A job of a sweep: what goes wrong in it stops it alone, and its row says why.
+def recorded_job(folder: Path, composed: DictConfig, overrides: Iterable[str]) -> Iterator[None]:
+    """Run a job of a sweep so that an error ends this job only and is recorded in its result.json.
 
     Args:
-        folder: of its run.
+        folder: of the job's run.
         composed: its configuration, which may be wrong.
-        typed: the overrides of its command line.
+        overrides: of its command line.
     """
     state = state_of(folder)
     if state and state.word != "done":
@@ -38,7 +40,7 @@ def recorded_job(folder: Path, composed: DictConfig, typed: Iterable[str]) -> It
     except Exception as error:
         if wants_traces():
             traceback.print_exc()
-        _record(folder, describe(error), planned_words(composed, typed))
+        _record(folder, describe(error), planned_row(composed, overrides))
     else:
         _record(folder, None, {})
     if state and (now := state_of(folder)):
@@ -46,38 +48,48 @@ def recorded_job(folder: Path, composed: DictConfig, typed: Iterable[str]) -> It
 
 
 def state_of(folder: Path) -> JobState | None:
-    """The state of the job of a folder, if it is planned."""
+    """The state of the job of a folder; None if no sweep has planned it."""
     return next((state for state in job_states(folder.parent) if state.job["folder"] == folder.name), None)
 
 
-def _record(folder: Path, error: str | None, words: Mapping[str, Any]) -> None:
-    """A good row stays, with what failed after it; a failure that its run has recorded stays as it is."""
+def _record(folder: Path, error: str | None, planned: Mapping[str, Any]) -> None:
+    """Keep a good row and add what failed after it; keep a failure that the run itself has recorded."""
     try:
         row = json.loads((folder / RESULT).read_text())
     except (OSError, ValueError):
         row = {"error": ""}
     if not isinstance(row, dict) or row.get("error") != error:
-        failed = {"status": "failed", "error": error, **words, "metrics": {}}
+        failed = {"status": "failed", "error": error, **planned, "metrics": {}}
         write_result(folder, row | {"error": error} if ended_well(folder) else failed)
 
 
 def check_is_no_sweep(hydra_config: Any) -> None:
-    """Refuse an experiment whose words nobody has chosen; it is many runs."""
-    typed = {override.partition("=")[0] for override in hydra_config.overrides.task}
-    open_words = [word for word in hydra_config.sweeper.params or {} if word not in typed]
-    if "experiment" in typed and open_words:
+    """Refuse an experiment as a single run while its sweep is over options that the command line does not choose."""
+    chosen = {override.partition("=")[0] for override in hydra_config.overrides.task}
+    missing = [option for option in hydra_config.sweeper.params or {} if option not in chosen]
+    if "experiment" in chosen and missing:
         raise UserError(
-            f"an experiment is a sweep over {', '.join(open_words)}: add -m after src.train, or say one of each."
+            f"an experiment is a sweep over {', '.join(missing)}: add -m after '{command_line('train')}', or choose "
+            "one of each."
         )
 
 
-def planned_words(composed: DictConfig, typed: Iterable[str]) -> dict[str, Any]:
-    """What is known of a row before its job has run, even if it cannot."""
+def planned_row(composed: DictConfig, overrides: Iterable[str]) -> dict[str, Any]:
+    """The columns of a row that are known before its job has run, even if it cannot run."""
     paths = {"task": "task.name", "model": "model.name", "recipe": "recipe.name", "seed": "seed"}
-    teacher = OmegaConf.select(composed, "teacher.kind")
+    teacher = _value(composed, "teacher.kind")
     return {
-        **{word: OmegaConf.select(composed, path) for word, path in paths.items()},
-        "teacher": OmegaConf.select(composed, "teacher.name") if teacher == "checkpoint" else teacher,
-        "num_epochs": OmegaConf.select(composed, "recipe.num_epochs"),
-        "settings": settings_of(typed),
+        **{column: _value(composed, path) for column, path in paths.items()},
+        "teacher": _value(composed, "teacher.name") if teacher == "checkpoint" else teacher,
+        "num_epochs": _value(composed, "recipe.num_epochs"),
+        "settings": settings_of(overrides),
     }
+
+
+def _value(composed: DictConfig, path: str) -> Any:
+    """A plain value, or None: the configuration may be wrong at this place."""
+    try:
+        value = OmegaConf.select(composed, path)
+    except OmegaConfBaseException:
+        return None
+    return None if OmegaConf.is_config(value) else value

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.command_line import SWEEP_PLAN
-from winnow.config.resolve import model_label
+from winnow.config.labels import model_label
 from winnow.files.locks import is_running
 from winnow.files.run_files import RESULT, is_good
 from winnow.text import duration

@@ -1,28 +1,28 @@
 """A training in its run folder, with the dense teacher that it may need trained first."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import DatasetDict
 
-from winnow.config.resolve import dense_config, fingerprint
+from winnow.config.fingerprint import fingerprint
+from winnow.config.run import RunConfig, dense_run
 from winnow.data.splits import load_splits
 from winnow.files.locks import named_lock
 from winnow.loggers.run_log import build_loggers, run_log
 from winnow.quiet import limit_kernel_cache, quiet_libraries
 from winnow.runs.resume import find_unfinished, intact_checkpoint
 from winnow.runs.run_folder import find_run, new_run_folder, recorded_run
-from winnow.runs.subprocess_run import run_apart, words_of_dense
+from winnow.runs.subprocess_run import dense_overrides, run_in_subprocess
 from winnow.training.run import prepare, train
 
 
-def run(config: Mapping[str, Any], folder: Path, checkpoint: Path | None, loggers: list[Any]) -> None:
+def run(config: RunConfig, folder: Path, checkpoint: Path | None, loggers: list[Any]) -> None:
     """Train in a run folder and write its result.json.
 
     Args:
-        config: as `winnow.config.resolve.resolve` returns it.
+        config: of the run.
         folder: of the run.
         checkpoint: to resume from.
         loggers: a list that the loggers of the run join.
@@ -30,29 +30,29 @@ def run(config: Mapping[str, Any], folder: Path, checkpoint: Path | None, logger
     quiet_libraries()
     limit_kernel_cache()
     with recorded_run(folder, config, resumed=checkpoint is not None) as row:
-        row |= _trained(config, folder, load_splits(config["task"]["data"]), checkpoint, loggers)
+        row |= _trained(config, folder, load_splits(config.task.data), checkpoint, loggers)
 
 
-def find_or_train_dense(config: Mapping[str, Any], stored: DatasetDict) -> Path:
+def find_or_train_dense(config: RunConfig, stored: DatasetDict) -> Path:
     """The run of the same task, model and seed with recipe=dense, trained now if there is none.
 
     Args:
         config: of the run that needs the teacher.
         stored: the splits as `winnow.data.splits.load_splits` returns them.
     """
-    dense, output_dir = dense_config(config), Path(config["output_dir"])
+    dense, output_dir = dense_run(config), Path(config.output_dir)
     name = fingerprint(dense)
     with named_lock(output_dir, name, waiting="Dense teacher: another job trains it."):  # a sweep's jobs share it
         if found := find_run(output_dir, name):
             print(f"Dense teacher: {found}")
             return found
-        unfinished = find_unfinished(output_dir, name) if config["resume"] else None
+        unfinished = find_unfinished(output_dir, name) if config.resume else None
         folder = unfinished or new_run_folder(dense)
         checkpoint = intact_checkpoint(folder)
         how = "an unfinished one goes on" if checkpoint else f"none found in {output_dir}, so it is trained first"
         print(f"Dense teacher: {how}, in {folder}", flush=True)
-        if config["trainer"]["strategy"] != "auto":
-            run_apart(folder, words_of_dense(name))
+        if config.trainer.data_parallel:
+            run_in_subprocess(folder, dense_overrides(name))
             return folder
         with run_log() as loggers, recorded_run(folder, dense, resumed=checkpoint is not None) as row:
             row |= _trained(dense, folder, stored, checkpoint, loggers)
@@ -60,12 +60,12 @@ def find_or_train_dense(config: Mapping[str, Any], stored: DatasetDict) -> Path:
 
 
 def _trained(
-    config: Mapping[str, Any], folder: Path, stored: DatasetDict, checkpoint: Path | None, loggers: list[Any]
+    config: RunConfig, folder: Path, stored: DatasetDict, checkpoint: Path | None, loggers: list[Any]
 ) -> dict[str, Any]:
-    loggers += build_loggers(config["logger"], folder)
+    loggers += build_loggers(config.logger, folder)
     for logger in loggers:
         logger.begin(config, resumed=checkpoint is not None)
     prepared = prepare(config, folder, stored)
     with torch.random.fork_rng():  # the student trains alike whether its teacher is found or trained
-        dense = find_or_train_dense(config, stored) if config["teacher"]["kind"] == "dense" else None
+        dense = find_or_train_dense(config, stored) if config.teacher.kind == "dense" else None
     return train(config, folder, prepared, dense, checkpoint, loggers)

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
+from hydra.utils import get_class
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from winnow.config.task import TaskSettings
 from winnow.data.padding import pad_batch
-from winnow.errors import UserError, nearest
+from winnow.errors import UserError, first_line, nearest
 
 DIGITS = 6  # behind the point of a score that a user is told
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -138,3 +140,21 @@ def check_metric_names(metrics: Sequence[str], known: Collection[str], kind: str
                 f"task.metrics: '{metric}' is no metric of {kind}; there are {', '.join(known)}."
                 f"{nearest(metric, known)}"
             )
+
+
+def build_task(settings: TaskSettings) -> Task:
+    """The task of a section.
+
+    Raises:
+        UserError: if its ``_target_`` is not a task, or does not take its settings.
+    """
+    try:
+        family = get_class(settings.target)
+    except Exception as error:  # importing a user's module may fail in any way
+        raise UserError(f"task._target_={settings.target} could not be imported ({first_line(error)}).") from error
+    if not issubclass(family, Task):
+        raise UserError(f"task._target_={settings.target} is not a subclass of winnow.tasks.task.Task.")
+    try:
+        return family(**settings.arguments())
+    except TypeError as error:
+        raise UserError(f"task: {first_line(error)}.") from error

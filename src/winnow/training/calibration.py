@@ -29,7 +29,7 @@ def apply_without_training(
             "name a finished run with model.name=FOLDER, and its task."
         )
     began = time.monotonic()
-    model.eval()
+    model.train(False)
     events = []
     for modifier in modifiers:
         modifier.match(model)

@@ -1,4 +1,4 @@
-"""Checkpoints that a killed run goes on from: written whole, two of them, also when a cluster asks the run to stop."""
+"""Checkpoints to resume from: the last two, written atomically, and one when a signal asks the run to stop."""
 
 import os
 import signal
@@ -18,8 +18,8 @@ from winnow.files.run_files import CHECKPOINTS, LAST, PREVIOUS
 from winnow.processes import stop_signal
 
 
-class WholeFiles(TorchCheckpointIO):
-    """A checkpoint is there whole or not at all. (Lightning's own way goes through the folder for temporary files.)"""
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place and rename it. (Lightning uses the folder for temporary files.)"""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
@@ -32,7 +32,7 @@ class WholeFiles(TorchCheckpointIO):
                 os.fsync(file.fileno())
             partial.replace(path)
         except RuntimeError as error:
-            if isinstance(error.__context__, KeyboardInterrupt):  # torch complains of the file that Ctrl-C left
+            if isinstance(error.__context__, KeyboardInterrupt):  # torch reports the file that Ctrl-C interrupted
                 raise error.__context__ from None
             raise
         finally:
@@ -40,10 +40,10 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class RunCheckpoint(Checkpoint):
-    """Saves the whole training every so many optimizer steps, at the end of each epoch, and when a signal asks for it.
+    """Save the state of the training every ``every`` steps, after each epoch, and when a signal asks for it.
 
-    A state is always that between an optimizer step and the next batch; at the end of an epoch it is before the
-    validation, which a resumed run repeats.
+    A state is saved between an optimizer step and the next batch; at the end of an epoch before the validation, which a
+    resumed run repeats.
 
     Args:
         folder: of the run.
@@ -62,7 +62,7 @@ class RunCheckpoint(Checkpoint):
 
     @property
     def seconds(self) -> float:
-        """Time spent on the training, without what was lost when it was killed."""
+        """Seconds of training, without those that were lost when the run was killed."""
         return self._seconds_before + time.monotonic() - self._began
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -71,19 +71,21 @@ class RunCheckpoint(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._step = trainer.global_step
         if trainer.ckpt_path:
-            self._go_on(trainer, Path(trainer.ckpt_path))
-        # Lightning's own handler talks to the other processes in the middle of whatever they are doing.
+            self._resume(trainer, Path(trainer.ckpt_path))
+        # Lightning's own handler starts a collective operation while the other processes may be in another one.
         if threading.current_thread() is threading.main_thread():
             signal.signal(stop_signal(), self._note_signal)
 
-    def _go_on(self, trainer: pl.Trainer, checkpoint: Path) -> None:
+    def _resume(self, trainer: pl.Trainer, checkpoint: Path) -> None:
         self.saved_step = trainer.global_step
-        self._keep_previous = checkpoint.name == PREVIOUS  # the last one is damaged and must not take its place
-        # Lightning forgets the loader's state if the number of steps has been asked for before.
+        self._keep_previous = checkpoint.name == PREVIOUS  # the last one is damaged
+        # Lightning loses the loader's state when the number of steps was read before it restored the loader.
         taken = 0 if trainer.is_last_batch else trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        trainer.train_dataloader.load_state_dict({"taken": taken})
+        loader: Any = trainer.train_dataloader
+        loader.load_state_dict({"taken": taken})
         if trainer.is_global_zero:
-            for logger in trainer.loggers:
+            loggers: list[Any] = trainer.loggers  # each has `cut`
+            for logger in loggers:
                 logger.cut(self._step)
             print(f"Resumed at step {_step_of(trainer)}.", flush=True)
 
@@ -92,20 +94,22 @@ class RunCheckpoint(Checkpoint):
             return  # gradients are being accumulated
         self._step = trainer.global_step
         if 0 < trainer.max_steps <= self._step:
-            return  # resumed at its very end, a training that trainer.max_steps ends would not be validated
-        stop = trainer.strategy.reduce_boolean_decision(self._terminated, all=False)  # all processes at one step
+            return  # resumed from here, a training that trainer.max_steps ends would not be validated
+        stop = trainer.strategy.reduce_boolean_decision(
+            self._terminated, all=False
+        )  # all processes stop at the same step
         if stop or trainer.is_last_batch or self._step % self.every == 0:
             self._save(trainer)
         if stop:
             self._stop(trainer)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        if self._terminated and trainer.world_size == 1:  # of several processes one may have more batches than another
+        if self._terminated and trainer.world_size == 1:  # several processes may have different numbers of batches
             self._stop(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, *args: Any) -> None:
         if trainer.is_global_zero and self.saved_step is not None:
-            (self.folder / PREVIOUS).unlink(missing_ok=True)  # as large as the last, and of no more use
+            (self.folder / PREVIOUS).unlink(missing_ok=True)  # it is as large as the last one and no longer needed
 
     def _save(self, trainer: pl.Trainer) -> None:
         new, last = self.folder / "next.ckpt", self.folder / LAST
@@ -120,10 +124,7 @@ class RunCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """After the last batch of an epoch the state is put as one that was saved in the first batch of the validation.
-
-        As it stands, Lightning would take the validation for done.
-        """
+        """Mark an end-of-epoch checkpoint as 'validation started', else Lightning skips the validation on resume."""
         if trainer.is_last_batch:
             progress = checkpoint["loops"]["fit_loop"]
             for count in ("total", "current"):
@@ -137,15 +138,14 @@ class RunCheckpoint(Checkpoint):
         self._terminated = True
 
     def _stop(self, trainer: pl.Trainer) -> None:
-        told = f"stopped by {stop_signal().name} at step {_step_of(trainer)}, which is saved"
-        message = f"{told}; go on with: {resuming_command()}"
-        raise StoppedError(message, status=os.EX_TEMPFAIL)
+        stopped = f"stopped by {stop_signal().name} at step {_step_of(trainer)}, which is saved"
+        raise StoppedError(f"{stopped}; resume with: {resuming_command()}", status=os.EX_TEMPFAIL)
 
     def interrupted(self, trainer: pl.Trainer) -> StoppedError:
-        """What a user is told after Ctrl-C."""
-        saved = "there is no checkpoint yet, so the run has to start anew"
+        """The message after Ctrl-C."""
+        saved = "there is no checkpoint yet, so the run has to start from the beginning"
         if self.saved_step is not None:
-            saved = f"go on from step {self.saved_step:,} with: {resuming_command()}"
+            saved = f"resume from step {self.saved_step:,} with: {resuming_command()}"
         return StoppedError(f"interrupted at step {_step_of(trainer)}; {saved}", status=1)
 
     def state_dict(self) -> dict[str, Any]:

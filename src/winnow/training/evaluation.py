@@ -1,4 +1,4 @@
-"""Scoring a model on the splits of a task, in float32, as it is deployed."""
+"""Score a model on the splits of a task, in float32."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from winnow.data.datamodule import TaskData
 from winnow.files.atomic import compact_json, write_atomically
@@ -21,10 +22,10 @@ def evaluate(model: nn.Module, data: TaskData, splits: Iterable[str], folder: Pa
         model: in float32.
         data: with the splits.
         splits: names of some of them.
-        folder: where the files of predictions go that the task writes; None for none.
+        folder: for the prediction files of the task; None: they are not written.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.to(device).eval()
+    model = model.to(device).train(False)
     names = list(splits)
     result: dict[str, float] = {}
     for name, suffix in zip(names, metric_suffixes(names), strict=True):
@@ -39,8 +40,8 @@ def evaluate(model: nn.Module, data: TaskData, splits: Iterable[str], folder: Pa
     return result
 
 
-def sparsity_report(model: nn.Module) -> dict[str, Any]:
-    """Zeros measured in a model: over the encoder's linear weights, by layer, and parameters in all."""
+def sparsity_report(model: PreTrainedModel) -> dict[str, Any]:
+    """Measured zeros: over the encoder's linear weights, by matrix, and over all parameters."""
     weights = encoder_weights(model)
     zeros = {name: weight.numel() - int(torch.count_nonzero(weight)) for name, weight in weights.items()}
     total = sum(weight.numel() for weight in weights.values())

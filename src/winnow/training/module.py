@@ -8,8 +8,10 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 
+from winnow.config.recipe import Optimizer
 from winnow.modifiers.modifier import Modifier
 from winnow.tasks.metrics import metric_collection, metric_suffixes
+from winnow.tasks.task import Task
 
 
 class FineTuner(pl.LightningModule):
@@ -25,7 +27,7 @@ class FineTuner(pl.LightningModule):
     """
 
     def __init__(
-        self, model: nn.Module, *, task: Any, optimizer: Mapping[str, float], validation: Mapping[str, Dataset]
+        self, model: nn.Module, *, task: Task, optimizer: Optimizer, validation: Mapping[str, Dataset]
     ) -> None:
         super().__init__()
         self.model = model
@@ -47,7 +49,7 @@ class FineTuner(pl.LightningModule):
         for modifier in self._modifiers:
             loss = modifier.adjust_loss(loss, outputs, batch)
         self.log("train/loss", loss.detach(), batch_size=len(batch["input_ids"]))
-        self.log("train/learning_rate", self.optimizers().param_groups[0]["lr"], batch_size=1)
+        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=1)
         self.progress["loss"] = loss.detach()
         return loss
 
@@ -75,16 +77,16 @@ class FineTuner(pl.LightningModule):
         plain = [p for p in parameters if p.ndim <= 1]  # biases and norms
         return torch.optim.AdamW(
             [
-                {"params": decayed, "weight_decay": settings["weight_decay"], "decayed": True},
+                {"params": decayed, "weight_decay": settings.weight_decay, "decayed": True},
                 {"params": plain, "weight_decay": 0.0, "decayed": False},
             ],
-            lr=settings["learning_rate"],
+            lr=settings.learning_rate,
             # Under the gradient scaler of fp16 a fused step unscales by itself, after the clipping.
             fused=self.trainer.precision != "16-mixed",
         )
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
         # Lightning refuses to clip for a fused optimizer in mixed precision, though bf16 has no scaler to mind.
-        limit = self.optimizer_settings["max_grad_norm"]
+        limit = self.optimizer_settings.max_grad_norm
         if limit:
             torch.nn.utils.clip_grad_norm_(self.parameters(), limit)

@@ -1,10 +1,8 @@
 """What a training would do, step by step, from its configuration and the size of its data."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import hydra
-
+from winnow.config.run import RunConfig
 from winnow.data.batching import LengthGroupedBatches
 from winnow.data.splits import arrange_splits, load_splits
 from winnow.errors import UserError
@@ -20,38 +18,40 @@ from winnow.modifiers.rehearsal import (
     planned_zeros,
     rehearse,
 )
+from winnow.tasks.task import Task, build_task
 from winnow.training.trainer import processes
 
 
-def make_plan(config: Mapping[str, Any]) -> dict[str, Any]:
+def make_plan(config: RunConfig) -> dict[str, Any]:
     """The events of a run, the parameters that each modifier acts on, and what is left of the model.
 
     Args:
-        config: as `winnow.config.resolve.resolve` returns it, checked.
+        config: of the run.
     """
-
-    task = hydra.utils.instantiate(config["task"], _convert_="all")
+    task = build_task(config.task)
     examples, source = training_examples(config, task)
-    data = config["task"]["data"]
+    data = config.task.data
     batches = LengthGroupedBatches(
         [0] * examples,
-        data["batch_size"],
+        data.batch_size,
         seed=0,
-        world_size=processes(config["trainer"]),
-        drop_last=data["drop_last"],
+        world_size=processes(config.trainer),
+        drop_last=data.drop_last,
     )
-    clock = recipe_clock(len(batches), config["recipe"]["num_epochs"], config["trainer"])
-    model = shape_of(config["model"], task)
+    clock = recipe_clock(len(batches), config.recipe.num_epochs, config.trainer)
+    model = shape_of(config.model, task)
     before = parameter_counts(model)
-    modifiers = rehearse(config["recipe"], model, clock)
+    modifiers = rehearse(config.recipe, model, clock)
     return {
-        **{word: config[word]["name"] for word in ("task", "model", "recipe")},
-        "teacher": config["teacher"].get("name", config["teacher"]["kind"]),
-        "dense_epochs": config["dense"]["num_epochs"] if config["teacher"]["kind"] == "dense" else 0,
+        "task": config.task.name,
+        "model": config.model.name,
+        "recipe": config.recipe.name,
+        "teacher": config.teacher.label,
+        "dense_epochs": config.dense.num_epochs if config.teacher.kind == "dense" else 0,
         "examples": examples,
         "examples_source": source,
-        "batch_size": data["batch_size"],
-        "num_epochs": config["recipe"]["num_epochs"],
+        "batch_size": data.batch_size,
+        "num_epochs": config.recipe.num_epochs,
         "steps_per_epoch": clock.steps_per_epoch,
         "total_steps": clock.total_steps,
         "events": planned_events(modifiers),
@@ -61,25 +61,25 @@ def make_plan(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def training_examples(config: Mapping[str, Any], task: Any) -> tuple[int, str]:
+def training_examples(config: RunConfig, task: Task) -> tuple[int, str]:
     """How many examples an epoch has, every window of a long text one of them, and where the number comes from.
 
     Local and generated data are counted, which also gives the task its labels; of hub data the published size is taken.
     """
 
-    data = config["task"]["data"]
-    if data["generator"] or local_files(data):
+    data = config.task.data
+    if data.generator or local_files(data):
         train = arrange_splits(task.prepare(load_splits(data)), data)["train"]
         try:
-            tokenizer = load_tokenizer(config["model"], **task.tokenizer_options)
+            tokenizer = load_tokenizer(config.model, **task.tokenizer_options)
         except UserError:
             return len(train), "rows of the data; the tokenizer is out of reach, so windows are not counted"
         return len(task.encode(train, tokenizer, training=True)), "counted"
-    published = data["published"]
-    if published["examples"] is None:
+    published = data.published
+    if published.examples is None:
         raise UserError(
             f"a plan of task={task.name} needs its data: name a local folder with task.data.path=FOLDER, "
             "or files with task.data.files.train=FILE."
         )
-    task.labels = [f"LABEL_{i}" for i in range(published["labels"] or 0)]
-    return min(published["examples"], data["max_train_samples"] or published["examples"]), "published"
+    task.labels = [f"LABEL_{i}" for i in range(published.labels or 0)]
+    return min(published.examples, data.max_train_samples or published.examples), "published"

@@ -1,4 +1,4 @@
-"""Progress of a training: a bar with loss, sparsity and metrics, or a line a validation where there is no terminal."""
+"""Progress of a training: a bar on a terminal, else one line after each validation."""
 
 import sys
 import time
@@ -9,11 +9,11 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 
 
 def progress_callback(title: str, show_bar: bool | str) -> pl.Callback:
-    """The bar on a terminal, else lines; ``show_bar`` may force one of them.
+    """A progress bar or progress lines.
 
     Args:
-        title: stands in front, e.g. "prune80".
-        show_bar: true, false or "auto".
+        title: the first words, e.g. "prune80".
+        show_bar: true, false, or "auto": a bar on a terminal.
     """
     bar = sys.stdout.isatty() if show_bar == "auto" else bool(show_bar)
     return ProgressBar(title) if bar else ProgressLines(title)
@@ -38,7 +38,7 @@ class ProgressBar(TQDMProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, *args: Any) -> None:
         super().on_train_start(trainer, *args)
-        self.on_train_epoch_start(trainer, *args)  # Lightning leaves it out where a run goes on in mid-epoch
+        self.on_train_epoch_start(trainer, *args)  # Lightning does not call it for a run that resumes within an epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         super().on_train_epoch_start(trainer, *args)
@@ -58,7 +58,7 @@ class ProgressLines(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        epoch = trainer.global_step * trainer.max_epochs / trainer.estimated_stepping_batches
+        epoch = trainer.global_step * (trainer.max_epochs or 0) / trainer.estimated_stepping_batches
         values = "  ".join(f"{name} {value}" for name, value in shown(pl_module.progress).items())
         seconds = time.monotonic() - self.started
         print(f"{self.title}  epoch {epoch:.1f} of {trainer.max_epochs}  {values}  {seconds:.0f} s", flush=True)

@@ -1,4 +1,4 @@
-"""Random numbers that go on where they were: Lightning restores none."""
+"""Random generators whose state a resumed run restores; Lightning restores none."""
 
 import random
 from typing import Any
@@ -11,13 +11,13 @@ from winnow.errors import UserError
 
 
 class RandomState(pl.Callback):
-    """Keeps the state of every random generator of every process in the checkpoint."""
+    """Keep the state of every random generator of every process in the checkpoint."""
 
     def __init__(self) -> None:
         self._restored: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Not earlier: what comes before a training draws other numbers in a resumed one.
+        # Not earlier: before the training a resumed run draws other numbers than the first.
         if not self._restored:
             return
         if len(self._restored) != trainer.world_size:
@@ -44,14 +44,18 @@ def random_state() -> dict[str, Any]:
     legacy: Any = np.random.get_state(legacy=False)
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+        "cuda": torch.cuda.get_rng_state() if _uses_cuda() else None,
         "python": random.getstate(),
         "numpy": legacy | {"state": {"key": legacy["state"]["key"].tolist(), "pos": legacy["state"]["pos"]}},
     }
 
 
+def _uses_cuda() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
 def set_random_state(state: dict[str, Any]) -> None:
-    """Undo what was drawn since `random_state`."""
+    """Return to the state that `random_state` gave."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"])

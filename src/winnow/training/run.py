@@ -1,16 +1,15 @@
 """One training: data and model, teacher, fit; the best model is saved and measured."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytorch_lightning as pl
 from datasets import DatasetDict
 
-from winnow.config.resolve import is_taught
+from winnow.config.run import RunConfig
 from winnow.data.datamodule import TaskData
 from winnow.data.splits import arrange_splits
 from winnow.files.atomic import compact_json, require_disk_space, save_folder, write_atomically
@@ -19,12 +18,20 @@ from winnow.models.teacher import find_teacher
 from winnow.modifiers.clock import Clock, recipe_clock
 from winnow.modifiers.modifier import Modifier, build_modifiers, trainer_clock
 from winnow.modifiers.rehearsal import rehearse
-from winnow.tasks.task import Task
+from winnow.tasks.task import Task, build_task
 from winnow.training.calibration import apply_without_training
 from winnow.training.evaluation import evaluate, sparsity_report
 from winnow.training.module import FineTuner
 from winnow.training.teacher_cache import TeacherCache
-from winnow.training.trainer import best_weights, build_trainer, epochs_taken, fit, loader_workers, processes
+from winnow.training.trainer import (
+    best_weights,
+    build_trainer,
+    check_hardware,
+    epochs_taken,
+    fit,
+    loader_workers,
+    processes,
+)
 
 
 @dataclass(frozen=True)
@@ -53,41 +60,42 @@ class Outcome:
     events: list[dict[str, Any]]
 
 
-def prepare(config: Mapping[str, Any], folder: Path, stored: DatasetDict) -> Preparation:
+def prepare(config: RunConfig, folder: Path, stored: DatasetDict) -> Preparation:
     """Seed all generators, encode the data, load the student, and try the recipe on a copy of it.
 
     Args:
-        config: as `winnow.config.resolve.resolve` returns it.
+        config: of the run.
         folder: of the run.
         stored: the splits as `winnow.data.splits.load_splits` returns them.
 
     Raises:
         UserError: for data, a model or a recipe that cannot be trained, before a teacher is trained for hours.
     """
-    pl.seed_everything(config["seed"], workers=True, verbose=False)
-    task = hydra.utils.instantiate(config["task"], _convert_="all")
-    splits = arrange_splits(task.prepare(stored), config["task"]["data"])
-    tokenizer = load_tokenizer(config["model"], **task.tokenizer_options)
-    student = load_student(config["model"], task, tokenizer)
+    check_hardware(config.trainer)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    task = build_task(config.task)
+    splits = arrange_splits(task.prepare(stored), config.task.data)
+    tokenizer = load_tokenizer(config.model, **task.tokenizer_options)
+    student = load_student(config.model, task, tokenizer)
     require_disk_space(folder, bytes_needed=52 * student.num_parameters())
     data = TaskData(
         task=task,
         splits=splits,
         tokenizer=tokenizer,
-        batch_size=config["task"]["data"]["batch_size"],
-        eval_batch_size=config["task"]["data"]["eval_batch_size"],
-        num_workers=loader_workers(config["trainer"]["num_workers"]),
-        seed=config["seed"],
-        drop_last=config["task"]["data"]["drop_last"],
+        batch_size=config.task.data.batch_size,
+        eval_batch_size=config.task.data.eval_batch_size,
+        num_workers=loader_workers(config.trainer.num_workers),
+        seed=config.seed,
+        drop_last=config.task.data.drop_last,
     )
-    batches = -(-len(data.train_dataloader()) // processes(config["trainer"]))
-    clock = recipe_clock(batches, config["recipe"]["num_epochs"], config["trainer"])
-    rehearse(config["recipe"], copy.deepcopy(student), clock)
+    batches = -(-len(data.train_dataloader()) // processes(config.trainer))
+    clock = recipe_clock(batches, config.recipe.num_epochs, config.trainer)
+    rehearse(config.recipe, copy.deepcopy(student), clock)
     return Preparation(task, tokenizer, student, data, clock)
 
 
 def train(
-    config: Mapping[str, Any],
+    config: RunConfig,
     folder: Path,
     prepared: Preparation,
     dense: Path | None,
@@ -97,7 +105,7 @@ def train(
     """Train the student by its recipe, save the best model and measure it.
 
     Args:
-        config: as `winnow.config.resolve.resolve` returns it.
+        config: of the run.
         folder: of the run.
         prepared: by `prepare`.
         dense: the run of the dense teacher, with teacher=dense.
@@ -108,8 +116,8 @@ def train(
         What the run adds to its result.json; nothing in the other processes of a data-parallel run.
     """
     task, data = prepared.task, prepared.data
-    teacher = find_teacher(config["teacher"], prepared.student, task, prepared.tokenizer, data.splits["train"], dense)
-    modifiers = build_modifiers(config["recipe"], teacher=teacher)
+    teacher = find_teacher(config.teacher, prepared.student, task, prepared.tokenizer, data.splits["train"], dense)
+    modifiers = build_modifiers(config.recipe, teacher=teacher)
     outcome = _fit(config, folder, prepared, modifiers, teacher, checkpoint, loggers)
     if outcome is None:
         return {}
@@ -128,7 +136,7 @@ def train(
 
 
 def _fit(
-    config: Mapping[str, Any],
+    config: RunConfig,
     folder: Path,
     prepared: Preparation,
     modifiers: list[Modifier],
@@ -142,13 +150,13 @@ def _fit(
         seconds, events = apply_without_training(modifiers, prepared.student, data, clock)
         return Outcome(seconds, 0.0, events)
     module = FineTuner(
-        prepared.student, task=prepared.task, optimizer=config["recipe"]["optimizer"], validation=data.validation
+        prepared.student, task=prepared.task, optimizer=config.recipe.optimizer, validation=data.validation
     )
     monitor = f"val/{prepared.task.metric_names[0]}"
     trainer = build_trainer(config, folder, modifiers, monitor=monitor, loggers=loggers)
     cache = None
-    if teacher is not None and is_taught(config["recipe"]):
-        cache = TeacherCache(teacher, data, trainer, config["cache"], folder)
+    if teacher is not None and config.recipe.needs_teacher:
+        cache = TeacherCache(teacher, data, trainer, config.cache, folder)
         teacher.stored = cache.outputs(clock.total_steps)
     seconds = fit(trainer, module, data, checkpoint)
     if not trainer.is_global_zero:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from winnow.config.outputs import Cache
 from winnow.data.batching import batches_of_tokens
 from winnow.data.cache_folder import keep_within, mark_used
 from winnow.data.datamodule import TaskData
@@ -51,7 +52,7 @@ class TeacherCache:
     teacher: Teacher
     data: TaskData
     trainer: pl.Trainer
-    settings: Mapping[str, Any]
+    settings: Cache
     run_folder: Path
 
     def outputs(self, steps: int) -> StoredOutputs | None:
@@ -91,9 +92,9 @@ class TeacherCache:
 
     def _find_or_compute(self) -> StoredOutputs:
         identity = identity_of_outputs(self.teacher, self.data.encoded["train"], self.trainer)
-        identity["stored_in"] = self.settings["precision"]
+        identity["stored_in"] = self.settings.precision
         name = f"teacher-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}"
-        shared, limit = Path(self.settings["folder"]), int(1e9 * self.settings["gigabytes"])
+        shared, limit = Path(self.settings.folder), int(1e9 * self.settings.gigabytes)
         folders = [shared, self._own] if limit else [self._own]
         try:
             with named_lock(folders[0], name, waiting="Teacher's outputs: another process computes them."):
@@ -129,9 +130,9 @@ class TeacherCache:
         """The folder of the outputs, made now: in the cache where they fit, else in the last of the folders."""
         computed, lengths = self._computed(), self.data.lengths("train")
         rows, first = next(computed)
-        layout = Layout.of(vars(first), per_token=self.data.task.outputs_per_token, dtype=self.settings["precision"])
+        layout = Layout.of(vars(first), per_token=self.data.task.outputs_per_token, dtype=self.settings.precision)
         size = layout.bytes(lengths) / 1e9
-        fits = size <= self.settings["gigabytes"]
+        fits = size <= self.settings.gigabytes
         folder = folders[0] if fits else folders[-1]
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free / 1e9

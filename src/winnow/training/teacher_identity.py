@@ -22,10 +22,10 @@ _CODE = (
     "data/batching",
     "data/padding",
     "data/stored_outputs",
-    "functional/fake_quant",
+    "functional/quantization_grid",
     "models/fake_quant",
-    "models/teacher_cache",
-    "tasks/base",
+    "tasks/task",
+    "training/teacher_cache",
 )
 # With these a user makes oneDNN and MKL take the kernels of another processor.
 _KERNEL_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")

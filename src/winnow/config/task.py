@@ -1,0 +1,207 @@
+"""The ``task`` section: the data of a task, and what each family of tasks makes of them."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    StringConstraints,
+    model_validator,
+)
+
+from winnow.config.section import Section, broken_rule
+from winnow.values import (
+    Count,
+    CountOrNull,
+    Expected,
+    Name,
+    NotNegativeCount,
+    Number,
+    ProperFraction,
+    Text,
+    TextOrNull,
+    Texts,
+    YesNo,
+)
+
+_GENERATORS = (
+    "winnow.data.demo.reviews",
+    "winnow.data.demo_entities.tagged_sentences",
+    "winnow.data.demo_questions.questions",
+)
+
+
+def _known_generator(name: str) -> str:
+    if name not in _GENERATORS:
+        raise ValueError
+    return name
+
+
+Generator = Annotated[
+    Annotated[str, AfterValidator(_known_generator)] | None, Expected(f"one of {', '.join(_GENERATORS)}, or null")
+]
+PlainText = Annotated[Literal["text", "conll"] | None, Expected("text, conll or null")]
+
+
+class Files(Section):
+    """Files of the splits, one by one."""
+
+    train: TextOrNull = None
+    validation: TextOrNull = None
+    test: TextOrNull = None
+
+
+class Published(Section):
+    """Size of the training data and number of labels, for a plan made without the data."""
+
+    examples: CountOrNull = None
+    labels: CountOrNull = None
+
+
+class Data(Section):
+    """Where the rows of a task come from, and how they are read; ``conf/data/splits.yaml`` explains each setting."""
+
+    path: TextOrNull
+    subset: TextOrNull
+    revision: TextOrNull
+    generator: Generator
+    files: Files
+    plain_text: PlainText
+    comment_prefix: TextOrNull
+    validation: Texts
+    validation_fraction: ProperFraction
+    max_train_samples: CountOrNull
+    max_eval_samples: CountOrNull
+    batch_size: Count
+    drop_last: YesNo
+    eval_batch_size: Count
+    published: Published
+    text_columns: Texts
+    label_column: TextOrNull
+
+    @model_validator(mode="after")
+    def _check_places(self) -> Self:
+        places = {"path": self.path, **{f"files.{split}": file for split, file in self.files}}
+        for name, place in places.items():
+            if place is not None and self.generator is not None:
+                raise broken_rule(
+                    f"{{path}}.{name}={place} has no effect beside {{path}}.generator={self.generator}; add "
+                    "{path}.generator=null."
+                )
+        if self.comment_prefix is not None and self.plain_text != "conll":
+            raise broken_rule("{path}.comment_prefix has no effect unless {path}.plain_text is conll.")
+        return self
+
+
+class LabelledData(Data):
+    label_column: Text
+    drop_empty: YesNo
+
+
+class TextClassificationData(LabelledData):
+    label_separator: TextOrNull
+
+
+class QuestionAnsweringData(LabelledData):
+    answer_start_column: TextOrNull
+    id_column: TextOrNull
+
+
+class TaskSettings(Section):
+    """What every task has; a user's own task may have more, which its class checks."""
+
+    model_config = ConfigDict(extra="allow")
+
+    target: Annotated[str, StringConstraints(pattern=r"^\w+(\.\w+)+$"), Expected("the full name of a class")] = Field(
+        alias="_target_"
+    )
+    name: Name
+    metrics: Texts
+    data: Data
+
+    def arguments(self) -> dict[str, Any]:
+        """The settings as arguments of the task's class."""
+        return self.model_dump(exclude={"target"})
+
+
+class TextClassification(TaskSettings):
+    model_config = ConfigDict(extra="forbid")
+
+    data: TextClassificationData
+    regression: YesNo
+    multi_label: YesNo
+    max_length: Count
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        if self.regression and self.multi_label:
+            raise broken_rule("{path}.regression=true and {path}.multi_label=true exclude one another.")
+        if self.data.label_separator is not None and not self.multi_label:
+            raise broken_rule(
+                f"{{path}}.data.label_separator={self.data.label_separator} has no effect without "
+                "{path}.multi_label=true."
+            )
+        return self
+
+
+class TokenClassification(TaskSettings):
+    model_config = ConfigDict(extra="forbid")
+
+    data: LabelledData
+    max_length: Count
+    label_all_tokens: YesNo
+
+
+class QuestionAnswering(TaskSettings):
+    model_config = ConfigDict(extra="forbid")
+
+    data: QuestionAnsweringData
+    max_seq_length: Count
+    doc_stride: NotNegativeCount
+    max_question_length: Count
+    max_answer_length: Count
+    n_best: Count
+    unanswerable: YesNo
+    null_score_diff_threshold: Number
+
+    @model_validator(mode="after")
+    def _check_windows(self) -> Self:
+        room = self.max_seq_length - self.max_question_length
+        if self.doc_stride >= room:
+            raise broken_rule(
+                f"{{path}}.doc_stride={self.doc_stride} must be below {room}, the tokens that max_seq_length leaves "
+                "beside max_question_length."
+            )
+        if self.null_score_diff_threshold and not self.unanswerable:
+            raise broken_rule("{path}.null_score_diff_threshold has no effect without {path}.unanswerable=true.")
+        return self
+
+
+class MaskedLM(TaskSettings):
+    model_config = ConfigDict(extra="forbid")
+
+    max_length: Count
+    line_by_line: YesNo
+    mask_probability: ProperFraction
+
+
+_FAMILIES: dict[str, type[TaskSettings]] = {
+    "winnow.tasks.text_classification.TextClassification": TextClassification,
+    "winnow.tasks.token_classification.TokenClassification": TokenClassification,
+    "winnow.tasks.question_answering.QuestionAnswering": QuestionAnswering,
+    "winnow.tasks.masked_lm.MaskedLM": MaskedLM,
+}
+
+
+def task_family(node: Any) -> type[TaskSettings]:
+    """The section class that reads a task, by its ``_target_``."""
+    target = node.get("_target_") if isinstance(node, dict) else None
+    if isinstance(target, str) and target.startswith("winnow.") and target not in _FAMILIES:
+        raise broken_rule(f"{{path}}._target_={target} is not a task; the tasks are {', '.join(_FAMILIES)}.")
+    return _FAMILIES.get(target, TaskSettings) if isinstance(target, str) else TaskSettings
+
+
+AnyTask = Annotated[SerializeAsAny[TaskSettings], BeforeValidator(lambda node: task_family(node).model_validate(node))]
