@@ -42,9 +42,8 @@ def dense_overrides(wanted: str) -> list[str]:
 
     kept = [override for override in HydraConfig.get().overrides.task if not _NOT_FOR_DENSE.match(override)]
     overrides = [*kept, "recipe=dense", "teacher=none"]
-    composed = (
-        GlobalHydra.instance().config_loader().load_configuration("train", [*_search_path(), *overrides], RunMode.RUN)
-    )
+    loader = GlobalHydra.instance().config_loader()
+    composed = loader.load_configuration("train", [*_search_path(), *overrides], RunMode.RUN)
     if fingerprint(run_config(composed)) != wanted or SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
         raise UserError(
             "teacher=dense: there is no dense run yet, and this data-parallel run cannot train it; "
