@@ -24,7 +24,7 @@ def test_rows_are_kept_for_the_next_run_until_the_code_changes(tmp_path, monkeyp
 
     first = file()
     assert file() == first
-    monkeypatch.setattr(module, "_code", lambda: "another")
+    monkeypatch.setattr(module, "_code_hash", lambda: "another")
     assert file() != first
 
 

@@ -21,7 +21,8 @@ from winnow.data.splits import load_splits
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
-from winnow.tasks.question_answering import QuestionAnswering, answer_tokens, cut_questions
+from winnow.tasks.answer_windows import answer_tokens, truncate_questions
+from winnow.tasks.question_answering import QuestionAnswering
 
 
 def qa_task(**changes):
@@ -54,7 +55,7 @@ def oracle(task, split, tokenizer=None):
     start, end = (9.0 * F.one_hot(torch.tensor(labels[f"{part}_positions"][:]), length) for part in ("start", "end"))
     metrics = MetricCollection(task.metrics(split))
     task.update_metrics(metrics, QuestionAnsweringModelOutput(start_logits=start, end_logits=end), batch)
-    return task.predictions(metrics)
+    return task.prediction_files(metrics)
 
 
 # a combining accent, two emoji (one of three code points), Chinese, a letter that changes its length in upper case
@@ -89,7 +90,7 @@ def test_every_prediction_of_any_model_is_a_part_of_its_context(words, seed):
     with torch.no_grad():
         batch = task.collator(tokenizer)(encoded.remove_columns("length")[:])
         task.update_metrics(metrics, task.outputs(model.eval(), batch), batch)
-    for entry in task.predictions(metrics)["nbest_predictions.json"]["0"]:
+    for entry in task.prediction_files(metrics)["nbest_predictions.json"]["0"]:
         assert entry["text"]
         assert entry["text"] == context[entry["start"] : entry["end"]]
 
@@ -127,7 +128,7 @@ def test_the_tokens_of_an_answer_by_hand():
 
 
 def test_a_long_question_is_cut_and_the_context_is_not():
-    assert cut_questions(["a b c d", "a b"], tiny_tokenizer(), 3) == ["a b c", "a b"]
+    assert truncate_questions(["a b c d", "a b"], tiny_tokenizer(), 3) == ["a b c", "a b"]
     task = qa_task()
     split = prepared(task, rows(("the old barn", "where " * 50, "barn", 8)))
     encoded = task.encode(split, tiny_tokenizer(), training=True)
@@ -181,7 +182,7 @@ def test_a_start_with_another_head_gets_a_new_one_of_two_outputs():
     [
         (
             ("the barn", "where ?", "barn", 3),
-            r"train split, row 2: answer_start 3 does not fit.*has ' bar' there, not 'barn'",
+            r"train split, row 2: answer_start 3 is wrong.*has ' bar' there, not 'barn'",
         ),
         (
             ("the barn", "where ?", None, 0),
@@ -200,7 +201,7 @@ def test_answers_and_starts_of_unequal_number_are_refused():
     split = Dataset.from_dict(
         {"context": ["a b"], "question": ["?"], "answers": [{"text": ["a", "b"], "answer_start": [0]}]}
     )
-    with pytest.raises(UserError, match="row 1: there are 2 answers and 1 places"):
+    with pytest.raises(UserError, match="row 1: there are 2 answers but 1 values of answer_start"):
         prepared(qa_task(), split)
 
 
@@ -262,7 +263,7 @@ def test_a_stride_that_leaves_no_room_for_the_context_is_refused():
     task = qa_task(doc_stride=21)
     split = prepared(task, rows(("the barn", "where ?", "barn", 4)))
     with pytest.raises(
-        UserError, match=r"task\.doc_stride=21 is too much: a window of 32 tokens has 21 for the context"
+        UserError, match=r"task\.doc_stride=21 is too large: a window of 32 tokens has 21 for the context"
     ):
         task.encode(split, tiny_tokenizer(), training=True)
 
@@ -274,7 +275,7 @@ def test_a_test_split_without_answers_is_left_out():
 
 
 def test_metrics_of_v2_are_refused_for_v1_with_those_that_there_are():
-    with pytest.raises(UserError, match=r"'f1_no_answer' is no metric of task=question_answering"):
+    with pytest.raises(UserError, match=r"task=question_answering has no metric 'f1_no_answer'"):
         qa_task(metrics=["f1_no_answer"])
 
 

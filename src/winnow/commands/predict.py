@@ -53,7 +53,7 @@ def _main(composed: DictConfig) -> None:
         task = pipeline.deployment.task
         columns, keep = _listed(settings["text_columns"]), _listed(settings["keep"])
         wanted = Wanted.of(task, columns, keep=keep, drop_empty=settings["drop_empty"])
-        _write(pipeline.answers(checked_rows(_rows(settings, task.asked), wanted)), settings["out"])
+        _write(pipeline.answers(checked_rows(_rows(settings, task.input_fields), wanted)), settings["out"])
 
 
 def _check(settings: Mapping[str, Any]) -> None:
