@@ -89,7 +89,7 @@ def batches_of_tokens(lengths: Sequence[int], max_tokens: int) -> Iterator[list[
 
     Args:
         lengths: number of tokens of each example.
-        max_tokens: limit for a batch padded to its longest text; a single longer example is a batch of its own.
+        max_tokens: limit for a batch padded to its longest text; a longer example gets its own batch.
     """
     order: list[int] = torch.as_tensor(lengths).argsort(descending=True, stable=True).tolist()
     first = 0

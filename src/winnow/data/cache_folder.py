@@ -8,7 +8,7 @@ from filelock import Timeout
 
 from winnow.files.locks import lock_of, named_lock
 
-_ENTRIES = "teacher-" + "[0-9a-f]" * 16  # everything else in the folder is left alone
+_ENTRIES = "teacher-" + "[0-9a-f]" * 16  # everything else in the folder is kept
 _PARTIAL = ".partial"  # the suffix of an unfinished folder in `winnow.files.atomic.save_folder`
 
 

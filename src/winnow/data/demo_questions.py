@@ -58,13 +58,13 @@ def _row(rng: random.Random, number: int) -> dict[str, object]:
     roles = {"seller": seller, "buyer": buyer, "thing": _described(rng, THINGS), "place": _described(rng, PLACES)}
     sentences = [rng.choice(SALES), WITNESS.format(witness=witness)]
     rng.shuffle(sentences)
-    template, asked = " ".join(sentences), rng.choice(list(QUESTIONS))
-    start = len(template.split("{" + asked)[0].format(**roles))
+    template, role = " ".join(sentences), rng.choice(list(QUESTIONS))
+    start = len(template.split("{" + role)[0].format(**roles))
     return {
         "id": f"q{number}",
         "context": template.format(**roles),
-        "question": QUESTIONS[asked],
-        "answers": {"text": [roles[asked]], "answer_start": [start]},
+        "question": QUESTIONS[role],
+        "answers": {"text": [roles[role]], "answer_start": [start]},
     }
 
 

@@ -17,7 +17,7 @@ class TrainingLoader(DataLoader[Batch]):
     """Batches in the order of a sampler. Each batch has its own random seed, from the seed, the epoch and its rows.
 
     So the batches depend neither on the number of workers nor on earlier random numbers, and torch's global generator
-    is left alone. ``row`` holds the index of each row of the batch among the examples, ``(batch,)``.
+    is not used. ``row`` holds the index of each row of the batch among the examples, ``(batch,)``.
 
     Args:
         rows: encoded examples.

@@ -207,8 +207,8 @@ def _lines(tokenizer: PreTrainedTokenizerBase, max_length: int) -> RowBuilder:
     """Builds one row from each text that is not empty."""
 
     def build(texts: Sequence[str | None], indices: Sequence[int]) -> list[TokenIds]:
-        filled = [text for text in texts if text and text.strip()]
-        return list(tokenizer(filled, truncation=True, max_length=max_length)["input_ids"]) if filled else []
+        given = _not_empty(texts)
+        return list(tokenizer(given, truncation=True, max_length=max_length)["input_ids"]) if given else []
 
     return build
 
@@ -229,8 +229,8 @@ def _blocks(tokenizer: PreTrainedTokenizerBase, max_length: int, count: int) -> 
 
     def build(texts: Sequence[str | None], indices: Sequence[int]) -> list[TokenIds]:
         nonlocal stream, blocks_so_far
-        filled = [text for text in texts if text and text.strip()]
-        for ids in tokenizer(filled, add_special_tokens=False, verbose=False)["input_ids"] if filled else ():
+        given = _not_empty(texts)
+        for ids in tokenizer(given, add_special_tokens=False, verbose=False)["input_ids"] if given else ():
             stream += [*ids, tokenizer.sep_token_id]
         full = len(stream) // size * size
         blocks = [stream[start : start + size] for start in range(0, full, size)]
@@ -241,6 +241,10 @@ def _blocks(tokenizer: PreTrainedTokenizerBase, max_length: int, count: int) -> 
         return [[tokenizer.cls_token_id, *block, tokenizer.sep_token_id] for block in blocks]
 
     return build
+
+
+def _not_empty(texts: Sequence[str | None]) -> list[str]:
+    return [text for text in texts if text and text.strip()]
 
 
 def _pad_and_mask(rows: Columns, pad: Collator, mask: Masking) -> dict[str, Tensor]:

@@ -86,10 +86,10 @@ class TagColumns:
         ids = {tag: i for i, tag in enumerate(labels)}
 
         def words_and_ids(rows: Columns) -> dict[str, list[Any]]:
-            filled = [i for i, sentence in enumerate(rows[word_column]) if sentence]
+            kept = [i for i, sentence in enumerate(rows[word_column]) if sentence]
             return {
-                word_column: [["" if word is None else str(word) for word in rows[word_column][i]] for i in filled],
-                "labels": [[ids[tag] for tag in names_of(rows[tag_column][i])] for i in filled],
+                word_column: [["" if word is None else str(word) for word in rows[word_column][i]] for i in kept],
+                "labels": [[ids[tag] for tag in names_of(rows[tag_column][i])] for i in kept],
             }
 
         return cached_map(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 _WORDS = re.compile(r"\S+")
-# "don't", "U.S" and "http://t.co" are words; a comma after a word is a word of its own.
+# "don't", "U.S" and "http://t.co" are words; a comma after a word is a separate word.
 _WORDS_AND_PUNCTUATION = re.compile(r"\w+(?:[^\w\s]+\w+)*|[^\w\s]")
 
 
