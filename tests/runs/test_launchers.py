@@ -27,7 +27,9 @@ def sweep(tmp_path_factory):
 
     def rows(*launcher):
         name = launcher[0].rsplit("=")[-1] if launcher else "basic"
-        ended = run_in_subprocess("train", "-m", *own_data(place / "data"), *JOBS, f"output_dir={place / name}", *launcher)
+        ended = run_in_subprocess(
+            "train", "-m", *own_data(place / "data"), *JOBS, f"output_dir={place / name}", *launcher
+        )
         assert ended.returncode == 0, ended.stderr
         assert "Warning" not in ended.stderr
         (plan,) = (place / name).glob("sweeps/*/sweep.json")
