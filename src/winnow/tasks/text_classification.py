@@ -158,13 +158,6 @@ def _was_truncated(encoded: BatchEncoding) -> list[bool]:
 
 
 def _label_kind(column: str, regression: bool, multi_label: bool, separator: str | None) -> LabelKind:
-    if regression and multi_label:
-        raise UserError("task.regression=true and task.multi_label=true exclude one another; leave one of them out.")
     if multi_label:
         return MultiLabel(column, separator)
-    if separator is not None:
-        raise UserError(
-            f"task.data.label_separator={separator} has no effect without task.multi_label=true; leave it out or set "
-            "both."
-        )
     return NumericLabel(column) if regression else SingleLabel(column)
