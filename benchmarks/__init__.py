@@ -1,1 +1,1 @@
-"""Speed measurements, run by hand: ``python -m benchmarks.training`` and ``python -m benchmarks.masks``."""
+"""Speed measurements, run by hand: ``python -m benchmarks.training``, ``.masks`` and ``.inference``."""

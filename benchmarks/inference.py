@@ -1,14 +1,14 @@
 """Latency, throughput and size of deployed models: ``python -m benchmarks.inference DENSE [NAME=]FOLDER ...``.
 
-Each folder is a deployment or a run that has one; the first holds the dense float32 model that the others are
-compared with. Every model runs in each engine, all of them in turns and in one process; ratios are taken within a
-round, so that a machine that slows down slows both sides. The unit is the first model in ONNX Runtime as it comes,
-without the settings that Winnow gives it.
+Each folder is a deployment, or a run folder that contains one; the first one holds the dense float32 model. Every
+model runs in every engine, in one process, one after the other in each round. A ratio compares two times of the same
+round, so a machine that slows down affects both. The latency that is 1.00 is that of the first model in ONNX Runtime
+with default settings, without the settings that Winnow adds.
 """
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,18 +25,18 @@ from winnow.errors import UserError, short_errors
 from winnow.files.run_files import read_result
 from winnow.machine import describe_machine, digits, machine_lines, shown
 
-# How a model is run -> the engine and its options.
+# Name of a configuration of an engine -> arguments of `open_engine`.
 ENGINES: dict[str, dict[str, Any]] = {
     "onnxruntime": {"name": "onnxruntime"},
     "openvino float32": {"name": "openvino"},
     "openvino bfloat16": {"name": "openvino", "precision": "auto"},
     "openvino, zeros skipped": {"name": "openvino", "precision": "auto", "skip_zeros": True},
 }
-AS_IT_COMES = "onnxruntime as it comes"
+DEFAULT_ONNXRUNTIME = "onnxruntime defaults"
 
 
-class AsItComes:
-    """ONNX Runtime without any setting but the threads."""
+class DefaultOnnxRuntime:
+    """ONNX Runtime with default settings, except the number of threads."""
 
     def __init__(self, model: Path, threads: int) -> None:
         import onnxruntime
@@ -51,35 +51,40 @@ class AsItComes:
         return dict(zip(self.outputs, self.session.run(self.outputs, dict(inputs)), strict=True))
 
 
-def named(folder: str) -> tuple[str, Path]:
-    """What a model is called in the tables, and its deployment: NAME=FOLDER, or the recipe of a run."""
-    name, equals, place = folder.partition("=")
-    path = find_deployment(Path(place if equals else folder))
-    run = path.parent if (path.parent / "result.json").is_file() else None
-    return (name if equals else read_result(run)["recipe"] if run else path.name), path
+def name_and_deployment(argument: str) -> tuple[str, Path]:
+    """The name of a model in the tables, and its deployment folder.
+
+    The name is that of ``NAME=FOLDER``, else the recipe of the run, else the name of the folder.
+    """
+    name, equals, folder = argument.partition("=")
+    deployment = find_deployment(Path(folder if equals else argument))
+    run = deployment.parent
+    if equals:
+        return name, deployment
+    return str(read_result(run)["recipe"]) if (run / "result.json").is_file() else deployment.name, deployment
 
 
 def open_all(models: Mapping[str, Path], engines: Sequence[str], threads: int) -> dict[tuple[str, str], Engine]:
-    """Every model in every engine, by name and engine; zeros are skipped in int8 graphs alone."""
+    """Open every model in every engine, by (model, engine); an engine that skips zeros gets int8 graphs only."""
     opened: dict[tuple[str, str], Engine] = {}
-    for way in engines:
+    for engine in engines:
         for name, folder in models.items():
-            if way == AS_IT_COMES:
-                opened[name, way] = AsItComes(folder / GRAPH, threads)
-            elif not ENGINES[way].get("skip_zeros") or _described(folder)["precision"] == "int8":
-                opened[name, way] = open_engine(model=folder / GRAPH, threads=threads, **ENGINES[way])
+            if engine == DEFAULT_ONNXRUNTIME:
+                opened[name, engine] = DefaultOnnxRuntime(folder / GRAPH, threads)
+            elif not ENGINES[engine].get("skip_zeros") or _precision(folder) == "int8":
+                opened[name, engine] = open_engine(model=folder / GRAPH, threads=threads, **ENGINES[engine])
     return opened
 
 
-def _described(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "config.json").read_text())[SECTION]
+def _precision(folder: Path) -> str:
+    return str(json.loads((folder / "config.json").read_text())[SECTION]["precision"])
 
 
 def measure_all(
     opened: Mapping[tuple[str, str], Engine], vocabulary: int, options: argparse.Namespace
 ) -> dict[tuple[int, int], dict[tuple[str, str], Timing]]:
-    """By batch size and length."""
-    found = {}
+    """Timings by (batch size, length), then by (model, engine)."""
+    timings_by_shape = {}
     for batch_size in options.batch_sizes:
         for length in options.lengths:
             keys = {" | ".join(key): key for key in opened}
@@ -92,33 +97,38 @@ def measure_all(
                 rounds=options.rounds,
                 seconds=options.seconds,
             )
-            found[batch_size, length] = {keys[k]: timing for k, timing in timings(times, batch_size).items()}
+            timings_by_shape[batch_size, length] = {keys[k]: timing for k, timing in timings(times, batch_size).items()}
             print(f"batch {batch_size}, length {length}: done", flush=True)
-    return found
+    return timings_by_shape
 
 
 def report(
     sizes: Mapping[str, Size],
-    found: Mapping[tuple[int, int], Mapping[tuple[str, str], Timing]],
+    timings_by_shape: Mapping[tuple[int, int], Mapping[tuple[str, str], Timing]],
     machine: dict[str, Any],
     options: argparse.Namespace,
-) -> tuple[str, dict]:
-    """The tables as Markdown, and everything as plain values."""
-    rows = next(iter(found.values())).keys()
-    shapes = [f"{batch_size} x {length}" for batch_size, length in found]
-    unit = ", ".join(next(iter(rows)))
-    lines = [machine_lines(machine), f"{options.rounds} rounds; batch x length in tokens, random, without padding", ""]
-    for title, cell in {
-        f"latency over that of {unit}": lambda timing: shown(timing.ratio),
+) -> tuple[str, dict[str, Any]]:
+    """The tables as Markdown, and all figures as plain values."""
+    rows = list(next(iter(timings_by_shape.values())))
+    unit = ", ".join(rows[0])
+    lines = [
+        machine_lines(machine),
+        f"{options.rounds} rounds; shapes are batch x length in tokens; tokens are random, without padding",
+        "",
+    ]
+    columns: dict[str, Callable[[Timing], str]] = {
+        f"latency ({unit} = 1.00)": lambda timing: shown(timing.ratio),
         "latency, ms": lambda timing: digits(1e3 * timing.latency["median"]),
         "samples per second": lambda timing: digits(timing.throughput),
-    }.items():
+    }
+    for title, text in columns.items():
+        shapes = [f"{batch_size} x {length}" for batch_size, length in timings_by_shape]
         lines += [f"| {title} | | {' | '.join(shapes)} |", "|---|---|" + "---|" * len(shapes)]
-        lines += [
-            f"| {way} | {name} | {' | '.join(cell(t[name, way]) for t in found.values())} |" for name, way in rows
-        ]
+        for name, engine in rows:
+            cells = [text(timed[name, engine]) for timed in timings_by_shape.values()]
+            lines.append(f"| {engine} | {name} | {' | '.join(cells)} |")
         lines.append("")
-    lines += ["| size | MB | MB packed by zstd | dense float32, packed, over it |", "|---|---|---|---|"]
+    lines += ["| size | MB | MB packed by zstd | packed: how many times smaller than dense |", "|---|---|---|---|"]
     dense = next(iter(sizes.values()))
     lines += [
         f"| {name} | {size.raw / 1e6:.1f} | {size.compressed / 1e6:.1f} | {dense.compressed / size.compressed:.2f} |"
@@ -129,9 +139,9 @@ def report(
         "options": vars(options),
         "sizes": {name: asdict(size) for name, size in sizes.items()},
         "timings": [
-            {"batch_size": batch_size, "length": length, "model": name, "engine": way, **asdict(timing)}
-            for (batch_size, length), timed in found.items()
-            for (name, way), timing in timed.items()
+            {"batch_size": batch_size, "length": length, "model": name, "engine": engine, **asdict(timing)}
+            for (batch_size, length), timed in timings_by_shape.items()
+            for (name, engine), timing in timed.items()
         ],
     }
     return "\n".join(lines), values
@@ -139,34 +149,37 @@ def report(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", metavar="[NAME=]FOLDER", help="deployments or runs, the dense one first")
+    parser.add_argument(
+        "folders", nargs="+", metavar="[NAME=]FOLDER", help="deployments or run folders; first the dense one"
+    )
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--lengths", type=int, nargs="+", default=[32, 128, 384])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of each run; default: PyTorch's")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: PyTorch's")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=0.3, help="of each model in a round, one call at least")
+    parser.add_argument("--seconds", type=float, default=0.3, help="for each model and round; at least one call")
     parser.add_argument(
         "--engines",
         nargs="+",
-        choices=[AS_IT_COMES, *ENGINES],
-        default=[AS_IT_COMES, *(way for way, given in ENGINES.items() if find_spec(given["name"]))],
+        choices=[DEFAULT_ONNXRUNTIME, *ENGINES],
+        default=[DEFAULT_ONNXRUNTIME, *(name for name, engine in ENGINES.items() if find_spec(engine["name"]))],
         metavar="NAME",
-        help=f"some of: {', '.join([AS_IT_COMES, *ENGINES])}; default: all that are installed",
+        help=f"some of: {', '.join([DEFAULT_ONNXRUNTIME, *ENGINES])}; default: all that are installed",
     )
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args()
     with short_errors():
-        listed = [named(folder) for folder in options.folders]
+        listed = [name_and_deployment(argument) for argument in options.folders]
         models = dict(listed)
         if len(models) < len(listed):
-            raise UserError("two models have one name; tell them apart with NAME=FOLDER.")
-        engines = [way for way in options.engines if way != "openvino bfloat16" or has_bfloat16()]
-        packages = {ENGINES[way]["name"] if way in ENGINES else "onnxruntime" for way in engines}
+            names = [name for name, _ in listed]
+            raise UserError(f"two models have the same name, of {', '.join(names)}; name them with NAME=FOLDER.")
+        engines = [name for name in options.engines if name != "openvino bfloat16" or has_bfloat16()]
+        packages = {ENGINES[name]["name"] if name in ENGINES else "onnxruntime" for name in engines}
         machine = describe_machine(sorted(packages), options.threads)
         sizes = {name: deployment_size(folder) for name, folder in models.items()}
         vocabulary = json.loads((next(iter(models.values())) / "config.json").read_text())["vocab_size"]
-        found = measure_all(open_all(models, engines, options.threads), vocabulary, options)
-        text, values = report(sizes, found, machine, options)
+        measured = measure_all(open_all(models, engines, options.threads), vocabulary, options)
+        text, values = report(sizes, measured, machine, options)
         print(f"\n{text}")
         if options.json:
             options.json.write_text(json.dumps(values, indent=2, default=str) + "\n")

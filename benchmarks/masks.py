@@ -1,14 +1,18 @@
 """What pruning costs: ``python -m benchmarks.masks``.
 
-Three things, for models of the shapes of MiniLM and BERT-base with random weights: a training step with masks that
-are kept, relative to a dense step; a mask update in elementwise passes over the pruned weights, one pass being
-``torch.mul(w, 2.0, out=...)`` over the same tensors; and the size of a checkpoint with masks, relative to one without.
-In each round everything that is compared runs once, each round beginning with another; ratios are taken within a
-round, so that a machine that slows down slows both sides.
+It measures three things, on models of the shapes of MiniLM and BERT-base with random weights:
+
+- the time of a training step that keeps masks, relative to a dense step;
+- the time of a mask update, in elementwise passes over the pruned weights: one pass is ``torch.mul(w, 2.0, out=...)``;
+- the size of a checkpoint with masks, relative to one without.
+
+In each round everything that is compared runs once, and each round starts with another candidate. A ratio compares two
+times of the same round, so a machine that slows down affects both.
 """
 
 import argparse
 import functools
+import io
 import json
 import time
 from collections.abc import Callable
@@ -28,9 +32,9 @@ from winnow.modifiers.gmp import MagnitudePruning
 from winnow.modifiers.masks import ENCODER
 from winnow.training.trainer import best_precision
 
-# Encoder layers, width, width of the feed-forward layer, attention heads.
+# Encoder layers, hidden size, size of the feed-forward layer, attention heads.
 MODELS = {"minilm": (6, 384, 1536, 12), "bert_base": (12, 768, 3072, 12)}
-# What an update does: scope, structure, final sparsity, fraction of a linear ramp that it ends at.
+# Kind of update -> scope, structure, final sparsity, progress on a linear ramp (fraction) at which it is measured.
 UPDATES = {
     "matrix": ("matrix", "unstructured", 0.8, 1.0),
     "global": ("global", "unstructured", 0.8, 1.0),
@@ -38,12 +42,18 @@ UPDATES = {
     "2:4": ("matrix", "2:4", 0.5, 1.0),
     "2:4 ramp": ("matrix", "2:4", 0.5, 0.5),
 }
-RAMP = 4  # steps of the ramp
-PASSES = 4  # elementwise passes timed at once
+RAMP = 4  # length of the ramp in optimizer steps
+PASSES = 4  # elementwise passes in one timing
 
 
-def rounds(count: int, work: dict[str, Callable[[], Any]], before: Callable[[], Any]) -> dict[str, list[float]]:
-    """Seconds of each piece of work in each round; ``before`` runs ahead of each, untimed. One round warms up."""
+def time_rounds(count: int, work: dict[str, Callable[[], Any]], before: Callable[[], Any]) -> dict[str, list[float]]:
+    """Seconds of each piece of work in each round.
+
+    Args:
+        count: rounds, after one that warms up and is left out.
+        work: the functions to time, by name.
+        before: called before each of them, not timed.
+    """
     names = list(work)
     times: dict[str, list[float]] = {name: [] for name in names}
     for i in range(count + 1):
@@ -57,7 +67,7 @@ def rounds(count: int, work: dict[str, Callable[[], Any]], before: Callable[[], 
 
 
 def ratios(times: dict[str, list[float]], unit: str) -> dict[str, dict[str, float]]:
-    """Each time over that of ``unit`` in the same round, summed up."""
+    """Each time divided by the time of ``unit`` in the same round: median, minimum and maximum."""
     return {
         name: summarise([value / one for value, one in zip(values, times[unit], strict=True)])
         for name, values in times.items()
@@ -66,24 +76,29 @@ def ratios(times: dict[str, list[float]], unit: str) -> dict[str, dict[str, floa
 
 
 class Bench:
-    """A model with its optimizer, after one step, and a pruning of its encoder."""
+    """A model and its optimizer after one training step, and the pruning of its encoder."""
 
     def __init__(self, name: str, options: argparse.Namespace) -> None:
-        layers, width, inner, heads = MODELS[name]
+        layers, hidden, intermediate, heads = MODELS[name]
         torch.manual_seed(0)
         self.model = BertForSequenceClassification(
-            BertConfig(hidden_size=width, num_hidden_layers=layers, intermediate_size=inner, num_attention_heads=heads)
+            BertConfig(
+                hidden_size=hidden,
+                num_hidden_layers=layers,
+                intermediate_size=intermediate,
+                num_attention_heads=heads,
+            )
         ).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=True)
         self.batch = torch.randint(1000, 30000, (options.batch_size, options.tokens))
         self.labels = torch.zeros(options.batch_size, dtype=torch.long)
-        self.half = best_precision("cpu") == "bf16-mixed"
+        self.bfloat16 = best_precision("cpu") == "bf16-mixed"
         self._trainer: Any = SimpleNamespace(optimizers=[self.optimizer], loggers=[], global_step=RAMP)
         self._module: Any = SimpleNamespace(progress={}, events=[])
         self.step()
 
     def prune(self, scope: str, structure: str, final_sparsity: float) -> MagnitudePruning:
-        """The modifier, matched, with a ramp of RAMP steps."""
+        """The modifier, matched to the model, with a ramp of RAMP optimizer steps."""
         pruning = MagnitudePruning(
             name="pruning",
             params=[ENCODER],
@@ -98,9 +113,9 @@ class Bench:
         return pruning
 
     def step(self, after_backward: Callable[[], Any] = lambda: None) -> None:
-        """As in training: forward, backward, clipping, optimizer."""
+        """One training step: forward, backward, gradient clipping, optimizer."""
         self.optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             loss = self.model(input_ids=self.batch, labels=self.labels).loss
         loss.backward()
         after_backward()
@@ -108,23 +123,23 @@ class Bench:
         self.optimizer.step()
 
     def update(self, pruning: MagnitudePruning, step: int) -> None:
-        """As in training: masks, weights, both moments, and the sparsity of each matrix as it is reported."""
+        """One mask update of a training: masks, weights, both optimizer moments, and the sparsity that is logged."""
         pruning.at_step(step, self._trainer, self._module)
 
 
 def measure_steps(bench: Bench, options: argparse.Namespace) -> dict[str, float]:
-    """A step with masks that are kept over a step of the same model without them."""
+    """Time of a step that keeps masks, relative to a step of the same model without masks."""
     pruning = bench.prune("matrix", "unstructured", 0.8)
     bench.update(pruning, RAMP)
     work: dict[str, Callable[[], Any]] = {
         "dense": bench.step,
         "masks": functools.partial(bench.step, pruning.masks.apply_to_gradients),
     }
-    return ratios(rounds(options.steps, work, before=lambda: None), "dense")["masks"]
+    return ratios(time_rounds(options.steps, work, before=lambda: None), "dense")["masks"]
 
 
 def measure_updates(bench: Bench, update: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The parts of an update in passes, from dense weights and from those of half the ramp."""
+    """Time of each part of an update in passes, starting from dense weights and from the middle of the ramp."""
     scope, structure, final_sparsity, progress = UPDATES[update]
     pruning = bench.prune(scope, structure, final_sparsity)
     end = round(RAMP * progress)
@@ -139,14 +154,16 @@ def measure_updates(bench: Bench, update: str, options: argparse.Namespace) -> l
         saved = [weight.clone() for weight in weights]
         new = pruning.new_masks(pruning.sparsities_at(end))
         work: dict[str, Callable[[], Any]] = {
-            "pass": lambda: [torch.mul(w, 2.0, out=o) for w, o in PASSES * list(zip(weights, buffers, strict=True))],
+            "pass": lambda: [
+                torch.mul(w, 2.0, out=out) for w, out in PASSES * list(zip(weights, buffers, strict=True))
+            ],
             "threshold and masks": functools.partial(pruning.new_masks, pruning.sparsities_at(end)),
-            "applying them": functools.partial(pruning.masks.update, new, bench.optimizer),
+            "applying masks": functools.partial(pruning.masks.update, new, bench.optimizer),
             "whole update": functools.partial(bench.update, pruning, end),
         }
         if options.baselines and structure == "unstructured":
-            work |= {name: functools.partial(plain_masks, weights, scope, f) for name, f in BASELINES.items()}
-        times = rounds(options.updates, work, before=functools.partial(torch._foreach_copy_, weights, saved))
+            work |= {name: functools.partial(baseline_masks, weights, scope, f) for name, f in BASELINES.items()}
+        times = time_rounds(options.updates, work, before=functools.partial(torch._foreach_copy_, weights, saved))
         times["pass"] = [seconds / PASSES for seconds in times["pass"]]
         results.append(
             {
@@ -161,74 +178,72 @@ def measure_updates(bench: Bench, update: str, options: argparse.Namespace) -> l
     return results
 
 
-def by_sort(scores: Tensor, zeros: int) -> Tensor:
+def threshold_by_sort(scores: Tensor, zeros: int) -> Tensor:
     return scores.sort().values[zeros - 1]
 
 
-def by_kthvalue(scores: Tensor, zeros: int) -> Tensor:
+def threshold_by_kthvalue(scores: Tensor, zeros: int) -> Tensor:
     return scores.kthvalue(zeros).values
 
 
-def by_partition(scores: Tensor, zeros: int) -> Tensor:
+def threshold_by_partition(scores: Tensor, zeros: int) -> Tensor:
     return torch.tensor(np.partition(scores.numpy(), zeros - 1)[zeros - 1])
 
 
-BASELINES = {"sort": by_sort, "kthvalue": by_kthvalue, "np.partition": by_partition}
+BASELINES = {"sort": threshold_by_sort, "kthvalue": threshold_by_kthvalue, "np.partition": threshold_by_partition}
 
 
-def plain_masks(weights: list[Tensor], scope: str, threshold: Callable[[Tensor, int], Tensor]) -> None:
-    """The plain way to masks of 80 %: threshold, then one comparison."""
+def baseline_masks(weights: list[Tensor], scope: str, threshold: Callable[[Tensor, int], Tensor]) -> None:
+    """Compute masks of 80 % sparsity in the obvious way: find the threshold, then compare."""
     for group in [[weight] for weight in weights] if scope == "matrix" else [weights]:
         scores = torch.cat([weight.abs().flatten() for weight in group])
         torch.gt(scores, threshold(scores, zeros_count(scores.numel(), 0.8)))
 
 
-class Sink:
-    """A file that only counts its bytes."""
+class ByteCounter(io.BytesIO):
+    """A file that counts the bytes written to it and stores none."""
 
     size = 0
 
-    def write(self, data: Any) -> int:
-        self.size += memoryview(data).nbytes
-        return memoryview(data).nbytes
-
-    def flush(self) -> None:
-        pass
+    def write(self, data: Any, /) -> int:
+        count = memoryview(data).nbytes
+        self.size += count
+        return count
 
 
 def measure_checkpoint(bench: Bench) -> dict[str, float]:
-    """Bytes of weights and optimizer, and of these with masks over all of the encoder."""
+    """Bytes of a checkpoint (weights and optimizer) without masks, and with masks over the whole encoder."""
     pruning = bench.prune("matrix", "unstructured", 0.8)
     bench.update(pruning, RAMP)
     state = {"state_dict": bench.model.state_dict(), "optimizer_states": [bench.optimizer.state_dict()]}
     sizes = []
     for callbacks in ({}, {pruning.state_key: pruning.state_dict()}):
-        sink = Sink()
-        torch.save({**state, "callbacks": callbacks}, sink)
-        sizes.append(sink.size)
+        file = ByteCounter()
+        torch.save({**state, "callbacks": callbacks}, file)
+        sizes.append(file.size)
     return {"bytes": sizes[0], "with_masks": sizes[1], "ratio": sizes[1] / sizes[0]}
 
 
 def report(results: dict[str, dict[str, Any]]) -> str:
-    lines = ["| model | what | cost: median (min..max) | aim |", "|---|---|---|---|"]
+    lines = ["| model | ratio | median (min..max) | target |", "|---|---|---|---|"]
     for model, result in results.items():
-        lines.append(f"| {model} | step with masks over dense step | {shown(result['step'])} | at most 1.03 |")
+        lines.append(f"| {model} | time of a step with masks / dense step | {shown(result['step'])} | at most 1.03 |")
         size = result["checkpoint"]["ratio"]
-        lines.append(f"| {model} | checkpoint with masks over one without | {size:.3f} | at most 1.05 |")
-    parts = ("threshold and masks", "applying them", "whole update")
+        lines.append(f"| {model} | size of a checkpoint with masks / without | {size:.3f} | at most 1.05 |")
+    parts = ("threshold and masks", "applying masks", "whole update")
     lines += ["", f"| model | mask update | one pass, ms | {' | '.join(parts)} |", "|---|---|---|---|---|---|"]
-    others = []
+    baselines = []
     for model, result in results.items():
-        for name, update in result["updates"].items():
-            for each in update:
-                head = f"| {model} | {name}, {100 * each['from']:g} to {100 * each['to']:g} %"
+        for kind, starts in result["updates"].items():
+            for each in starts:
+                head = f"| {model} | {kind}, {100 * each['from']:g} to {100 * each['to']:g} %"
                 lines.append(
                     f"{head} | {each['pass_ms']:.1f} | {' | '.join(shown(each['passes'][part]) for part in parts)} |"
                 )
-                plain = [shown(each["passes"][way]) for way in BASELINES if way in each["passes"]]
-                others += [f"{head} | {' | '.join(plain)} |"] if plain else []
-    if others:
-        lines += ["", f"| model | masks the plain way | {' | '.join(BASELINES)} |", "|---|---|---|---|---|", *others]
+                passes = [shown(each["passes"][name]) for name in BASELINES if name in each["passes"]]
+                baselines += [f"{head} | {' | '.join(passes)} |"] if passes else []
+    if baselines:
+        lines += ["", f"| model | baseline masks | {' | '.join(BASELINES)} |", "|---|---|---|---|---|", *baselines]
     return "\n".join(lines)
 
 
@@ -236,12 +251,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--kinds", nargs="+", choices=UPDATES, default=list(UPDATES), help="kinds of mask update")
-    parser.add_argument("--steps", type=int, default=15, help="rounds of a dense step and one with masks")
-    parser.add_argument("--updates", type=int, default=9, help="rounds of each mask update")
+    parser.add_argument("--steps", type=int, default=15, help="rounds of training steps")
+    parser.add_argument("--updates", type=int, default=9, help="rounds of mask updates")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument(
-        "--baselines", action=argparse.BooleanOptionalAction, default=False, help="also sort, kthvalue, np.partition"
+        "--baselines",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="also measure masks by sort, kthvalue and np.partition",
     )
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args()
@@ -256,7 +274,7 @@ def main() -> None:
         }
     print(
         f"{machine_lines(machine)}\n{options.steps} rounds of steps of {options.batch_size} x {options.tokens} tokens, "
-        f"{options.updates} rounds of updates, in passes over the pruned weights\n\n{report(results)}"
+        f"{options.updates} rounds of mask updates, in passes over the pruned weights\n\n{report(results)}"
     )
     if options.json:
         options.json.write_text(

@@ -1,4 +1,4 @@
-"""One timed training: by transformers.Trainer, or by Winnow along the path that ``python -m src.train`` takes."""
+"""One timed training, by ``transformers.Trainer`` or by Winnow with the same calls as ``python -m src.train``."""
 
 import argparse
 import contextlib
@@ -37,10 +37,11 @@ from winnow.training.trainer import best_precision, build_trainer, loader_worker
 
 @dataclass
 class Bench:
-    """What all variants share.
+    """Data, weights and settings that all variants share.
 
     Args:
-        config: the dense configuration; its optimizer and batch size are everybody's.
+        options: the command line.
+        config: the dense configuration; every variant uses its optimizer and batch size.
         splits: prepared by the task; ``train`` holds the examples of a round.
         student: the starting weights; each training gets a copy.
     """
@@ -53,17 +54,17 @@ class Bench:
     student: Any
 
     def train(self, variant: str, batches: int) -> float:
-        """Samples per second of one epoch over the first ``batches`` batches of the examples."""
+        """Samples per second of one epoch over the first ``batches`` batches."""
         size = self.config["task"]["data"]["batch_size"]
         examples = self.splits["train"].select(range(batches * size))
         pl.seed_everything(self.config["seed"], workers=True, verbose=False)
-        gc.collect()  # the models of the training before, which cycles keep alive, slow the next one down
+        gc.collect()  # reference cycles keep the models of the previous training alive, which slows the next one down
         with tempfile.TemporaryDirectory() as folder:
             run = self._trainer_seconds if variant.startswith("trainer") else self._winnow_seconds
             return len(examples) / run(variant, examples, Path(folder))
 
     def _winnow_seconds(self, variant: str, examples: Dataset, folder: Path) -> float:
-        """As `winnow.commands.train.train` does it; without validation and checkpoints, which are no part of a step."""
+        """Seconds of a training with the calls of `winnow.commands.train`, without validation and checkpoints."""
         overrides = {
             "winnow masks": ["recipe=oneshot80"],
             "winnow distillation": ["teacher=self"],
@@ -92,18 +93,19 @@ class Bench:
         loggers = build_loggers(config["logger"], folder)
         trainer = build_trainer(config, folder, modifiers, f"val/{self.task.metric_names[0]}", loggers)
         trainer.limit_val_batches = 0
-        if variant == "winnow cached distillation":  # as in all epochs but the very first
+        if variant == "winnow cached distillation":  # as in all epochs after the first
             cache = TeacherCache(teacher, data, trainer, {**config["cache"], "gigabytes": 0}, folder)
             with contextlib.redirect_stdout(None):
                 teacher.stored = cache.outputs(len(data.train_dataloader()))
             assert teacher.stored is not None
-        watch = LightningWatch()  # last, so that it starts when one-shot pruning is done
-        kept = [c for c in trainer.callbacks if not isinstance(c, Checkpoint)]
-        trainer.callbacks = [*kept, watch]
+        timer = LightningTimer()  # the last callback, so that it starts after one-shot pruning
+        kept = [callback for callback in trainer.callbacks if not isinstance(callback, Checkpoint)]  # type: ignore[attr-defined]  # Lightning sets `callbacks` outside of the class
+        trainer.callbacks = [*kept, timer]  # type: ignore[attr-defined]  # as above
         trainer.fit(module, data)
-        return watch.seconds
+        return timer.seconds
 
     def _trainer_seconds(self, variant: str, examples: Dataset, folder: Path) -> float:
+        """Seconds of a training by ``transformers.Trainer``."""
         optimizer, trainer = self.config["recipe"]["optimizer"], self.config["trainer"]
         padded = variant == "trainer padded"
         arguments = TrainingArguments(
@@ -117,7 +119,7 @@ class Bench:
             max_grad_norm=optimizer["max_grad_norm"],
             lr_scheduler_type="linear",
             bf16=not padded and best_precision("cpu") == "bf16-mixed",
-            train_sampling_strategy="sequential",  # see _ordered
+            train_sampling_strategy="sequential",  # the order is that of _ordered
             dataloader_num_workers=loader_workers(trainer["num_workers"]),
             dataloader_pin_memory=False,
             seed=self.config["seed"],
@@ -126,24 +128,25 @@ class Bench:
             save_strategy="no",
             disable_tqdm=True,
         )
-        how: dict[str, Any] = {"padding": "max_length", "max_length": 128} if padded else {}
-        watch = TrainerWatch()
+        padding: dict[str, Any] = {"padding": "max_length", "max_length": 128} if padded else {}
+        timer = TrainerTimer()
         run = transformers.Trainer(
             model=copy.deepcopy(self.student),
             args=arguments,
             train_dataset=self._ordered(variant, self.task.encode(examples, self.tokenizer, training=True)),
-            data_collator=DataCollatorWithPadding(self.tokenizer, **how),
-            callbacks=[watch],
+            data_collator=DataCollatorWithPadding(self.tokenizer, **padding),
+            callbacks=[timer],
         )
         run.remove_callback(transformers.PrinterCallback)
         run.train()
-        return watch.seconds
+        return timer.seconds
 
     def _ordered(self, variant: str, encoded: Dataset) -> Dataset:
         """The examples in the order of training.
 
-        Trainer's own grouping sorts within 50 batches, but within fewer where there are fewer than 200 in all; so
-        the grouping that it has on real training sets is done ahead. At equal settings it gets Winnow's batches.
+        Trainer groups examples by length within 50 batches, but within fewer if the training set has fewer than 200.
+        This benchmark has fewer, so the examples are grouped here, as Trainer groups those of a large training set.
+        At equal settings Trainer gets the batches of Winnow.
         """
         size, seed = self.config["task"]["data"]["batch_size"], self.config["seed"]
         if variant == "trainer padded":
@@ -151,10 +154,11 @@ class Bench:
         if variant == "trainer equal":
             return encoded.select(itertools.chain(*LengthGroupedBatches(encoded["length"], size, seed=seed)))
         generator = torch.Generator().manual_seed(seed)
-        return encoded.select(get_length_grouped_indices(encoded["length"], size, 50, generator))
+        indices = get_length_grouped_indices(encoded["length"], size, 50, generator)  # type: ignore[no-untyped-call]  # transformers has no annotation
+        return encoded.select(indices)
 
 
-class LightningWatch(pl.Callback):
+class LightningTimer(pl.Callback):
     """Seconds from the start of the first step to the end of the last."""
 
     def on_train_start(self, *args: Any) -> None:
@@ -164,8 +168,8 @@ class LightningWatch(pl.Callback):
         self.seconds = time.perf_counter() - self._started
 
 
-class TrainerWatch(transformers.TrainerCallback):
-    """The same for transformers."""
+class TrainerTimer(transformers.TrainerCallback):
+    """`LightningTimer` for ``transformers.Trainer``."""
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         self._started = time.perf_counter()
@@ -175,9 +179,9 @@ class TrainerWatch(transformers.TrainerCallback):
 
 
 def compose(options: argparse.Namespace, overrides: list[str]) -> dict[str, Any]:
-    """The configuration that ``python -m src.train`` would get, for one epoch of the benchmark's examples."""
+    """The configuration that ``python -m src.train`` composes, for one epoch on the examples of the benchmark."""
     rows = max(options.batches, options.padded_batches) * options.batch_size
-    given = [
+    defaults = [
         "task=sst2",
         *([f"task.data.path={options.data}"] if options.data else []),
         f"task.data.batch_size={options.batch_size}",
@@ -191,17 +195,19 @@ def compose(options: argparse.Namespace, overrides: list[str]) -> dict[str, Any]
         "recipe.num_epochs=1",
     ]
     replaced = {override.split("=")[0] for override in overrides}
+    kept = [default for default in defaults if default.split("=")[0] not in replaced]
     with hydra.initialize(version_base="1.3", config_path="../conf"):
-        config = resolve(hydra.compose("train", [*(g for g in given if g.split("=")[0] not in replaced), *overrides]))
+        config = resolve(hydra.compose("train", [*kept, *overrides]))
     check(config)
     return config
 
 
 def prepare(options: argparse.Namespace) -> Bench:
+    """Read the data and load the weights."""
     quiet_libraries()
     config = compose(options, [])
     task = hydra.utils.instantiate(config["task"], _convert_="all")
     splits = task.prepare(load_splits(config["task"]["data"]))
     tokenizer = load_tokenizer(config["model"], **task.tokenizer_options)
     student = load_student(config["model"], task, tokenizer)
-    return Bench(options, config, task, splits, tokenizer, student.train())  # with dropout, as Trainer trains it
+    return Bench(options, config, task, splits, tokenizer, student.train())  # dropout on, as in Trainer

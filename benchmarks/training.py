@@ -1,8 +1,8 @@
 """Samples per second of Hugging Face's Trainer and of Winnow on the same examples: ``python -m benchmarks.training``.
 
-Each round trains every variant for one epoch over the same examples, from the same weights, one variant after the
-other; ratios are taken within a round, so that a machine that slows down slows both sides. Whole steps are timed:
-data loading, forward, backward, clipping, optimizer and schedule. One short epoch of each comes first, untimed.
+In each round every variant trains for one epoch, one after the other, on the same examples and from the same weights.
+A ratio compares two speeds of the same round, so a machine that slows down affects both. Whole steps are timed: data
+loading, forward, backward, gradient clipping, optimizer and schedule. A short epoch of each variant warms up first.
 """
 
 import argparse
@@ -16,23 +16,23 @@ from winnow.training.trainer import best_precision
 
 VARIANTS = {
     "trainer padded": "Trainer, padded to 128, fp32",
-    "trainer grouped": "Trainer, padded to the longest of a batch, grouped by length, {precision}",
-    "trainer equal": "Trainer on the batches of Winnow, padded alike, {precision}",
+    "trainer grouped": "Trainer, padded to the longest text of a batch, grouped by length, {precision}",
+    "trainer equal": "Trainer on the same batches as Winnow, with the same padding, {precision}",
     "winnow": "Winnow, dense",
     "winnow masks": "Winnow, 80 % pruned, masks kept",
     "winnow distillation": "Winnow, distilled from a live teacher of the same size",
     "winnow cached distillation": "Winnow, distilled from a teacher whose outputs are read from the cache",
-    "winnow quantised": "Winnow, on 8 bit integers from the first step on",
+    "winnow quantised": "Winnow, 8-bit quantisation from the first step on",
 }
-# What is compared: quotient of two variants' samples per second, and the aim for it.
+# Ratio -> the two variants whose samples per second are divided, and the target.
 RATIOS = {
-    "Winnow over Trainer padded in fp32": ("winnow", "trainer padded", "at least 8"),
-    "Winnow over Trainer grouped": ("winnow", "trainer grouped", ""),
-    "Winnow over Trainer at equal settings": ("winnow", "trainer equal", "at least 1.0"),
-    "Cost of kept masks: step time over dense": ("winnow", "winnow masks", "at most 1.03"),
-    "Cost of distillation: step time over dense": ("winnow", "winnow distillation", ""),
-    "Cost of cached distillation: step time over dense": ("winnow", "winnow cached distillation", "at most 1.05"),
-    "Cost of quantisation: step time over dense": ("winnow", "winnow quantised", ""),
+    "Speed: Winnow / Trainer padded in fp32": ("winnow", "trainer padded", "at least 8"),
+    "Speed: Winnow / Trainer grouped": ("winnow", "trainer grouped", ""),
+    "Speed: Winnow / Trainer at equal settings": ("winnow", "trainer equal", "at least 1.0"),
+    "Step time: masks kept / dense": ("winnow", "winnow masks", "at most 1.03"),
+    "Step time: live teacher / dense": ("winnow", "winnow distillation", ""),
+    "Step time: cached teacher / dense": ("winnow", "winnow cached distillation", "at most 1.05"),
+    "Step time: quantised / dense": ("winnow", "winnow quantised", ""),
 }
 
 
@@ -54,8 +54,10 @@ def measure(bench: Bench, options: argparse.Namespace) -> dict[str, list[float]]
     return rates
 
 
-def report(rates: dict[str, list[float]], machine: dict[str, Any], options: argparse.Namespace) -> tuple[str, dict]:
-    """The tables as Markdown, and everything as plain values."""
+def report(
+    rates: dict[str, list[float]], machine: dict[str, Any], options: argparse.Namespace
+) -> tuple[str, dict[str, Any]]:
+    """The tables as Markdown, and all figures as plain values."""
     speeds = {name: summarise(values) for name, values in rates.items()}
     lines = [
         machine_lines(machine),
@@ -66,12 +68,12 @@ def report(rates: dict[str, list[float]], machine: dict[str, Any], options: argp
     lines += ["| variant | samples per second: median (min..max) |", "|---|---|"]
     precision = best_precision("cpu").removesuffix("-mixed").removesuffix("-true")
     lines += [f"| {VARIANTS[name].format(precision=precision)} | {shown(speeds[name])} |" for name in rates]
-    lines += ["", "| ratio, round by round | median (min..max) | aim |", "|---|---|---|"]
+    lines += ["", "| ratio within a round | median (min..max) | target |", "|---|---|---|"]
     ratios = {}
-    for label, (above, below, aim) in RATIOS.items():
-        if above in rates and below in rates:
-            ratios[label] = summarise([a / b for a, b in zip(rates[above], rates[below], strict=True)])
-            lines.append(f"| {label} | {shown(ratios[label])} | {aim} |")
+    for label, (numerator, denominator, target) in RATIOS.items():
+        if numerator in rates and denominator in rates:
+            ratios[label] = summarise([a / b for a, b in zip(rates[numerator], rates[denominator], strict=True)])
+            lines.append(f"| {label} | {shown(ratios[label])} | {target} |")
     values = {
         "machine": machine,
         "options": vars(options),
@@ -84,11 +86,18 @@ def report(rates: dict[str, list[float]], machine: dict[str, Any], options: argp
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="folder with the files of SST-2; default: from the hub")
-    parser.add_argument("--model", help="folder of a MiniLM; default: from the hub")
-    parser.add_argument("--batches", type=int, default=50, help="training batches a round")
-    parser.add_argument("--padded-batches", type=int, default=4, help="the same for the slow Trainer padded in fp32")
-    parser.add_argument("--warmup-batches", type=int, default=2, help="batches before the first round, not timed")
+    parser.add_argument("--data", help="folder with the files of SST-2; default: download from the hub")
+    parser.add_argument("--model", help="folder of a MiniLM model; default: download from the hub")
+    parser.add_argument("--batches", type=int, default=50, help="training batches in a round")
+    parser.add_argument(
+        "--padded-batches",
+        type=int,
+        default=4,
+        help="training batches in a round of the slow variant, Trainer padded in fp32",
+    )
+    parser.add_argument(
+        "--warmup-batches", type=int, default=2, help="training batches before the first round, not timed"
+    )
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(

@@ -1,7 +1,7 @@
-"""Kill real trainings with ``kill -9`` at random moments, resume them, compare their end with that of one left alone.
+"""Kill real trainings with ``kill -9`` at random steps, resume them, and compare each with an uninterrupted training.
 
-``python -m tests.kill_and_resume --seed 1 --kills 20 [--processes 2]`` prints a line for each and exits with status 1
-unless weights, masks, optimizer states and all else in the last checkpoint are equal to the bit.
+``python -m tests.kill_and_resume --seed 1 --kills 20 [--processes 2]`` prints one line per training. It exits with
+status 1 unless the last checkpoints (weights, masks, optimizer states and all other state) are bit-identical.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from tests.toys import review_tables
 from winnow.files.conf_folder import CONF
 from winnow.loggers.history import read_rows
 
-# Pruning, distillation and quantisation with dropout, accumulation and loader processes; a checkpoint every third step.
+# The runs use dropout, gradient accumulation and loader processes, and write a checkpoint every third step.
 SETTINGS = [
     *("task=text_classification", "task.data.batch_size=8", "model=tiny", "model.config.hidden_size=64"),
     *("model.config.hidden_dropout_prob=0.1", "model.config.attention_probs_dropout_prob=0.1"),
     *("trainer.accumulate_grad_batches=2", "trainer.num_workers=2", "trainer.checkpoint_every=3"),
     *("trainer.log_every_n_steps=1", "dense.num_epochs=1"),
 ]
-PRUNED = [
+RECIPE = [  # pruning, distillation and quantisation
     *("recipe=prune80", "recipe.num_epochs=3", "teacher=dense", "recipe.distillation.hardness=0.5"),
     *("+modifier@recipe.quantization=quantization", "recipe.quantization.start_epoch=1"),
     "recipe.quantization.disable_observer_epoch=2",
@@ -38,43 +38,44 @@ PRUNED = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    parser.add_argument("--seed", type=int, default=1, help="of the random steps")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--processes", type=int, default=1, help="data-parallel ones")
+    parser.add_argument("--processes", type=int, default=1, help="number of data-parallel processes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sys.exit(0 if kill_and_resume(Path(folder), options.seed, options.kills, options.processes) else 1)
 
 
 def kill_and_resume(folder: Path, seed: int, kills: int, processes: int) -> bool:
-    """True if every training that was killed and resumed ended as the one that was left alone."""
+    """True if every training that was killed and resumed is equal to the uninterrupted one."""
     review_tables(folder / "data", train=320, held_out=32)
     parallel = ["trainer=ddp", f"trainer.devices={processes}"] if processes > 1 else []
     shared = [*parallel, *SETTINGS, "trainer.accelerator=cpu", f"task.data.path={folder}/data"]
     shared.append(f"output_dir={folder}/outputs")
     wait(start(*shared, "recipe=dense", "recipe.num_epochs=1"))
-    alone = folder / "alone"
-    wait(start(*shared, *PRUNED, f"hydra.run.dir={alone}"))
-    expected, total = end_of(alone), torch.load(alone / "checkpoints" / "last.ckpt")["global_step"]
-    pause = json.loads((alone / "result.json").read_text())["train_seconds"] / total
+    uninterrupted = folder / "uninterrupted"
+    wait(start(*shared, *RECIPE, f"hydra.run.dir={uninterrupted}"))
+    expected = final_state(uninterrupted)
+    total = torch.load(uninterrupted / "checkpoints" / "last.ckpt")["global_step"]
+    step_seconds = json.loads((uninterrupted / "result.json").read_text())["train_seconds"] / total
 
-    moments, equal = random.Random(seed), 0
+    generator, equal = random.Random(seed), 0
     for number in range(1, kills + 1):
         run = folder / f"run{number}"
-        command = [*shared, *PRUNED, f"hydra.run.dir={run}"]
-        step = moments.randrange(1, total)
-        killed = kill_at(start(*command), run, step, pause * moments.random())
-        said = wait(start(*command, "resume=true"))
-        went_on = next((line.lower() for line in said.splitlines() if line.startswith("Resumed at")), "from the start")
-        different = differences(end_of(run), expected)
+        command = [*shared, *RECIPE, f"hydra.run.dir={run}"]
+        step = generator.randrange(1, total)
+        killed = kill_at(start(*command), run, step, step_seconds * generator.random())
+        output = wait(start(*command, "resume=true"))
+        resumed = next((line.lower() for line in output.splitlines() if line.startswith("Resumed at")), "started again")
+        different = differences(final_state(run), expected)
         equal += not different
-        print(f"{number} of {kills}: {killed}, {went_on} {'equal' if not different else different[:3]}", flush=True)
+        print(f"{number} of {kills}: {killed}, {resumed}: {different[:3] if different else 'equal'}", flush=True)
     print(f"{equal} of {kills} equal")
     return equal == kills
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    """A training in a process group of its own."""
+    """Start a training in a new process group."""
     return subprocess.Popen(
         [sys.executable, "-m", "src.train", *arguments],
         cwd=CONF.parent,
@@ -87,15 +88,15 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def wait(process: subprocess.Popen[str]) -> str:
-    """What it printed."""
-    said, _ = process.communicate()
+    """Wait for a training; returns its output."""
+    output, _ = process.communicate()
     if process.returncode:
-        sys.exit(f"the training failed:\n{said}")
-    return said
+        sys.exit(f"the training failed:\n{output}")
+    return output
 
 
 def kill_at(process: subprocess.Popen[str], run: Path, step: int, pause: float) -> str:
-    """Kill all processes of a training some moments after it has logged a step; says where it was."""
+    """Kill all processes of a training ``pause`` seconds after it has logged a step; returns a description."""
     while process.poll() is None and steps_logged(run) < step:
         time.sleep(0.002)
     time.sleep(pause)
@@ -111,8 +112,8 @@ def steps_logged(run: Path) -> int:
     return max((int(row["step"]) + 1 for row in rows if "train/loss" in row), default=0)
 
 
-def end_of(run: Path) -> dict[str, Any]:
-    """All that a run leaves that must not depend on how often it was killed."""
+def final_state(run: Path) -> dict[str, Any]:
+    """The part of a finished run that must not depend on how often it was killed."""
     last, best = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
     result = json.loads((run / "result.json").read_text())
     return {
@@ -123,7 +124,7 @@ def end_of(run: Path) -> dict[str, Any]:
 
 
 def training_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint without what says where it lies and how long it took."""
+    """The state of a checkpoint, without paths and times."""
     callbacks = {name: state for name, state in checkpoint["callbacks"].items() if name != "RunCheckpoint"}
     for name, state in callbacks.items():
         if name.startswith("BestCheckpoint"):

@@ -1,7 +1,7 @@
-"""Kill a real sweep with ``kill -9`` at random moments, start it again, compare it with one that was left alone.
+"""Kill a real sweep with ``kill -9`` at random steps, resume it, and compare it with an uninterrupted sweep.
 
-``python -m tests.kill_sweep --seed 1 --kills 2 [--command-only] [LAUNCHER SETTINGS]`` prints what it saw, and
-exits with status 1 unless every row and all weights are equal to the bit, and no job ran again that had ended.
+``python -m tests.kill_sweep --seed 1 --kills 2 [--command-only] [LAUNCHER SETTINGS]`` prints the state at each kill. It
+exits with status 1 unless every row and all weights are bit-identical and no finished job ran again.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.kill_and_resume import differences, end_of, start, steps_logged, wait
+from tests.kill_and_resume import differences, final_state, start, steps_logged, wait
 from tests.toys import review_tables
 from winnow.runs.sweep_status import job_states
 
@@ -30,9 +30,9 @@ SWEEP = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    parser.add_argument("--seed", type=int, default=1, help="of the random steps")
     parser.add_argument("--kills", type=int, default=2)
-    parser.add_argument("--command-only", action="store_true", help="the jobs of a launcher may live on")
+    parser.add_argument("--command-only", action="store_true", help="do not kill the jobs of a launcher")
     options, launcher = parser.parse_known_args()
     kill = kill_command if options.command_only else kill_all
     with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def kill_all(process: subprocess.Popen[str]) -> None:
-    """All processes of a sweep, also those that a launcher has put in groups of their own."""
+    """Kill all processes of a sweep, including those that a launcher started in other process groups."""
     listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
     children: dict[int, list[int]] = {}
     for pid, parent in (map(int, line.split()) for line in listed.splitlines()[1:]):
@@ -57,7 +57,7 @@ def kill_all(process: subprocess.Popen[str]) -> None:
 
 
 def kill_command(process: subprocess.Popen[str]) -> None:
-    """What was typed alone; its output may stay open as long as jobs live."""
+    """Kill the command only; the running jobs of its launcher may keep its output open."""
     process.kill()
     process.wait()
 
@@ -65,30 +65,38 @@ def kill_command(process: subprocess.Popen[str]) -> None:
 def kill_sweep(
     folder: Path, seed: int, kills: int, launcher: Sequence[str] = (), kill: Callable[..., None] = kill_all
 ) -> bool:
-    """True if the sweep that was killed ended as the one that was left alone, and ran nothing twice."""
+    """True if the killed sweep is equal to the uninterrupted one, and no finished job ran again."""
     review_tables(folder / "data", train=320, held_out=32)
     command = [*SWEEP, f"task.data.path={folder}/data"]
-    wait(start(*command, f"output_dir={folder}/alone"))
-    alone = next((folder / "alone" / "sweeps").iterdir())
-    runs, steps = [state.job["folder"] for state in job_states(alone)], steps_of_all(folder / "alone")
-    print(f"left alone: {len(runs)} jobs, {steps} steps")
+    wait(start(*command, f"output_dir={folder}/uninterrupted"))
+    uninterrupted = next((folder / "uninterrupted" / "sweeps").iterdir())
+    runs = [state.job["folder"] for state in job_states(uninterrupted)]
+    steps = steps_of_all(folder / "uninterrupted")
+    print(f"uninterrupted: {len(runs)} jobs, {steps} steps")
 
-    killed = folder / "killed" / "sweeps" / alone.name
+    killed = folder / "killed" / "sweeps" / uninterrupted.name
     command += [*launcher, f"output_dir={folder}/killed"]
-    ended: dict[Path, float] = {}
+    finished: dict[Path, float] = {}
     for step in sorted(random.Random(seed).sample(range(1, steps), kills)):
         running = run_until(command, killed, step, kill)
-        ended |= {run: when for run, when in good_rows(killed).items() if run not in ended}
-        print(f"killed at step {step} of {steps}: {len(ended)} jobs had ended, {running} ran", flush=True)
+        finished |= {run: ended for run, ended in finished_jobs(killed).items() if run not in finished}
+        print(f"killed at step {step} of {steps}: {len(finished)} jobs finished, {running} running", flush=True)
     print(*(line for line in wait(start(*command)).splitlines() if line.startswith("sweep:")), sep="\n")
-    again = sum(good_rows(killed)[run] != when for run, when in ended.items())
-    unequal = [run for run in runs if differences(comparable(killed / run), comparable(alone / run))]
+    again = sum(finished_jobs(killed)[run] != ended for run, ended in finished.items())
+    unequal = [run for run in runs if differences(comparable(killed / run), comparable(uninterrupted / run))]
     print(f"{len(runs) - len(unequal)} of {len(runs)} jobs equal, {again} ran again {unequal or ''}")
     return not unequal and not again
 
 
 def run_until(command: Sequence[str], sweep: Path, step: int, kill: Callable[..., None]) -> int:
-    """Start a sweep and kill it once it has taken so many steps in all, and one now; how many jobs it ran then."""
+    """Start a sweep and kill it at a step.
+
+    Args:
+        step: in total over all jobs and starts; at least one step is taken after this start.
+
+    Returns:
+        The number of jobs that were running.
+    """
     outputs = sweep.parents[1]
     before = steps_of_all(outputs)
     process = start(*command)
@@ -100,21 +108,21 @@ def run_until(command: Sequence[str], sweep: Path, step: int, kill: Callable[...
 
 
 def steps_of_all(outputs: Path) -> int:
-    """Optimizer steps of all runs so far, those of teachers too."""
+    """Optimizer steps of all runs so far, including those of teachers."""
     return sum(steps_logged(path.parent.parent) for path in outputs.glob("*/**/logs/metrics.csv"))
 
 
-def good_rows(sweep: Path) -> dict[Path, float]:
-    """When each job that has ended did so."""
+def finished_jobs(sweep: Path) -> dict[Path, float]:
+    """Run folder of each successful job -> the time at which it ended."""
     states = job_states(sweep) if sweep.is_dir() else []
     return {sweep / state.job["folder"]: state.ended for state in states if state.word == "done"}
 
 
 def comparable(run: Path) -> dict[str, Any]:
-    """What a run leaves, without its times."""
+    """The results and the final state of a run, without times."""
     row = json.loads((run / "result.json").read_text())
     measured = ("metrics", "sparsity", "sparsity_by_layer", "nonzero_parameters", "fingerprint", "cell")
-    return {**end_of(run), **{name: row[name] for name in measured}}
+    return {**final_state(run), **{name: row[name] for name in measured}}
 
 
 if __name__ == "__main__":

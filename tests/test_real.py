@@ -1,4 +1,4 @@
-"""Real data and a real encoder through the public commands; what needs them is skipped where they are not there."""
+"""Real data and a real encoder through the public commands; skipped if ``../shared`` has no data or no encoder."""
 
 import json
 import math
@@ -21,12 +21,12 @@ DATA, MINILM = SHARED / "data", SHARED / "models" / "minilm"
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.skipif(not DATA.is_dir(), reason="the real data are not there: ../shared/data"),
-    pytest.mark.skipif(not MINILM.is_dir(), reason="the real encoder is not there: ../shared/models/minilm"),
+    pytest.mark.skipif(not DATA.is_dir(), reason="there are no real data in ../shared/data"),
+    pytest.mark.skipif(not MINILM.is_dir(), reason="there is no real encoder in ../shared/models/minilm"),
 ]
 
-EVAL = 24
-SMALL = ["task.data.max_train_samples=16", f"task.data.max_eval_samples={EVAL}", "recipe.num_epochs=1",
+EVAL_ROWS = 24
+SMALL = ["task.data.max_train_samples=16", f"task.data.max_eval_samples={EVAL_ROWS}", "recipe.num_epochs=1",
          "dense.num_epochs=1"]  # fmt: skip
 MODEL = ["model=minilm", f"model.name={MINILM}", "trainer.accelerator=cpu", "trainer.keep_checkpoints=false"]
 
@@ -55,7 +55,7 @@ def assert_exactly_sparse(folder, sparsity):
         ("mnli", {"accuracy", "accuracy_mismatched"}),
     ],
 )
-def test_a_glue_task_is_trained_pruned_and_measured_by_its_own_metrics(tmp_path, task, metrics, capfd):
+def test_a_glue_task_is_trained_pruned_and_scored_by_the_metrics_of_the_task(tmp_path, task, metrics, capfd):
     run("train", f"task={task}", f"task.data.path={DATA}/glue/{task}", *MODEL, *SMALL, "recipe=oneshot80",
         "teacher=none", f"hydra.run.dir={task}", folder=tmp_path)  # fmt: skip
     row = result_of(tmp_path / task)
@@ -79,20 +79,20 @@ def test_the_main_job_runs_on_sst2_and_its_model_opens_with_plain_transformers(t
     assert_exactly_sparse(tmp_path / "sst2", 0.8)
 
     file = next((DATA / "glue" / "sst2").glob("validation*.parquet"))
-    rows = load_dataset("parquet", data_files=str(file), split="train").shuffle(seed=0).select(range(EVAL))
+    rows = load_dataset("parquet", data_files=str(file), split="train").shuffle(seed=0).select(range(EVAL_ROWS))
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "sst2" / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "sst2" / "model")
     with torch.no_grad():
         logits = model(**tokenizer(list(rows["sentence"]), padding=True, return_tensors="pt")).logits
-    right = (logits.argmax(-1) == torch.tensor(rows["label"])).float().mean()
-    assert row["metrics"]["accuracy"] == pytest.approx(float(right), abs=1e-6)
+    accuracy = (logits.argmax(-1) == torch.tensor(rows["label"])).float().mean()
+    assert row["metrics"]["accuracy"] == pytest.approx(float(accuracy), abs=1e-6)
 
     printed = run("evaluate", "run=sst2", folder=tmp_path)
-    now, recorded = printed.splitlines()[-1].split()[-2:]
-    assert now == recorded == f"{row['metrics']['accuracy']:.6f}"
+    measured, recorded = printed.splitlines()[-1].split()[-2:]
+    assert measured == recorded == f"{row['metrics']['accuracy']:.6f}"
 
 
-def test_banking77_trains_from_its_csv_files_by_overrides_alone(tmp_path):
+def test_banking77_trains_from_csv_files_with_overrides_only(tmp_path):
     run("train", "task=text_classification", f"task.data.path={DATA}/banking77/csv", "task.data.label_column=category",
         *MODEL, *SMALL, "recipe=oneshot90", "teacher=none", "hydra.run.dir=banking", folder=tmp_path)  # fmt: skip
     row = result_of(tmp_path / "banking")
@@ -104,9 +104,9 @@ def test_banking77_trains_from_its_csv_files_by_overrides_alone(tmp_path):
 
 
 def test_entities_of_wnut17_are_scored_as_seqeval_scores_the_predictions(tmp_path):
-    """One that has learnt to find some."""
-    options = ["task=wnut17", f"task.data.path={DATA}/wnut_17", *MODEL, "task.data.max_eval_samples=100"]
-    run("train", *options, "task.data.max_train_samples=256", "task.data.batch_size=8", "recipe=oneshot20",
+    """The settings are such that the model learns to find some entities."""
+    overrides = ["task=wnut17", f"task.data.path={DATA}/wnut_17", *MODEL, "task.data.max_eval_samples=100"]
+    run("train", *overrides, "task.data.max_train_samples=256", "task.data.batch_size=8", "recipe=oneshot20",
         "teacher=none", "recipe.num_epochs=3", "recipe.optimizer.learning_rate=4e-4", "task.max_length=16",
         "hydra.run.dir=wnut17", folder=tmp_path)  # fmt: skip
     row = result_of(tmp_path / "wnut17")
@@ -138,13 +138,13 @@ def test_a_teacher_of_another_task_is_refused(tmp_path):
     assert "but sst2 has 2" in message
 
 
-def test_an_encoder_without_a_head_is_no_teacher(tmp_path):
+def test_an_encoder_without_a_trained_head_is_refused_as_teacher(tmp_path):
     message = failure("train", "task=sst2", f"task.data.path={DATA}/glue/sst2", *MODEL, *SMALL, "teacher=checkpoint",
                       f"teacher.name={MINILM}", "hydra.run.dir=headless", folder=tmp_path)  # fmt: skip
     assert "is not fine-tuned for sst2: it has no trained head" in message
 
 
-def test_an_encoder_pruned_on_plain_text_is_transferred_to_sst2_with_exactly_its_zeros(tmp_path):
+def test_an_encoder_pruned_on_plain_text_keeps_exactly_its_zeros_when_transferred_to_sst2(tmp_path):
     file = next((DATA / "squad").glob("train*.parquet"))
     contexts = dict.fromkeys(load_dataset("parquet", data_files=str(file), split="train[:1000]")["context"])
     lines = [" ".join(context.split()) for context in contexts][:40]
@@ -166,24 +166,24 @@ def test_an_encoder_pruned_on_plain_text_is_transferred_to_sst2_with_exactly_its
 
 
 @pytest.mark.parametrize("task", ["squad", "squad_v2"])
-def test_squad_is_trained_pruned_and_scored_as_an_independent_scorer_scores_its_predictions(tmp_path, task):
+def test_squad_is_trained_pruned_and_scored_like_an_independent_scorer(tmp_path, task):
     data = [f"task={task}", f"task.data.path={DATA}/{task}", "task.max_seq_length=128", "task.doc_stride=32"]
     run("train", *data, *MODEL, *SMALL, "recipe=oneshot80", "teacher=none", f"hydra.run.dir={task}", folder=tmp_path)
     assert_exactly_sparse(tmp_path / task, 0.8)
     answers = json.loads((tmp_path / task / "predictions.json").read_text())
     file = str(next((DATA / task).glob("validation*.parquet")))
-    rows = load_dataset("parquet", data_files=file, split="train").shuffle(seed=0).select(range(EVAL))
+    rows = load_dataset("parquet", data_files=file, split="train").shuffle(seed=0).select(range(EVAL_ROWS))
     assert set(answers) == set(rows["id"])
     assert all(answers[row["id"]] in row["context"] for row in rows)
     target = [{"id": r["id"], "answers": {"text": r["answers"]["text"] or [""], "answer_start": [0]}} for r in rows]
-    theirs = squad([{"id": name, "prediction_text": text} for name, text in answers.items()], target)
+    expected = squad([{"id": name, "prediction_text": text} for name, text in answers.items()], target)
     metrics = result_of(tmp_path / task)["metrics"]
-    assert metrics["exact_match"] == pytest.approx(float(theirs["exact_match"]), abs=1e-4)
-    assert metrics["f1"] == pytest.approx(float(theirs["f1"]), abs=1e-4)
+    assert metrics["exact_match"] == pytest.approx(float(expected["exact_match"]), abs=1e-4)
+    assert metrics["f1"] == pytest.approx(float(expected["f1"]), abs=1e-4)
 
 
-def test_the_answers_of_squad_come_back_from_the_tokens_of_a_real_tokenizer():
-    """A model that is always right, with windows so short that every context is read in several."""
+def test_the_answers_of_squad_are_recovered_from_the_tokens_of_a_real_tokenizer():
+    """The model is an oracle that always predicts the true span; windows are short, so every context has several."""
     file = str(next((DATA / "squad").glob("validation*.parquet")))
     rows = load_dataset("parquet", data_files=file, split="train").select(range(300))
     task = qa_task(max_seq_length=96, doc_stride=32, max_question_length=40, id_column="id", max_answer_length=60)
@@ -193,15 +193,15 @@ def test_the_answers_of_squad_come_back_from_the_tokens_of_a_real_tokenizer():
         text, start = row["answers"]["text"][0], row["answers"]["answer_start"][0]
         best = predictions[row["id"]][0]
         assert best["text"] == row["context"][best["start"] : best["end"]]
-        assert text in best["text"]  # a token may be longer than the answer: 1817 for 7
+        assert text in best["text"]  # a token may contain more than the answer, such as 1817 for 7
         assert best["start"] <= start
         assert best["end"] >= start + len(text)
 
 
 @pytest.mark.parametrize(
-    ("task", "path", "products", "asked"),
+    ("task", "path", "matmuls", "row"),
     [
-        ("sst2", "glue/sst2", 18, {"text": "a gripping, tender film"}),  # of two layers
+        ("sst2", "glue/sst2", 18, {"text": "a gripping, tender film"}),  # with two layers
         pytest.param("sst2", "glue/sst2", 50, {"text": "a gripping, tender film"}, marks=pytest.mark.slow),
         pytest.param(
             *("squad", "squad", 49, {"question": "Who sold it?", "context": "Ann sold the old mill to the town."}),
@@ -210,21 +210,19 @@ def test_the_answers_of_squad_come_back_from_the_tokens_of_a_real_tokenizer():
         pytest.param("wnut17", "wnut_17", 49, {"text": "Ann sold the mill in Oslo"}, marks=pytest.mark.slow),
     ],
 )
-def test_a_quantised_encoder_is_deployed_with_every_product_in_integers_and_asked(
-    tmp_path, task, path, products, asked
-):
-    words = [f"task={task}", f"task.data.path={DATA}/{path}", *MODEL, "task.data.max_train_samples=96"]
+def test_a_quantised_encoder_is_deployed_with_every_matmul_in_int8_and_predicts(tmp_path, task, path, matmuls, row):
+    overrides = [f"task={task}", f"task.data.path={DATA}/{path}", *MODEL, "task.data.max_train_samples=96"]
     if task == "squad":
-        words += ["task.max_seq_length=128", "task.doc_stride=32"]
-    if products == 18:
-        words += ["+modifier@recipe.layers=layers", "recipe.layers.keep=2"]
-    run("train", *words, "task.data.max_eval_samples=200", "task.data.batch_size=8", "recipe=quant",
+        overrides += ["task.max_seq_length=128", "task.doc_stride=32"]
+    if matmuls == 18:
+        overrides += ["+modifier@recipe.layers=layers", "recipe.layers.keep=2"]
+    run("train", *overrides, "task.data.max_eval_samples=200", "task.data.batch_size=8", "recipe=quant",
         "recipe.num_epochs=1", "teacher=none", "export=onnx", "hydra.run.dir=deployed", folder=tmp_path)  # fmt: skip
-    proof = json.loads((tmp_path / "deployed" / "deployment" / "verification.json").read_text())
-    assert proof["passed"]
-    assert proof["samples"]["inputs"] >= 200
+    verification = json.loads((tmp_path / "deployed" / "deployment" / "verification.json").read_text())
+    assert verification["passed"]
+    assert verification["samples"]["inputs"] >= 200
     for kind in ("as_exported", "fixed_shape"):
-        assert (proof["matmuls"][kind]["int8"], proof["matmuls"][kind]["float"]) == (products, 0)
-    said = run("predict", "deployment=deployed", *(f"{name}={text}" for name, text in asked.items()), folder=tmp_path)
-    name = next(iter(asked))  # of a question the context is not repeated
-    assert json.loads(said)[name] == asked[name]
+        assert (verification["matmuls"][kind]["int8"], verification["matmuls"][kind]["float"]) == (matmuls, 0)
+    output = run("predict", "deployment=deployed", *(f"{name}={text}" for name, text in row.items()), folder=tmp_path)
+    name = next(iter(row))  # the output repeats a question, but not its context
+    assert json.loads(output)[name] == row[name]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import pytorch_lightning as pl
@@ -44,10 +44,11 @@ BERT = {
     "intermediate_size": 24,
     "max_position_embeddings": 64,
 }
+AnySection = TypeVar("AnySection", bound=Section)
 OPTIMIZER = Optimizer(learning_rate=1e-2, weight_decay=0.01, max_grad_norm=1.0)
 
 
-def with_changes[S: Section](section: S, **changes: Any) -> S:
+def with_changes(section: AnySection, **changes: Any) -> AnySection:
     """A section of a configuration with other settings, not checked again; ``a__b=1`` changes b within a."""
     for path, value in changes.items():
         name, _, inner = path.partition("__")

@@ -47,7 +47,8 @@ def test_a_configuration_of_an_earlier_version_is_read(configured, tmp_path):
 
 
 def test_names_of_earlier_versions_are_replaced_wherever_they_are():
-    assert with_present_names({"a": ["src.tasks.x.Y", "mysrc.x"], "b": 1}) == {
+    found = with_present_names({"a": ["src.tasks.x.Y", "mysrc.x"], "b": 1})
+    assert found == {
         "a": ["winnow.tasks.x.Y", "mysrc.x"],
         "b": 1,
     }

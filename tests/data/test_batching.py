@@ -43,7 +43,7 @@ def test_the_order_depends_on_the_seed_and_the_epoch_alone():
     assert batches_of(lengths, 8, seed=2, epoch=2) != first
 
 
-def test_the_order_leaves_the_global_random_numbers_alone():
+def test_the_order_does_not_use_the_global_random_generator():
     before = torch.get_rng_state()
     batches_of([1, 2, 3, 4], 2)
     assert torch.equal(torch.get_rng_state(), before)
@@ -61,7 +61,7 @@ def test_batches_of_similar_lengths_need_little_padding():
     assert padding(lengths, torch.randperm(5000).split(32)) > 0.5
 
 
-def test_short_and_long_batches_come_in_no_order():
+def test_batches_are_not_ordered_by_length():
     lengths = list(range(1, 1601))
     means = torch.tensor([sum(lengths[i] for i in batch) / len(batch) for batch in batches_of(lengths, 32)])
     ranks = means.argsort().argsort().float()
@@ -70,7 +70,7 @@ def test_short_and_long_batches_come_in_no_order():
 
 
 @given(LENGTHS, st.integers(1, 40), st.integers(2, 5))
-def test_ranks_take_equally_many_batches_and_together_all_examples(lengths, batch_size, world_size):
+def test_all_ranks_get_the_same_number_of_batches_and_together_all_examples(lengths, batch_size, world_size):
     parts = [batches_of(lengths, batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]
     sampler = LengthGroupedBatches(lengths, batch_size, seed=1, world_size=world_size)
     assert {len(part) for part in parts} == {len(sampler)}
@@ -84,7 +84,7 @@ def test_ranks_see_disjoint_examples_where_the_batches_divide_evenly(world_size)
     assert sorted(seen) == list(range(96))
 
 
-def test_where_they_do_not_divide_only_the_missing_batches_are_repeated():
+def test_only_the_missing_batches_are_repeated_if_they_do_not_divide_evenly():
     parts = [batches_of([7] * 40, 8, rank=rank, world_size=2) for rank in range(2)]  # 5 batches for 2 ranks
     seen = [i for part in parts for batch in part for i in batch]
     assert len(seen) == 48
@@ -120,7 +120,7 @@ def test_a_loaded_batch_is_padded_to_its_longest_text_and_masks_its_padding():
 
 
 @pytest.mark.parametrize(("has_gpu", "width"), [(True, 8), (False, 5)])
-def test_the_width_of_a_batch_is_a_multiple_of_8_beside_a_gpu(monkeypatch, has_gpu, width):
+def test_the_width_of_a_batch_is_a_multiple_of_8_with_a_gpu(monkeypatch, has_gpu, width):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     tokenizer = tiny_tokenizer()
     encoded = tokenizer(["the plot was", "good"])
@@ -139,7 +139,7 @@ def test_the_lengths_of_many_rows_are_read_at_once():
     assert time.process_time() - started < 1  # row by row it would take two seconds and more
 
 
-def test_texts_longer_than_the_limit_are_cut():
+def test_texts_longer_than_the_limit_are_truncated():
     task = toy_task(max_length=8)
     splits = task.prepare(DatasetDict({"train": table(["the plot was bad " * 9, "good"], ["x", "y"])}))
     assert task.encode(splits["train"], tiny_tokenizer(), training=True)["length"] == [8, 3]
@@ -169,7 +169,7 @@ def test_leaving_out_the_only_batch_is_refused():
         toy_data(rows=7, batch_size=8, drop_last=True).train_dataloader()
 
 
-def test_batches_of_tokens_hold_every_example_once_and_no_more_tokens_than_they_may():
+def test_batches_of_tokens_hold_every_example_once_within_the_limit():
     assert list(batches_of_tokens([3, 9, 4, 3, 12], 10)) == [[4], [1], [2, 0], [3]]
 
 

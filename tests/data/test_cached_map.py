@@ -13,7 +13,7 @@ def upper(row):
     return {"text": row["text"].upper()}
 
 
-def test_rows_are_kept_for_the_next_run_until_the_code_changes(tmp_path, monkeypatch):
+def test_rows_are_cached_until_the_code_changes(tmp_path, monkeypatch):
     Dataset.from_dict({"text": ["a", "b"]}).to_parquet(tmp_path / "rows.parquet")
     split = Dataset.from_parquet(str(tmp_path / "rows.parquet"), cache_dir=str(tmp_path / "cache"))
 
@@ -24,12 +24,12 @@ def test_rows_are_kept_for_the_next_run_until_the_code_changes(tmp_path, monkeyp
 
     first = file()
     assert file() == first
-    monkeypatch.setattr(module, "_code", lambda: "another")
+    monkeypatch.setattr(module, "_code_hash", lambda: "another")
     assert file() != first
 
 
 @pytest.mark.parametrize("rest", [0, 100])
-def test_rows_that_were_cut_short_are_computed_anew(tmp_path, capsys, rest):
+def test_truncated_cache_files_are_computed_again(tmp_path, capsys, rest):
     Dataset.from_dict({"text": ["a", "b"]}).to_parquet(tmp_path / "rows.parquet")
     split = Dataset.from_parquet(str(tmp_path / "rows.parquet"), cache_dir=str(tmp_path / "cache"))
     file = Path(cached_map(split, upper).cache_files[0]["filename"])
@@ -40,7 +40,7 @@ def test_rows_that_were_cut_short_are_computed_anew(tmp_path, capsys, rest):
     assert file.read_bytes() == whole
 
 
-def test_two_processes_that_ask_at_the_same_time_do_the_work_once(tmp_path):
+def test_two_processes_at_the_same_time_compute_the_rows_once(tmp_path):
     Dataset.from_dict({"text": ["a", "b"]}).to_parquet(tmp_path / "rows.parquet")
     split = Dataset.from_parquet(str(tmp_path / "rows.parquet"), cache_dir=str(tmp_path / "cache"))
     counter = tmp_path / "rows"

@@ -50,7 +50,7 @@ def test_the_reviews_are_the_same_each_time():
         ("the plot was not dull", "positive"),
     ],
 )
-def test_a_single_clause_means_what_it_says(demo, text, label):
+def test_a_single_clause_has_the_label_of_its_meaning(demo, text, label):
     names = demo["train"].features["label"].names
     found = {t: names[y] for split in demo.values() for t, y in zip(split["text"], split["label"], strict=True)}
     assert found[text] == label

@@ -19,7 +19,7 @@ def names_of(split):
 
 
 def looked_up(demo, seen_by_a_word):
-    """Tags of the test sentences by the most frequent one in training of what is seen at a word."""
+    """For each test word the most frequent training tag of what ``seen_by_a_word`` returns for it."""
     counts = defaultdict(Counter)
     for words, tags in zip(demo["train"]["tokens"], names_of(demo["train"]), strict=True):
         for i, tag in enumerate(tags):

@@ -33,19 +33,19 @@ def load(folder, content):
 
 @pytest.mark.parametrize("layout", [{"version": "v2.0", "data": ARTICLES}, {"data": ARTICLES, "version": "v2.0"}])
 @pytest.mark.parametrize("indent", [None, 2])
-def test_the_official_files_are_read_a_row_a_question(tmp_path, layout, indent):
+def test_the_official_files_are_read_as_one_row_for_each_question(tmp_path, layout, indent):
     rows = load(tmp_path, json.dumps(layout, indent=indent))
     assert rows["id"][:] == ["a", "b"]
     assert rows["context"][:] == ["the old mill"] * 2
     assert rows["answers"][:] == [{"text": ["mill"], "answer_start": [8]}, {"text": [], "answer_start": []}]
 
 
-def test_a_changed_file_is_read_anew(tmp_path):
+def test_a_changed_file_is_read_again(tmp_path):
     assert len(load(tmp_path, json.dumps({"data": ARTICLES}))) == 2
     assert len(load(tmp_path, json.dumps({"data": ARTICLES * 2}))) == 4
 
 
-def test_rows_and_lists_of_rows_are_no_such_files(tmp_path):
+def test_files_of_rows_are_not_squad_json(tmp_path):
     path = tmp_path / "x.json"
     for content in ('{"question": "?", "data": [1]}\n', '[{"question": "?"}]'):
         path.write_text(content)

@@ -25,7 +25,7 @@ def epoch(loader, number):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_loader_goes_on_after_the_batches_that_were_taken(workers):
+def test_a_loader_continues_after_the_batches_already_taken(workers):
     first = loader(workers)
     epochs = [epoch(first, 0), epoch(first, 1)]
     second = loader(workers)
@@ -35,7 +35,7 @@ def test_a_loader_goes_on_after_the_batches_that_were_taken(workers):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_its_state_is_the_number_of_batches_that_training_has_seen_not_of_those_that_are_ready(workers):
+def test_the_state_counts_batches_used_by_training_and_not_prefetched_ones(workers):
     first = loader(workers)
     batches = iter(first)
     next(batches), next(batches)
@@ -47,14 +47,14 @@ def test_its_state_is_the_number_of_batches_that_training_has_seen_not_of_those_
     assert second.state_dict() == {"taken": 3}
 
 
-def test_the_order_is_that_of_the_epoch_that_is_told_after_the_iterator_was_asked_for():
+def test_the_epoch_may_be_set_after_the_iterator_was_requested():
     first = loader()
     batches = iter(first)
     first.sampler.set_epoch(2)
     assert [batch["row"].tolist() for batch in batches] == [rows for rows, _ in epoch(loader(), 2)]
 
 
-def test_what_is_random_in_a_batch_depends_on_the_epoch_and_its_rows_alone():
+def test_random_numbers_of_a_batch_depend_only_on_the_epoch_and_its_rows():
     expected = epoch(loader(), 0)
     torch.manual_seed(99)
     random.seed(99)
@@ -63,7 +63,7 @@ def test_what_is_random_in_a_batch_depends_on_the_epoch_and_its_rows_alone():
     assert len(set(one_batch.values())) == 3
 
 
-def test_a_loader_leaves_the_global_random_numbers_alone():
+def test_a_loader_does_not_use_the_global_random_generator():
     before = torch.get_rng_state()
     epoch(loader(), 0)
     epoch(loader(workers=2), 0)

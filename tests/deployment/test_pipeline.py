@@ -165,7 +165,7 @@ def test_the_score_of_an_entity_is_the_mean_over_its_words():
     task = find.deployment.task
     windows = [{"word": torch.tensor([-100, 0, 1, 2]).numpy(), "tag": torch.tensor([0, 1, 2, 0]).numpy(),
                 "probability": torch.tensor([0, 0.5, 0.7, 0.9]).numpy()}]  # fmt: skip
-    row = task.answer({"text": "ann lee sang"}, windows, None)
+    row = task.row_prediction({"text": "ann lee sang"}, windows, None)
     assert row["entities"] == [{"type": "person", "text": "ann lee", "start": 0, "end": 7, "score": 0.6}]
 
 

@@ -1,1 +1,1 @@
-"""Tests of src/tasks."""
+"""Tests of winnow.tasks."""

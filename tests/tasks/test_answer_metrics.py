@@ -13,18 +13,18 @@ V2 = ["f1", "exact_match", "f1_has_answer", "exact_match_has_answer", "f1_no_ans
 
 
 def split_of(*answers):
-    """A question about the same context for each list of right answers."""
+    """One question about the same context for each list of correct answers."""
     rows = [{"text": list(texts), "answer_start": [0] * len(texts)} for texts in answers]
     count = len(rows)
     return Dataset.from_dict({"id": [f"q{i}" for i in range(count)], "context": [CONTEXT] * count, "answers": rows})
 
 
 def metrics_of(split, *windows, names=("exact_match", "f1"), n_best=3, unanswerable=False, threshold=0.0):
-    """Metrics that have seen windows of (question, {span: score}, score of no answer), one a batch."""
+    """Metrics updated with windows of (question, {span: score}, score of "no answer"), one in each batch."""
     metrics = AnswerMetrics(
         split, names=names, n_best=n_best, unanswerable=unanswerable, null_score_diff_threshold=threshold
     )
-    for example, spans, none in windows:
+    for example, spans, null_score in windows:
         half = torch.tensor([[score / 2 for score in spans.values()]])
         metrics.update(
             example=torch.tensor([example]),
@@ -32,8 +32,8 @@ def metrics_of(split, *windows, names=("exact_match", "f1"), n_best=3, unanswera
             last_char=torch.tensor([[last for _, last in spans]]),
             start_logit=half,
             end_logit=half,
-            null_start=torch.tensor([none / 2]),
-            null_end=torch.tensor([none / 2]),
+            null_start=torch.tensor([null_score / 2]),
+            null_end=torch.tensor([null_score / 2]),
         )
     return metrics
 
@@ -42,10 +42,10 @@ def values(metrics):
     return {name: float(value) for name, value in metrics.compute().items()}
 
 
-def test_the_best_answer_of_all_windows_counts_and_overlaps_are_one_answer():
+def test_the_best_answer_of_all_windows_is_predicted_and_equal_spans_are_merged():
     split = split_of(["mill"])
     metrics = metrics_of(split, (0, {OLD: 1.0, MILL: 2.0}, 9.0), (0, {MILL: 4.0, RIVER: 3.0}, 9.0))
-    files = metrics.predictions()
+    files = metrics.prediction_files()
     assert files["predictions.json"] == {"q0": "mill"}
     best = files["nbest_predictions.json"]["q0"]
     assert [(c["text"], c["start"], c["end"]) for c in best] == [("mill", 8, 12), ("river", 26, 31), ("old", 4, 7)]
@@ -61,12 +61,14 @@ def test_scores_are_means_over_questions_in_percent():
     assert values(metrics) == pytest.approx({"exact_match": 100 / 3, "f1": 100 * (1 + 2 / 3) / 3})
 
 
-def test_without_unanswerable_questions_the_score_of_no_answer_plays_no_part():
-    assert metrics_of(split_of(["mill"]), (0, {MILL: 1.0}, 50.0)).predictions()["predictions.json"] == {"q0": "mill"}
+def test_without_unanswerable_questions_the_score_of_no_answer_is_ignored():
+    assert metrics_of(split_of(["mill"]), (0, {MILL: 1.0}, 50.0)).prediction_files()["predictions.json"] == {
+        "q0": "mill"
+    }
 
 
 def v2(threshold=0.0):
-    """Answerable and found; answerable and refused; unanswerable and refused; unanswerable and answered."""
+    """Answerable with an answer, and without; unanswerable without an answer, and with one."""
     split = split_of(["mill"], ["old mill"], [], [])
     windows = [
         (0, {MILL: 3.0}, 1.0),
@@ -77,14 +79,14 @@ def v2(threshold=0.0):
     return metrics_of(split, *windows, names=V2, unanswerable=True, threshold=threshold)
 
 
-def test_no_answer_is_given_where_its_score_is_higher():
-    files = v2().predictions()
+def test_no_answer_is_predicted_if_its_score_is_higher():
+    files = v2().prediction_files()
     assert files["predictions.json"] == {"q0": "mill", "q1": "", "q2": "", "q3": "mill"}
     assert files["null_odds.json"] == {"q0": -2.0, "q1": 2.0, "q2": 2.0, "q3": -2.0}
     assert [c["text"] for c in files["nbest_predictions.json"]["q1"]] == ["", "mill"]
 
 
-def test_figures_of_v2_come_apart_into_those_with_and_without_an_answer():
+def test_v2_metrics_are_also_computed_for_answerable_and_unanswerable_questions_alone():
     assert values(v2()) == {
         "f1": 50.0, "exact_match": 50.0, "f1_has_answer": 50.0, "exact_match_has_answer": 50.0,
         "f1_no_answer": 50.0, "exact_match_no_answer": 50.0,
@@ -92,29 +94,29 @@ def test_figures_of_v2_come_apart_into_those_with_and_without_an_answer():
 
 
 @pytest.mark.parametrize(("threshold", "has_f1", "no_f1"), [(2.5, 100 * (1 + 2 / 3) / 2, 0.0), (-2.5, 0.0, 100.0)])
-def test_the_threshold_moves_what_counts_as_no_answer(threshold, has_f1, no_f1):
+def test_the_threshold_decides_between_an_answer_and_no_answer(threshold, has_f1, no_f1):
     found = values(v2(threshold))
     assert (found["f1_has_answer"], found["f1_no_answer"]) == pytest.approx((has_f1, no_f1))
 
 
-def test_the_weakest_window_speaks_for_no_answer():
+def test_the_score_of_no_answer_is_the_lowest_of_all_windows():
     split = split_of(["mill"])
     metrics = metrics_of(split, (0, {OLD: 1.0}, 8.0), (0, {MILL: 3.0}, 2.0), unanswerable=True)
-    assert metrics.predictions()["null_odds.json"] == {"q0": -1.0}
+    assert metrics.prediction_files()["null_odds.json"] == {"q0": -1.0}
 
 
-def test_a_group_without_questions_has_no_figure():
+def test_the_metric_of_a_group_without_questions_is_nan():
     metrics = metrics_of(split_of(["mill"]), (0, {MILL: 1.0}, 0.0), names=["f1_no_answer"], unanswerable=True)
     assert math.isnan(values(metrics)["f1_no_answer"])
 
 
-def test_a_window_without_a_token_of_the_context_gives_no_answer():
+def test_a_window_without_context_tokens_has_an_empty_answer():
     metrics = metrics_of(split_of(["mill"]), (0, {MILL: -math.inf}, 0.0))
-    assert metrics.predictions()["predictions.json"] == {"q0": ""}
+    assert metrics.prediction_files()["predictions.json"] == {"q0": ""}
     assert values(metrics) == {"exact_match": 0.0, "f1": 0.0}
 
 
-def test_after_a_reset_nothing_is_left():
+def test_a_reset_removes_all_collected_windows():
     metrics = MetricCollection({"answers": metrics_of(split_of(["mill"], ["old"]), (0, {OLD: 1.0}, 0.0))})
     metrics.reset()
     metrics["answers"].update(

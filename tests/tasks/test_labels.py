@@ -22,7 +22,7 @@ def multi_task(**settings):
 
 
 def prepared(train, validation=None, *, feature=None, task=None, **settings):
-    """The task and its splits, whose texts do not matter, after preparation."""
+    """The prepared task and its splits with these labels; the texts are arbitrary."""
     task = task or multi_task(**settings)
     splits = {}
     for name, labels in {"train": train, "validation": validation}.items():
@@ -64,7 +64,7 @@ def test_named_ids_of_two_splits_in_another_order_are_matched_by_name():
     assert splits["validation"]["labels"] == [[0.0, 1.0]]
 
 
-def test_strings_are_split_at_the_separator_and_blanks_do_not_count():
+def test_strings_are_split_at_the_separator_and_blank_labels_are_ignored():
     task, splits = prepared(["sad; glad", "meh", "", " ", "glad;", "sad;sad"], label_separator=";")
     assert task.labels == ["glad", "meh", "sad"]
     assert splits["train"]["labels"] == [[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 0, 1]]
@@ -78,32 +78,34 @@ def test_a_label_listed_twice_counts_once():
 @pytest.mark.parametrize(
     ("validation", "settings"), [([["sad"], ["glad", "gald"]], {}), (["sad", "glad,gald"], {"label_separator": ","})]
 )
-def test_a_label_that_the_training_data_lack_is_refused_with_its_row(validation, settings):
+def test_a_label_that_does_not_occur_in_the_training_split_is_refused_with_its_row(validation, settings):
     train = ["sad,glad", "sad"] if settings else [["sad", "glad"], ["sad"]]
-    with pytest.raises(UserError, match=r"the validation split has the label 'gald' \(row 2\).*Did you mean 'glad'\?"):
+    with pytest.raises(
+        UserError, match=r"validation split, row 2: label 'gald' does not occur in the .*Did you mean 'glad'\?"
+    ):
         prepared(train, validation, **settings)
 
 
 @pytest.mark.parametrize("empty", ["", " ", None])
 def test_an_empty_name_in_a_list_is_refused_with_its_row(empty):
-    with pytest.raises(UserError, match=r"the train split has the label '' \(row 3\), which is empty"):
+    with pytest.raises(UserError, match=r"the train split, row 3: the label '' is empty"):
         prepared([["a"], ["b"], ["a", empty]])
 
 
-def test_a_row_without_any_list_is_an_empty_cell():
+def test_a_row_with_none_instead_of_a_list_is_an_empty_cell():
     with pytest.raises(UserError, match="1 of 3 rows with an empty cell, row 2 in column 'label'"):
         prepared([["a"], None, ["b"]])
     assert prepared([["a"], None, ["b"]], drop_empty=True)[1]["train"]["labels"] == [[1.0, 0.0], [0.0, 1.0]]
 
 
 @pytest.mark.parametrize("regression", [True, False])
-def test_lists_are_refused_where_a_row_has_one_label(regression):
+def test_lists_are_refused_if_a_row_must_have_one_label(regression):
     task = toy_task(regression=regression, metrics=["pearson" if regression else "accuracy"])
     with pytest.raises(UserError, match=r"'label' holds lists; set task\.multi_label=true"):
         prepared([["a"], ["b"]], task=task)
 
 
-def test_single_strings_are_refused_where_a_row_has_any_number_of_labels():
+def test_strings_without_a_separator_are_refused_for_multi_label():
     with pytest.raises(UserError, match=r"'label' holds no lists; .*\"task\.data\.label_separator=','\""):
         prepared(["a", "b"])
 
@@ -118,41 +120,45 @@ def test_a_separator_without_multi_label_is_refused():
         toy_task(label_separator=",")
 
 
-def test_lists_that_say_0_or_1_of_each_label_are_refused():
-    with pytest.raises(UserError, match=r"the label \[0, 1, 0\] \(row 1\), which says 0 or 1 of each label"):
+def test_lists_with_a_0_or_1_for_each_class_are_refused():
+    with pytest.raises(UserError, match=r"row 1: the label \[0, 1, 0\] has a 0 or 1 for each class"):
         prepared([[0, 1, 0], [1, 1, 0]])
 
 
-@pytest.mark.parametrize(("rows", "what"), [([["a"], []], "names a, where two"), ([[], []], "names no label")])
+@pytest.mark.parametrize(
+    ("rows", "what"), [([["a"], []], "the single label 'a', but"), ([[], []], "has no label, but")]
+)
 def test_fewer_than_two_labels_are_refused(rows, what):
     with pytest.raises(UserError, match=what):
         prepared(rows, feature=List(Value("string")))
 
 
-def test_regression_and_multi_label_exclude_one_another():
+def test_regression_and_multi_label_together_are_refused():
     with pytest.raises(UserError, match=r"task\.regression=true and task\.multi_label=true exclude"):
         multi_task(regression=True)
 
 
-def test_a_metric_of_single_labels_is_refused_with_the_nearest_name():
-    with pytest.raises(UserError, match=r"'f1_makro' is no metric of a multi-label .*Did you mean 'f1_macro'\?"):
+def test_an_unknown_metric_of_multi_label_is_refused_with_the_nearest_name():
+    with pytest.raises(
+        UserError, match=r"a multi-label classification has no metric 'f1_makro'.*Did you mean 'f1_macro'\?"
+    ):
         multi_task(metrics=["f1_makro"])
 
 
 @pytest.mark.parametrize("names", [None, ["no", "yes"]])
 def test_minus_one_among_other_labels_is_refused_with_its_row(names):
     splits = DatasetDict({"train": table(["a", "b"], [0, 1], names), "validation": table(["a", "b"], [1, -1], names)})
-    with pytest.raises(UserError, match=r"the validation split has the label '-1' \(row 2\)"):
+    with pytest.raises(UserError, match=r"the validation split, row 2: label '-1' does not occur"):
         toy_task().prepare(splits)
 
 
 def test_a_decimal_number_is_not_rounded_to_a_label():
     splits = DatasetDict({"train": table(["a", "b"], [0, 1]), "validation": table(["a", "b"], [1.0, 1.5])})
-    with pytest.raises(UserError, match=r"the validation split has the label '1\.5' \(row 2\)"):
+    with pytest.raises(UserError, match=r"the validation split, row 2: label '1\.5' does not occur"):
         toy_task().prepare(splits)
 
 
-def test_the_names_of_the_labels_reach_the_configuration_of_the_model():
+def test_the_configuration_of_the_model_has_the_label_names():
     task, _ = prepared([["sad"], ["glad"]])
     config = toy_model(task).config
     assert config.id2label == {0: "glad", 1: "sad"}
@@ -161,10 +167,10 @@ def test_the_names_of_the_labels_reach_the_configuration_of_the_model():
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 @pytest.mark.parametrize("labels", [2, 5])
-def test_the_metrics_are_those_of_scikit_learn(labels):
+def test_the_metrics_equal_those_of_scikit_learn(labels):
     task, _ = prepared([[str(i) for i in range(labels)]], metrics=NAMES)
     logits, targets = torch.rand(40, labels) - 0.4, (torch.rand(40, labels) < 0.3).float()
-    logits[:, 0], targets[:, 0] = -1.0, 0.0  # a label that nobody has and nobody predicts
+    logits[:, 0], targets[:, 0] = -1.0, 0.0  # a label that no row has and no prediction contains
     metrics = MetricCollection(task.metrics(table([], [])))
     for part, truth in zip(logits.split(7), targets.split(7), strict=True):
         task.update_metrics(metrics, outputs(part), {"labels": truth})
@@ -237,14 +243,14 @@ def test_a_teacher_that_chooses_one_label_is_refused(saved_teacher):
 
 
 def about(text, label):
-    """What a review is about: its subjects' kinds, and whether it is good; some reviews have no label."""
+    """Labels of a review: the subjects it names, and whether it is positive; some reviews have no label."""
     labels = [word for word in ("plot", "music", "cast", "ending") if word in text]
     return labels + (["positive"] if label and labels else [])
 
 
 @pytest.fixture(params=["jsonl", "csv"])
 def own_data(tmp_path, request):
-    """The words of a command that trains on a user's files, one row in some without any label."""
+    """Overrides of a command that trains on a user's files; some rows have no label."""
     for name, split in reviews(train=64, held_out=16).items():
         rows = [(text, about(text, label)) for text, label in zip(split["text"], split["label"], strict=True)]
         if request.param == "jsonl":
@@ -276,5 +282,5 @@ def test_files_with_several_labels_a_row_are_trained_distilled_and_evaluated_by_
 
 
 def test_the_same_files_without_multi_label_are_refused_with_the_remedy(own_data, tmp_path):
-    words = [word for word in own_data if word != "task.multi_label=true"]
-    assert "task.multi_label=true" in failure("train", *words, "hydra.run.dir=run", folder=tmp_path)
+    overrides = [override for override in own_data if override != "task.multi_label=true"]
+    assert "task.multi_label=true" in failure("train", *overrides, "hydra.run.dir=run", folder=tmp_path)

@@ -49,7 +49,7 @@ def mlm(*, max_length=16, line_by_line=False, metrics=("perplexity", "accuracy")
 
 
 def encoded(texts, tokenizer=None, *, training=True, **settings):
-    """The rows that a split of these texts becomes."""
+    """The encoded rows of a split of these texts."""
     task = mlm(**settings)
     split = task.prepare(DatasetDict({"train": Dataset.from_dict({"text": texts})}))["train"]
     return task.encode(split, tokenizer or tiny_tokenizer(), training=training)
@@ -71,7 +71,7 @@ def words(ids):
     return " ".join(tiny_tokenizer().convert_ids_to_tokens(ids))
 
 
-def test_texts_are_joined_separated_and_cut_into_whole_blocks():
+def test_texts_are_joined_with_separators_and_cut_into_full_blocks():
     rows = encoded(["the plot was good", "the cast was very bad", "not fine"], max_length=8)
     assert [words(ids) for ids in rows["input_ids"]] == [
         "[CLS] the plot was good [SEP] the [SEP]",
@@ -81,12 +81,12 @@ def test_texts_are_joined_separated_and_cut_into_whole_blocks():
     assert rows["attention_mask"] == [[1] * 8] * 2
 
 
-def test_of_a_split_less_than_one_block_is_lost_however_many_texts_it_has():
+def test_a_split_loses_less_than_one_block_however_many_texts_it_has():
     tokenizer = tiny_tokenizer()
     stream = list(chain.from_iterable([*tokenizer(t, add_special_tokens=False)["input_ids"], 3] for t in TEXTS))
     assert tokenizer.sep_token_id == 3
     rows = encoded(TEXTS, max_length=16)["input_ids"]
-    assert len(TEXTS) > 1000  # datasets maps them in more than one go
+    assert len(TEXTS) > 1000  # more than one batch of the mapping
     assert len(rows) == len(stream) // 14
     assert list(chain.from_iterable(ids[1:-1] for ids in rows)) == stream[: len(rows) * 14]
 
@@ -97,7 +97,7 @@ def test_texts_shorter_than_one_block_together_are_a_single_row():
     assert rows["length"] == [7]
 
 
-def test_line_by_line_a_text_is_a_row_cut_to_length():
+def test_line_by_line_each_text_is_a_row_truncated_to_the_length():
     rows = encoded(["the plot was good", "fine", "the cast was bad"], line_by_line=True, max_length=5)
     assert [words(ids) for ids in rows["input_ids"]] == [
         "[CLS] the plot was [SEP]",
@@ -108,7 +108,7 @@ def test_line_by_line_a_text_is_a_row_cut_to_length():
 
 
 @pytest.mark.parametrize("line_by_line", [True, False])
-def test_empty_lines_leave_no_trace(line_by_line):
+def test_empty_lines_are_ignored(line_by_line):
     full = encoded(TEXTS[:30], line_by_line=line_by_line)["input_ids"]
     gaps = list(chain.from_iterable((text, "", "  ", None) for text in TEXTS[:30]))
     assert encoded(gaps, line_by_line=line_by_line)["input_ids"] == full
@@ -117,16 +117,20 @@ def test_empty_lines_leave_no_trace(line_by_line):
 @pytest.mark.parametrize("line_by_line", [True, False])
 @pytest.mark.parametrize("texts", [["", " "], ["本", "本 本"]])
 def test_a_split_without_a_word_that_the_tokenizer_knows_is_refused(texts, line_by_line):
-    with pytest.raises(UserError, match="none of the 2 rows of a split has text in column 'text' that the tokenizer"):
+    with pytest.raises(
+        UserError, match="in column 'text' none of the 2 rows of a split has text that the tokenizer knows"
+    ):
         encoded(texts, line_by_line=line_by_line)
 
 
-def test_numbers_are_texts_too():
+def test_numbers_are_read_as_texts():
     assert words(encoded([12, 7], max_length=8)["input_ids"][0]) == "[CLS] 1 ##2 [SEP] 7 [SEP]"
 
 
 def test_a_column_of_lists_is_refused():
-    with pytest.raises(UserError, match=r"task\.data\.text_columns: column 'text' of the train split holds no texts"):
+    with pytest.raises(
+        UserError, match=r"task\.data\.text_columns: column 'text' of the train split must hold texts, got List"
+    ):
         encoded([["the", "plot"]])
 
 
@@ -136,12 +140,14 @@ def test_two_text_columns_are_refused():
 
 
 def test_a_length_without_room_for_a_word_is_refused():
-    with pytest.raises(UserError, match=r"task\.max_length=2 leaves no room"):
+    with pytest.raises(UserError, match=r"task\.max_length=2 has no room"):
         mlm(max_length=2)
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest_name():
-    with pytest.raises(UserError, match=r"'perplexty' is no metric of masked.*Did you mean 'perplexity'\?"):
+    with pytest.raises(
+        UserError, match=r"masked language modelling has no metric 'perplexty'.*Did you mean 'perplexity'\?"
+    ):
         mlm(metrics=["perplexty"])
 
 
@@ -169,7 +175,7 @@ def test_a_setting_out_of_range_is_refused(configured, override, message):
         check(configured("task=masked_lm", override))
 
 
-def test_training_hides_other_tokens_in_each_epoch_whatever_the_workers_and_the_random_state():
+def test_training_masks_other_tokens_in_each_epoch_whatever_the_workers_and_the_random_state():
     def epoch(number, workers=0):
         data = toy_batches()
         data.num_workers = workers
@@ -183,7 +189,7 @@ def test_training_hides_other_tokens_in_each_epoch_whatever_the_workers_and_the_
     assert len(set(first) & set(epoch(1))) < len(first) / 10
 
 
-def test_padding_is_never_hidden():
+def test_padding_is_never_masked():
     data = toy_batches(line_by_line=True)
     batch = next(batch for batch in data.train_dataloader() if not batch["attention_mask"].all())
     assert (batch["labels"][batch["attention_mask"] == 0] == IGNORED).all()
@@ -191,7 +197,7 @@ def test_padding_is_never_hidden():
 
 
 @pytest.mark.parametrize("line_by_line", [True, False])
-def test_evaluation_hides_the_same_tokens_whatever_the_batches_and_the_random_state(line_by_line):
+def test_evaluation_masks_the_same_tokens_whatever_the_batches_and_the_random_state(line_by_line):
     rows = encoded(TEXTS[:300], line_by_line=line_by_line, training=False)
     torch.manual_seed(99)
     fewer = encoded(TEXTS[:200], line_by_line=line_by_line, training=False)
@@ -229,7 +235,7 @@ def test_a_second_run_finds_its_rows_in_the_cache(tmp_path):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_the_scores_of_the_masked_tokens_are_those_of_the_whole_forward(name):
+def test_the_logits_of_the_masked_tokens_equal_those_of_the_full_forward_pass(name):
     torch.manual_seed(0)
     model = AutoModelForMaskedLM.from_config(AutoConfig.for_model(**ARCHITECTURES[name])).eval()
     data = toy_batches(line_by_line=True)
@@ -239,10 +245,10 @@ def test_the_scores_of_the_masked_tokens_are_those_of_the_whole_forward(name):
     for either in (model, Teacher(model)):
         few = data.task.outputs(either, batch).logits
         torch.testing.assert_close(few, whole[batch["labels"] != IGNORED], rtol=1e-5, atol=1e-6)
-    assert torch.equal(Task.outputs(data.task, model, batch).logits, whole)  # nothing is left on the model
+    assert torch.equal(Task.outputs(data.task, model, batch).logits, whole)  # the hook is removed
 
 
-def test_a_forward_that_fails_leaves_the_model_as_it_was():
+def test_a_failed_forward_pass_leaves_the_model_unchanged():
     task = mlm()
     model = toy_mlm(task)
     with pytest.raises(IndexError):
@@ -256,7 +262,7 @@ def test_the_loss_is_the_cross_entropy_of_the_masked_tokens():
     assert float(mlm().loss(outputs, batch)) == pytest.approx(math.log(2) / 2)
 
 
-def test_distillation_compares_the_words_of_the_masked_tokens():
+def test_distillation_compares_the_logits_of_the_masked_tokens():
     student, teacher = (MaskedLMOutput(logits=torch.tensor([row])) for row in ([2.0, 0.0], [0.0, 2.0]))
     assert float(mlm().distillation_loss(student, teacher, {}, temperature=2.0)) == pytest.approx(1.8484687)
     assert float(mlm().distillation_loss(student, student, {}, temperature=2.0)) == 0.0
@@ -270,7 +276,7 @@ def measured(logits, labels, batch_size):
     return metrics.compute()
 
 
-def test_perplexity_and_accuracy_are_those_of_scikit_learn_however_the_tokens_are_dealt_out():
+def test_perplexity_and_accuracy_equal_those_of_scikit_learn_for_any_batch_size():
     logits, labels = torch.randn(100, 7), torch.randint(0, 7, (100,))
     probabilities = np.exp(logits.double().numpy())
     probabilities /= probabilities.sum(axis=1, keepdims=True)
@@ -284,11 +290,11 @@ def test_perplexity_and_accuracy_are_those_of_scikit_learn_however_the_tokens_ar
         assert {name: float(value) for name, value in values.items()} == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_model_that_knows_nothing_is_as_perplexed_as_there_are_words():
+def test_the_perplexity_of_uniform_logits_is_the_size_of_the_vocabulary():
     assert float(measured(torch.zeros(5, 250), torch.arange(5), 5)["perplexity"]) == pytest.approx(250)
 
 
-def test_training_lowers_the_perplexity_of_other_texts():
+def test_training_lowers_the_validation_perplexity():
     data = toy_batches(max_length=32)
     fitted = fit(data=data, model=toy_mlm(data.task), epochs=10)
     metrics = MetricCollection(data.task.metrics(data.splits["validation"]))
@@ -296,7 +302,7 @@ def test_training_lowers_the_perplexity_of_other_texts():
     with torch.no_grad():
         for batch in data.eval_dataloader("validation"):
             data.task.update_metrics(metrics, data.task.outputs(fitted.model, batch), batch)
-    assert float(metrics.compute()["perplexity"]) < 100  # of 250 words
+    assert float(metrics.compute()["perplexity"]) < 100  # uniform predictions have about 250
 
 
 def test_pruning_leaves_the_head_and_the_decoder_that_is_tied_to_the_embeddings_dense(tmp_path):
@@ -331,7 +337,7 @@ def test_a_head_that_was_saved_is_not_new_and_a_plain_encoder_gets_one(tmp_path)
 
 @pytest.fixture
 def teacher_folder(tmp_path):
-    """Saves a teacher with so many words."""
+    """Saves a teacher with a vocabulary of this size."""
 
     def save(vocabulary):
         config = AutoConfig.for_model(**BERT, vocab_size=vocabulary, pad_token_id=0)
@@ -348,12 +354,12 @@ def found(teacher):
     return find_teacher(teacher, toy_mlm(task), task, tiny_tokenizer(), train, None)
 
 
-def test_a_teacher_is_not_asked_for_labels(teacher_folder, capsys):
+def test_a_teacher_of_masked_tokens_needs_no_labels(teacher_folder, capsys):
     assert found(teacher_folder(len(tiny_tokenizer()))).order is None
     assert capsys.readouterr().out == ""
 
 
-def test_a_teacher_with_more_words_is_refused(teacher_folder):
+def test_a_teacher_with_a_larger_vocabulary_is_refused(teacher_folder):
     words = len(tiny_tokenizer())
     with pytest.raises(UserError, match=rf"teacher\.name=.* scores {words + 6} words, the student {words}; name a"):
         found(teacher_folder(words + 6))
@@ -389,14 +395,14 @@ def test_an_encoder_is_pruned_on_text_files(place):
     row = result_of(place / "pruned")
     assert (row["teacher"], row["pruned"], row["distilled"]) == ("dense", True, True)
     for metrics in (row["metrics"], row["test_metrics"]):
-        assert 1 < metrics["perplexity"] < len(tiny_tokenizer())  # that of one who takes every token to be as likely
+        assert 1 < metrics["perplexity"] < len(tiny_tokenizer())  # the perplexity of uniform predictions
         assert 0 < metrics["accuracy"] < 1
     assert len(encoder_zeros(place / "pruned")) == 12
     assert all(int(z.sum()) == zeros_count(z.numel(), 0.8) for z in encoder_zeros(place / "pruned").values())
 
 
 @pytest.mark.parametrize("batch_size", [1, 32])
-def test_scoring_it_again_repeats_what_was_recorded_whatever_the_batch_size(place, batch_size):
+def test_evaluate_repeats_the_recorded_metrics_for_any_batch_size(place, batch_size):
     lines = run("evaluate", "run=pruned", f"batch_size={batch_size}", folder=place).splitlines()[1:]
     assert len(lines) == 4  # two metrics of two splits
     for line in lines:
@@ -421,19 +427,21 @@ def test_the_pruned_encoder_is_transferred_to_a_task_with_its_zeros_kept(place):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_transfer_that_promises_more_zeros_than_there_are_is_refused_before_anything_is_trained(place):
+def test_a_transfer_with_more_zeros_than_the_encoder_has_is_refused_before_training(place):
     message = failure("train", *transfer("transfer90", "refused"), folder=place)
     assert "pruning.min_sparsity promises 90 % zeros, but the starting model has 80.0" in message
     assert "recipe=transfer" in message
 
 
-def test_a_corpus_without_the_text_column_is_refused_with_the_columns_that_there_are(place):
+def test_a_corpus_without_the_text_column_is_refused_with_the_existing_columns(place):
     (place / "table.csv").write_text("txt,label\nfine,a\nbad,b\n")
     message = failure("train", *corpus("null"), "task.data.files.train=table.csv", folder=place)
     assert "task.data.text_columns: there is no column 'text' in the train split; it has txt, label" in message
 
 
-@pytest.mark.parametrize(("content", "says"), [("", "is empty: it has 0 bytes"), ("\n\n\n", "has text in column")])
+@pytest.mark.parametrize(
+    ("content", "says"), [("", "is empty: it has 0 bytes"), ("\n\n\n", "has text that the tokenizer knows")]
+)
 def test_a_text_file_without_text_is_refused(place, content, says):
     (place / "empty.txt").write_text(content)
     assert says in failure("train", *corpus("null"), "task.data.files.train=empty.txt", "recipe=dense", folder=place)

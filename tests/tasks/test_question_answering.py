@@ -21,11 +21,12 @@ from winnow.data.splits import load_splits
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
-from winnow.tasks.question_answering import QuestionAnswering, answer_tokens, cut_questions
+from winnow.tasks.answer_windows import answer_tokens, truncate_questions
+from winnow.tasks.question_answering import QuestionAnswering
 
 
 def qa_task(**changes):
-    """The task as shipped, in small windows, with changes."""
+    """The task with its shipped settings, small windows and these changes."""
     shipped = yaml.safe_load((CONF / "task/question_answering.yaml").read_text())
     settings = {key: shipped[key] for key in shipped if key not in ("defaults", "_target_", "data")}
     small = {"max_seq_length": 32, "doc_stride": 8, "max_question_length": 8}
@@ -34,7 +35,7 @@ def qa_task(**changes):
 
 
 def rows(*examples):
-    """A split of (context, question, answer, its start); the answer None is none."""
+    """A split of rows (context, question, answer, its start); the answer None means no answer."""
     answers = [{"text": [] if a is None else [a], "answer_start": [] if a is None else [s]} for *_, a, s in examples]
     return Dataset.from_dict(
         {"context": [c for c, *_ in examples], "question": [q for _, q, *_ in examples], "answers": answers}
@@ -46,7 +47,7 @@ def prepared(task, split):
 
 
 def oracle(task, split, tokenizer=None):
-    """The predictions of a model that is sure of the right tokens wherever a window holds the answer."""
+    """The prediction files of a model that gives the correct tokens in each window with the answer."""
     tokenizer = tokenizer or tiny_tokenizer()
     labels, windows = (task.encode(split, tokenizer, training=training) for training in (True, False))
     batch = task.collator(tokenizer)(windows.remove_columns("length")[:])
@@ -54,7 +55,7 @@ def oracle(task, split, tokenizer=None):
     start, end = (9.0 * F.one_hot(torch.tensor(labels[f"{part}_positions"][:]), length) for part in ("start", "end"))
     metrics = MetricCollection(task.metrics(split))
     task.update_metrics(metrics, QuestionAnsweringModelOutput(start_logits=start, end_logits=end), batch)
-    return task.predictions(metrics)
+    return task.prediction_files(metrics)
 
 
 # a combining accent, two emoji (one of three code points), Chinese, a letter that changes its length in upper case
@@ -64,7 +65,7 @@ WORDS = st.lists(LETTERS, min_size=1, max_size=4).map("".join)
 
 @settings(max_examples=60)
 @given(st.lists(WORDS, min_size=1, max_size=80), st.data())
-def test_an_answer_comes_back_as_its_own_characters_wherever_it_lies(words, data):
+def test_an_answer_is_predicted_with_the_exact_characters_of_its_context(words, data):
     first = data.draw(st.integers(0, len(words) - 1))
     last = data.draw(st.integers(first, min(first + 1, len(words) - 1)))
     context = " ".join(words)
@@ -89,13 +90,13 @@ def test_every_prediction_of_any_model_is_a_part_of_its_context(words, seed):
     with torch.no_grad():
         batch = task.collator(tokenizer)(encoded.remove_columns("length")[:])
         task.update_metrics(metrics, task.outputs(model.eval(), batch), batch)
-    for entry in task.predictions(metrics)["nbest_predictions.json"]["0"]:
+    for entry in task.prediction_files(metrics)["nbest_predictions.json"]["0"]:
         assert entry["text"]
         assert entry["text"] == context[entry["start"] : entry["end"]]
 
 
 def test_windows_overlap_and_cover_the_whole_context():
-    task, context = qa_task(), " ".join("abcdefghijklmnopqrstuvwxyz" * 3)  # a token a letter
+    task, context = qa_task(), " ".join("abcdefghijklmnopqrstuvwxyz" * 3)  # one token for each letter
     split = prepared(task, rows((context, "where ?", "a", 0)))
     encoded = task.encode(split, tiny_tokenizer(), training=False)
     covered = [[c for c in chars if c >= 0] for chars in encoded["first_char"]]
@@ -106,7 +107,7 @@ def test_windows_overlap_and_cover_the_whole_context():
     assert all(length <= 32 for length in encoded["length"])
 
 
-def test_a_window_that_cuts_the_answer_is_labelled_as_one_without():
+def test_a_window_that_cuts_the_answer_is_labelled_as_without_an_answer():
     task, words = qa_task(doc_stride=0), "abcdefghijklmnopqrstuvwxyz" * 2
     context = " ".join(words)
     for first in range(len(words) - 1):
@@ -127,7 +128,7 @@ def test_the_tokens_of_an_answer_by_hand():
 
 
 def test_a_long_question_is_cut_and_the_context_is_not():
-    assert cut_questions(["a b c d", "a b"], tiny_tokenizer(), 3) == ["a b c", "a b"]
+    assert truncate_questions(["a b c d", "a b"], tiny_tokenizer(), 3) == ["a b c", "a b"]
     task = qa_task()
     split = prepared(task, rows(("the old barn", "where " * 50, "barn", 8)))
     encoded = task.encode(split, tiny_tokenizer(), training=True)
@@ -171,7 +172,7 @@ def test_padding_changes_neither_the_loss_nor_the_distance_to_a_teacher():
     assert float(distance) == pytest.approx(1.5231882 / 2)
 
 
-def test_a_start_with_another_head_gets_a_new_one_of_two_outputs():
+def test_the_head_has_two_outputs():
     task = qa_task()
     assert toy_model(task).qa_outputs.out_features == 2
 
@@ -181,7 +182,7 @@ def test_a_start_with_another_head_gets_a_new_one_of_two_outputs():
     [
         (
             ("the barn", "where ?", "barn", 3),
-            r"train split, row 2: answer_start 3 does not fit.*has ' bar' there, not 'barn'",
+            r"train split, row 2: answer_start 3 is wrong.*has ' bar' there, not 'barn'",
         ),
         (
             ("the barn", "where ?", None, 0),
@@ -200,24 +201,24 @@ def test_answers_and_starts_of_unequal_number_are_refused():
     split = Dataset.from_dict(
         {"context": ["a b"], "question": ["?"], "answers": [{"text": ["a", "b"], "answer_start": [0]}]}
     )
-    with pytest.raises(UserError, match="row 1: there are 2 answers and 1 places"):
+    with pytest.raises(UserError, match="row 1: there are 2 answers but 1 values of answer_start"):
         prepared(qa_task(), split)
 
 
-def test_rows_without_a_question_are_left_out_where_that_is_asked():
+def test_rows_without_a_question_are_left_out_with_drop_empty():
     task = qa_task()
     task.drop_empty = True
     assert len(prepared(task, rows(("the mill", "where ?", "mill", 4), ("the barn", " ", "barn", 4)))) == 1
 
 
-def test_answers_as_a_list_of_pairs_are_understood():
+def test_answers_as_a_list_of_mappings_are_read():
     split = Dataset.from_dict(
         {"context": ["the barn"], "question": ["where ?"], "answers": [[{"text": "barn", "answer_start": 4}]]}
     )
     assert prepared(qa_task(), split)[0]["answers"] == {"text": ["barn"], "answer_start": [4]}
 
 
-def test_answers_in_the_columns_of_a_csv_file_are_understood():
+def test_answers_in_the_columns_of_a_csv_file_are_read():
     task = qa_task(label_column="answer", answer_start_column="start", unanswerable=True)
     table = {"context": ["the barn"] * 2, "question": ["?"] * 2, "answer": ["barn", None], "start": [4, None]}
     assert prepared(task, Dataset.from_dict(table))["answers"][:] == [
@@ -226,9 +227,11 @@ def test_answers_in_the_columns_of_a_csv_file_are_understood():
     ]
 
 
-def test_answers_without_their_places_are_refused_with_the_way_to_name_them():
+def test_answers_without_positions_are_refused_with_the_setting_that_names_their_column():
     split = Dataset.from_dict({"context": ["the barn"], "question": ["?"], "answers": ["barn"]})
-    with pytest.raises(UserError, match=r"'answers' must hold answers as .*task\.data\.answer_start_column=COLUMN"):
+    with pytest.raises(
+        UserError, match=r"'answers' must hold answers such as .*task\.data\.answer_start_column=COLUMN"
+    ):
         prepared(qa_task(), split)
 
 
@@ -249,7 +252,7 @@ def test_a_second_run_finds_its_windows_in_the_cache(tmp_path):
         assert cached(used, training, doc_stride=4) != first
 
 
-def test_many_rows_are_read_by_several_processes_with_the_same_result(monkeypatch):
+def test_many_rows_are_tokenized_by_several_processes_with_the_same_result(monkeypatch):
     split = prepared(qa_task(), questions(train=30, held_out=1)["train"])
     alone = qa_task().encode(split, tiny_tokenizer(), training=True)
     monkeypatch.setattr("winnow.tasks.question_answering._ROWS_PER_PROCESS", 10)
@@ -262,7 +265,7 @@ def test_a_stride_that_leaves_no_room_for_the_context_is_refused():
     task = qa_task(doc_stride=21)
     split = prepared(task, rows(("the barn", "where ?", "barn", 4)))
     with pytest.raises(
-        UserError, match=r"task\.doc_stride=21 is too much: a window of 32 tokens has 21 for the context"
+        UserError, match=r"task\.doc_stride=21 is too large: a window of 32 tokens has 21 for the context"
     ):
         task.encode(split, tiny_tokenizer(), training=True)
 
@@ -273,12 +276,12 @@ def test_a_test_split_without_answers_is_left_out():
     assert list(qa_task().prepare(splits)) == ["train"]
 
 
-def test_metrics_of_v2_are_refused_for_v1_with_those_that_there_are():
-    with pytest.raises(UserError, match=r"'f1_no_answer' is no metric of task=question_answering"):
+def test_metrics_of_v2_are_refused_for_v1():
+    with pytest.raises(UserError, match=r"task=question_answering has no metric 'f1_no_answer'"):
         qa_task(metrics=["f1_no_answer"])
 
 
-def test_the_demo_asks_for_what_the_words_around_it_decide():
+def test_the_demo_questions_have_valid_answers_and_no_row_in_two_splits():
     splits = questions(train=40, held_out=5)
     assert [len(splits[name]) for name in ("train", "validation", "test")] == [40, 5, 5]
     prepared(qa_task(), splits["train"])  # checks each answer against its context
@@ -315,7 +318,7 @@ def test_a_model_is_trained_pruned_distilled_and_scored_through_the_command(trai
 
 
 @pytest.mark.parametrize(("split", "prefix"), [("validation", ""), ("test", "test_")])
-def test_the_figures_are_those_of_torchmetrics_on_the_files_of_predictions(trained, split, prefix):
+def test_the_metrics_equal_those_of_torchmetrics_on_the_prediction_files(trained, split, prefix):
     answers = read(trained / "run", f"{prefix}predictions.json")
     truths = [json.loads(line) for line in (trained / "data" / f"{split}.jsonl").read_text().splitlines()]
     target = [{"id": t["id"], "answers": {"text": t["answers"]["text"] or [""], "answer_start": [0]}} for t in truths]
@@ -325,7 +328,7 @@ def test_the_figures_are_those_of_torchmetrics_on_the_files_of_predictions(train
     assert found["f1"] == pytest.approx(float(theirs["f1"]), abs=1e-4)
 
 
-def test_the_files_of_predictions_agree_with_each_other(trained):
+def test_the_prediction_files_agree_with_each_other(trained):
     answers, n_best = read(trained, "run/predictions.json"), read(trained, "run/nbest_predictions.json")
     odds = read(trained, "run/null_odds.json")
     assert set(answers) == set(n_best) == set(odds)

@@ -38,7 +38,7 @@ def tag_task(*, metrics=METRICS, max_length=32, label_all_tokens=False, **data):
 
 
 def tagged(*sentences, names=None):
-    """A split of sentences such as "paris/B-place is/O cold/O"; the tags are ids where they have names."""
+    """A split of sentences such as "paris/B-place is/O cold/O"; with ``names`` the tags are class ids."""
     rows = [[pair.rsplit("/", 1) for pair in sentence.split()] for sentence in sentences]
     words = [[word for word, _ in row] for row in rows]
     tags = [[tag for _, tag in row] for row in rows]
@@ -62,7 +62,7 @@ def rows(**columns):
     return Dataset.from_dict(columns)
 
 
-def test_tags_that_are_names_get_ids_with_o_first_and_types_side_by_side():
+def test_named_tags_get_ids_with_o_first_and_types_side_by_side():
     task, splits = prepared()
     assert task.labels == ["O", "B-person", "B-place", "I-place"]
     assert splits["train"]["labels"] == [[2, 0, 0], [1, 0, 2, 3]]
@@ -82,7 +82,7 @@ def test_named_ids_of_two_splits_in_another_order_are_matched_by_name():
     assert splits["validation"]["labels"] == splits["train"]["labels"] == [[1, 0]]
 
 
-def test_numbers_without_names_are_tags_by_value_for_the_accuracy():
+def test_unnamed_numbers_are_tags_in_order_of_value_for_the_accuracy():
     train = rows(tokens=[["a", "b", "c"]], ner_tags=[[10, 2, 0]])
     task, splits = prepared(task=tag_task(metrics=["accuracy"]), train=train)
     assert task.labels == ["0", "2", "10"]
@@ -90,12 +90,12 @@ def test_numbers_without_names_are_tags_by_value_for_the_accuracy():
 
 
 @pytest.mark.parametrize(("tags", "shown"), [([0, 7], "0"), (["DET", "NOUN"], "DET")])
-def test_f1_of_tags_that_name_no_entities_is_refused_with_the_remedy(tags, shown):
+def test_f1_is_refused_for_tags_that_are_not_entity_tags(tags, shown):
     with pytest.raises(UserError, match=rf"f1 counts entities, but '{shown}' in column 'ner_tags'.*\[accuracy\]"):
         prepared(train=rows(tokens=[["the", "plot"]], ner_tags=[tags]))
 
 
-def test_parts_of_speech_are_tags_for_the_accuracy():
+def test_parts_of_speech_are_scored_by_the_accuracy():
     task, _ = prepared(task=tag_task(metrics=["accuracy"]), train=tagged("the/DET plot/NOUN"))
     assert task.labels == ["DET", "NOUN"]
 
@@ -108,12 +108,12 @@ def test_parts_of_speech_are_tags_for_the_accuracy():
         ("new/B-place york/E-place is/O", "york/S-place", ["O", "B-place", "E-place", "S-place"]),
     ],
 )
-def test_a_known_type_may_have_a_tag_that_the_training_data_lack(train, validation, labels):
+def test_other_splits_may_have_new_tags_of_a_known_entity_type(train, validation, labels):
     task, _ = prepared(train=tagged(train), validation=tagged(validation))
     assert task.labels == labels
 
 
-def test_such_a_tag_comes_after_the_named_ones():
+def test_a_new_tag_of_a_known_entity_type_comes_after_the_class_names():
     train = tagged("york/B-place is/O", names=["B-place", "O"])
     task, splits = prepared(train=train, validation=tagged("new/B-place york/I-place"))
     assert task.labels == ["B-place", "O", "I-place"]
@@ -122,33 +122,33 @@ def test_such_a_tag_comes_after_the_named_ones():
 
 def test_a_tag_of_an_unknown_type_is_refused_with_split_row_and_nearest_name():
     with pytest.raises(
-        UserError, match=r"the validation split has the tag 'B-plase' \(row 2\).*Did you mean 'B-place'\?"
+        UserError, match=r"the validation split, row 2: tag 'B-plase' does not occur in .*Did you mean 'B-place'\?"
     ):
         prepared(validation=tagged("is/O", "paris/B-plase"))
 
 
-def test_a_single_tag_is_nothing_to_learn():
-    with pytest.raises(UserError, match="'ner_tags' has one tag only, 'O': nothing to learn"):
+def test_a_column_with_a_single_tag_is_refused():
+    with pytest.raises(UserError, match="'ner_tags' has the single tag 'O', but a token classification needs two"):
         prepared(train=tagged("it/O is/O"))
 
 
-def test_unequal_lengths_are_refused_with_both_and_the_row():
+def test_unequal_numbers_of_words_and_tags_are_refused_with_the_row():
     train = rows(tokens=[["a"], ["b", "c", "d"]], ner_tags=[["O"], ["O", "O"]])
-    with pytest.raises(UserError, match="the train split has 3 words but 2 tags in row 2"):
+    with pytest.raises(UserError, match="the train split, row 2: there are 3 words but 2 tags"):
         prepared(train=train)
 
 
 @pytest.mark.parametrize("tag", ["", " ", None])
 def test_a_missing_tag_is_refused_with_the_word(tag):
     train = rows(tokens=[["a", "b"], ["in", "Rome"]], ner_tags=[["O", "B-place"], ["O", tag]])
-    with pytest.raises(UserError, match=r"the train split has no tag for word 2, 'Rome', of row 2"):
+    with pytest.raises(UserError, match=r"the train split, row 2: word 2, 'Rome', has no tag"):
         prepared(train=train)
 
 
 @pytest.mark.parametrize("tag", [-1, -100])
-def test_a_number_that_stands_for_no_tag_is_a_missing_tag(tag):
+def test_minus_1_and_minus_100_are_missing_tags(tag):
     train = rows(tokens=[["in", "Rome"]], ner_tags=[[0, tag]])
-    with pytest.raises(UserError, match="no tag for word 2, 'Rome', of row 1"):
+    with pytest.raises(UserError, match="row 1: word 2, 'Rome', has no tag"):
         prepared(train=train, task=tag_task(metrics=["accuracy"]))
 
 
@@ -156,18 +156,18 @@ EMPTY = {"tokens": [["in", "Rome"], [], None], "ner_tags": [["O", "B-place"], []
 
 
 def test_a_sentence_without_words_is_refused_with_its_row_and_the_remedy():
-    with pytest.raises(UserError, match=r"validation split has a sentence without words, row 2;.*drop_empty=true"):
+    with pytest.raises(UserError, match=r"validation split, row 2: the sentence has no words;.*drop_empty=true"):
         prepared(validation=rows(**EMPTY))
 
 
-def test_sentences_without_words_are_left_out_where_that_is_asked():
+def test_sentences_without_words_are_left_out_with_drop_empty():
     _, splits = prepared(task=tag_task(drop_empty=True), validation=rows(**EMPTY))
     assert splits["validation"]["tokens"] == [["in", "Rome"]]
 
 
-def test_a_row_after_an_empty_one_keeps_its_number():
+def test_a_row_after_an_empty_one_keeps_its_row_number():
     broken = rows(tokens=[[], ["in", "Rome"]], ner_tags=[[], ["O"]])
-    with pytest.raises(UserError, match="2 words but 1 tags in row 2"):
+    with pytest.raises(UserError, match="row 2: there are 2 words but 1 tags"):
         prepared(task=tag_task(drop_empty=True), validation=broken)
 
 
@@ -178,7 +178,7 @@ def test_a_split_of_empty_sentences_only_is_refused():
 
 
 @pytest.mark.parametrize("column", ["tokens", "ner_tags"])
-def test_a_table_of_plain_texts_is_refused_with_what_is_expected(column):
+def test_a_table_of_plain_texts_is_refused_with_the_expected_form(column):
     lists = {"tokens": [["in", "Rome"]], "ner_tags": [["O", "B-place"]]}
     with pytest.raises(UserError, match=rf"column '{column}' of the train split holds no lists.*\.conll files"):
         prepared(train=rows(**(lists | {column: ["in Rome"]})))
@@ -202,19 +202,19 @@ def test_a_test_split_without_tags_is_left_out(test):
     assert list(prepared(test=rows(**test))[1]) == ["train"]
 
 
-def test_words_may_be_numbers():
+def test_numbers_are_read_as_words():
     _, splits = prepared(train=rows(tokens=[[19, 84]], ner_tags=[["B-year", "O"]]))
     assert splits["train"]["tokens"] == [["19", "84"]]
 
 
-def test_the_names_of_the_tags_reach_the_configuration_of_the_model():
+def test_the_configuration_of_the_model_has_the_tag_names():
     config = toy_model(prepared()[0]).config
     assert config.id2label == {0: "O", 1: "B-person", 2: "B-place", 3: "I-place"}
     assert config.label2id["I-place"] == 3
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest_name():
-    with pytest.raises(UserError, match=r"'recal' is no metric of a token classification.*Did you mean 'recall'\?"):
+    with pytest.raises(UserError, match=r"a token classification has no metric 'recal'.*Did you mean 'recall'\?"):
         tag_task(metrics=["recal"])
 
 
@@ -223,7 +223,7 @@ def encoded(sentence, training=True, **settings):
     return task, task.encode(splits["train"], tiny_tokenizer(), training=training)
 
 
-def test_only_the_first_sub_word_of_a_word_has_its_tag():
+def test_only_the_first_token_of_a_word_has_its_tag():
     task, rows = encoded("zz/B-place paris/I-place is/O")  # the tiny tokenizer spells zz
     assert tiny_tokenizer().convert_ids_to_tokens(rows["input_ids"][0]) == [
         "[CLS]",
@@ -239,13 +239,13 @@ def test_only_the_first_sub_word_of_a_word_has_its_tag():
     assert rows["length"] == [7]
 
 
-def test_every_sub_word_may_carry_the_tag_and_b_goes_on_as_i():
+def test_with_label_all_tokens_later_tokens_have_the_tag_and_b_becomes_i():
     task, rows = encoded("zz/B-place zz/I-place qq/B-club is/O", label_all_tokens=True)
     names = [task.labels[label] if label >= 0 else "" for label in rows["labels"][0]]
     assert names == ["", "B-place", "I-place", "I-place", "I-place", "B-club", "B-club", "O", "O", ""]
 
 
-def test_evaluation_scores_the_first_sub_word_alone_in_either_case():
+def test_evaluation_scores_only_the_first_token_of_a_word_in_either_case():
     for label_all_tokens in (False, True):
         _, rows = encoded("zz/B-place paris/O", training=False, label_all_tokens=label_all_tokens)
         assert rows["word"] == [[-100, 0, -100, 1, -100]]
@@ -253,7 +253,7 @@ def test_evaluation_scores_the_first_sub_word_alone_in_either_case():
 
 
 def oracle(task, split, batch_size=4, metrics=None):
-    """The metrics of a model that gives every scored token the tag of its word, in batches as they are served."""
+    """The metrics of a model that predicts the correct tag for every scored token."""
     data = TaskData(
         task=task, splits={"train": split.select([0]), "validation": split}, tokenizer=tiny_tokenizer(),
         batch_size=1, eval_batch_size=batch_size,
@@ -279,10 +279,10 @@ def test_long_sentences_are_cut_into_windows_and_every_word_is_scored_once(max_l
     assert sorted(word for words in rows["word"] for word in words if word >= 0) == list(range(51))
     metrics = oracle(task, splits["train"])
     assert metrics.compute() == {"f1": 1.0, "precision": 1.0, "recall": 1.0, "accuracy": 1.0}
-    assert task.predictions(metrics) == {"predictions.json": names_of(task, splits["train"])}
+    assert task.prediction_files(metrics) == {"predictions.json": names_of(task, splits["train"])}
 
 
-def test_the_places_of_words_go_on_from_one_thousand_sentences_to_the_next():
+def test_word_indices_continue_across_the_batches_of_the_mapping():
     sentences = ["paris/B-place is/O cold/O", "austin/B-person left/O"] * 700
     task, splits = prepared(train=tagged(*sentences))
     rows = task.encode(splits["train"], tiny_tokenizer(), training=False)
@@ -295,7 +295,7 @@ def test_words_without_a_token_are_o_and_their_entities_are_counted_as_missed():
     tags = [["B-place", "I-place", "I-place"], ["B-place", "O"], ["B-place", "O"]]
     task, splits = prepared(train=rows(tokens=words, ner_tags=tags))
     metrics = oracle(task, splits["train"])
-    predicted = task.predictions(metrics)["predictions.json"]
+    predicted = task.prediction_files(metrics)["predictions.json"]
     assert predicted == [["B-place", "O", "I-place"], ["O", "O"], ["B-place", "O"]]
     assert metrics.compute() == {  # of 3 entities 1 is found, with 3 predicted; 5 words of 7 are right
         "f1": pytest.approx(1 / 3),
@@ -305,14 +305,14 @@ def test_words_without_a_token_are_o_and_their_entities_are_counted_as_missed():
     }
 
 
-def test_a_window_without_a_label_is_no_training_example():
+def test_a_window_without_a_label_is_left_out_of_training():
     task, splits = prepared(train=rows(tokens=[["paris", "is"], ["\x07"]], ner_tags=[["B-place", "O"], ["O"]]))
     assert len(task.encode(splits["train"], tiny_tokenizer(), training=True)) == 1
 
 
 @pytest.mark.parametrize("max_length", [1, 2])
 def test_a_length_without_room_for_a_word_is_refused(max_length):
-    with pytest.raises(UserError, match=rf"max_length={max_length} leaves no room for words beside 2 special tokens"):
+    with pytest.raises(UserError, match=rf"max_length={max_length} has no room for words beside 2 special tokens"):
         encoded("paris/B-place is/O", max_length=max_length)
 
 
@@ -329,7 +329,7 @@ def random_split(sentences=40, seed=0):
 
 
 def scored_at_random(task, split, parts=5):
-    """Random predictions, in any order and in several updates, and the metrics that saw them."""
+    """Metrics updated with random predictions in random order, in several parts."""
     words = sum(map(len, split["labels"]))
     order, tags = torch.randperm(words), torch.randint(0, 5, (words,))
     metrics = MetricCollection(task.metrics(split))
@@ -340,10 +340,10 @@ def scored_at_random(task, split, parts=5):
     return metrics
 
 
-def test_the_metrics_are_those_of_seqeval_to_all_digits():
+def test_the_metrics_equal_those_of_seqeval_to_1e_12():
     task, splits = prepared(train=random_split())
     metrics = scored_at_random(task, splits["train"])
-    true, predicted = names_of(task, splits["train"]), task.predictions(metrics)["predictions.json"]
+    true, predicted = names_of(task, splits["train"]), task.prediction_files(metrics)["predictions.json"]
     values = metrics.compute()
     assert {value.dtype for value in values.values()} == {torch.float64}
     assert 0 < values["f1"] < 1
@@ -358,7 +358,7 @@ def test_the_metrics_are_those_of_seqeval_to_all_digits():
     )
 
 
-def test_only_the_metrics_that_are_asked_for_are_computed_and_a_second_split_adds_its_name():
+def test_only_the_chosen_metrics_are_computed_and_those_of_a_second_split_have_a_suffix():
     task, splits = prepared(task=tag_task(metrics=["recall", "accuracy"]))
     module = FineTuner(
         toy_model(task), task=task, optimizer=OPTIMIZER,
@@ -371,7 +371,7 @@ def test_only_the_metrics_that_are_asked_for_are_computed_and_a_second_split_add
         ]
 
 
-def test_metrics_that_are_reset_forget_what_they_saw():
+def test_a_reset_removes_all_collected_predictions():
     task, splits = prepared()
     metrics = oracle(task, splits["train"])
     assert metrics.compute()["f1"] == 1.0
@@ -381,7 +381,7 @@ def test_metrics_that_are_reset_forget_what_they_saw():
     assert metrics.compute() == {"f1": 0.0, "precision": 0.0, "recall": 0.0, "accuracy": pytest.approx(3 / 7)}
 
 
-def test_what_several_processes_predicted_is_scored_as_one_split():
+def test_predictions_of_several_processes_are_scored_as_one_split():
     task, splits = prepared()
     whole = oracle(task, splits["train"])["tags"]
     parts = [copy.deepcopy(whole) for _ in range(2)]
@@ -401,7 +401,7 @@ def test_the_loss_is_the_cross_entropy_over_the_tagged_tokens():
     assert float(loss) == pytest.approx(2 * np.log(2) / 3)
 
 
-def test_distillation_counts_every_token_but_padding():
+def test_distillation_includes_every_token_except_padding():
     student, teacher = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     loss = tag_task().distillation_loss(
@@ -425,7 +425,7 @@ def test_a_teacher_whose_tags_are_in_another_order_is_mapped_by_name(tmp_path):
     assert torch.equal(task.outputs(teacher, batch).logits, model(**batch).logits[..., [2, 1, 0]])
 
 
-def test_a_text_is_the_words_with_blanks_between():
+def test_a_text_is_its_words_joined_by_blanks():
     task, splits = prepared()
     assert task.texts(splits["train"]) == ["austin is cold", "austin left new paris"]
 
@@ -436,7 +436,7 @@ def words_and_tags(split, tags=("O", "B-person", "I-person", "B-place", "I-place
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """The demo as CoNLL files with four columns, as those of CoNLL-2003, and as the Parquet files of a hub data set."""
+    """The demo data as CoNLL files of four columns, as in CoNLL-2003, and as Parquet files of a hub data set."""
     folder = tmp_path_factory.mktemp("tags")
     (folder / "conll").mkdir()
     (folder / "hub").mkdir()
@@ -488,7 +488,7 @@ def test_a_second_run_finds_its_windows_in_the_cache(folder, place):
         assert cached(training, max_length=5) != first
 
 
-def test_the_predictions_of_a_run_are_whole_sentences_with_the_recorded_scores(pruned, place):
+def test_the_predictions_of_a_run_are_full_sentences_with_the_recorded_scores(pruned, place):
     for file, split, recorded in (
         ("predictions", "validation", "metrics"),
         ("test_predictions", "test", "test_metrics"),
@@ -504,7 +504,7 @@ def test_the_predictions_of_a_run_are_whole_sentences_with_the_recorded_scores(p
         )
 
 
-def test_a_run_is_scored_again_to_the_same_values(pruned, place):
+def test_evaluate_repeats_the_recorded_metrics(pruned, place):
     lines = [line.split() for line in run("evaluate", "run=pruned", folder=place).splitlines()[1:]]
     assert len(lines) == 8
     assert all(now == recorded for _, _, now, recorded in lines)
@@ -518,13 +518,13 @@ def test_the_parquet_files_of_a_hub_data_set_give_the_same_sentences_and_tags(pl
     assert set(row["test_metrics"]) == set(METRICS)
 
 
-def test_a_line_without_a_tag_is_named_by_its_sentence_and_word(place):
+def test_the_error_for_a_line_without_a_tag_names_its_sentence_and_word(place):
     (place / "broken.conll").write_text("in O\nparis B-place\n\nin O\nmilan\n")
     message = failure("train", "task=token_classification", "task.data.files.train=broken.conll", *FAST, folder=place)
-    assert "the train split has no tag for word 2, 'milan', of row 2" in message
+    assert "the train split, row 2: word 2, 'milan', has no tag" in message
 
 
-def test_comments_of_conll_files_are_left_out_where_they_are_named(tmp_path):
+def test_comments_of_conll_files_are_left_out_with_comment_prefix(tmp_path):
     (tmp_path / "train.conll").write_text("# id 1 domain=en\nin _ _ O\nparis _ _ B-place\n\n# id 2\n#1 _ _ O\n")
     section = data_section("token_classification", path=str(tmp_path), comment_prefix="# ")
     assert load_splits(section)["train"].select_columns(["tokens", "ner_tags"])[:] == {
@@ -535,7 +535,7 @@ def test_comments_of_conll_files_are_left_out_where_they_are_named(tmp_path):
 
 @pytest.fixture
 def roberta(tmp_path):
-    """An encoder with a byte-level tokenizer, in which a word after a blank has other ids than one at the start."""
+    """An encoder with a byte-level tokenizer: a word after a blank has other ids than a word at the start."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -552,7 +552,7 @@ def roberta(tmp_path):
     return tmp_path / "roberta"
 
 
-def test_words_reach_a_byte_level_tokenizer_as_if_a_blank_came_before(roberta):
+def test_a_byte_level_tokenizer_gets_each_word_with_a_blank_before_it(roberta):
     tokenizer = load_tokenizer({"name": str(roberta), "config": None}, **TokenClassification.tokenizer_options)
     task, splits = prepared(train=tagged("london/B-place lincoln/I-place left/O"))
     ids = task.encode(splits["train"], tokenizer, training=True)["input_ids"][0]
@@ -560,7 +560,7 @@ def test_words_reach_a_byte_level_tokenizer_as_if_a_blank_came_before(roberta):
     assert ids == AutoTokenizer.from_pretrained(roberta)(" london lincoln left")["input_ids"]
 
 
-def test_a_model_with_a_byte_level_tokenizer_is_saved_with_one_that_gives_the_recorded_predictions(roberta, place):
+def test_the_saved_byte_level_tokenizer_gives_the_recorded_predictions(roberta, place):
     run("train", "task=token_classification", "task.data.path=conll", "model=roberta_base", f"model.name={roberta}",
         "recipe=dense", "recipe.num_epochs=4", "recipe.optimizer.learning_rate=0.01", "task.data.batch_size=8",
         "trainer.accelerator=cpu",

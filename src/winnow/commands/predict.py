@@ -86,7 +86,7 @@ def _main(composed: DictConfig) -> None:
         )
         task = pipeline.deployment.task
         wanted = Wanted.of(task, settings.text_columns or [], keep=settings.keep or [], drop_empty=settings.drop_empty)
-        _write(pipeline.answers(checked_rows(_rows(settings, task.asked), wanted)), settings.out)
+        _write(pipeline.answers(checked_rows(_rows(settings, task.input_fields), wanted)), settings.out)
 
 
 def _check(settings: Settings) -> None:

@@ -1,11 +1,13 @@
 """Checks of a typed configuration against the machine and the command line, before anything heavy is loaded."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from winnow.command_line import command_line
-from winnow.config.run import RunConfig, saved_config
-from winnow.errors import UserError
+from winnow.config.recipe import Recipe
+from winnow.config.run import PublishedRow, RunConfig, saved_config
+from winnow.errors import UserError, nearest
 from winnow.extras import require_extra
+from winnow.files.conf_folder import CONF
 from winnow.files.local_files import local_files, looks_local, resolve_model_folder
 from winnow.files.run_files import RESOLVED
 from winnow.sparseml.zoo import refuse_stub
@@ -25,6 +27,7 @@ def check(config: RunConfig, overrides: Iterable[str] = ()) -> None:
     refuse_stub("teacher.name", config.teacher.name)
     for override in overrides:
         _check_effect(override, config)
+    _check_published(config.published)
     if config.logger.kind in ("wandb", "tensorboard"):
         require_extra(f"logger={config.logger.kind}", extra=config.logger.kind, package=config.logger.kind)
     local_files(config.task.data)
@@ -46,7 +49,8 @@ def _check_effect(override: str, config: RunConfig) -> None:
         )
     if section == "teacher" and config.recipe.num_epochs == 0 and override != "teacher=none":
         raise UserError(f"{override} has no effect: recipe={config.recipe.name} does not train; leave it out.")
-    if section == "recipe" and config.teacher.kind == "none" and modifier not in config.recipe.plain():
+    left_out = modifier and modifier not in {*Recipe.model_fields, *config.recipe.modifiers}
+    if section == "recipe" and config.teacher.kind == "none" and left_out:
         raise UserError(f"{override} has no effect with teacher=none; leave it out or name a teacher.")
     data = config.task.data
     if setting in ("task.data.path", "task.data.subset", "task.data.revision") and any(dict(data.files).values()):
@@ -62,6 +66,15 @@ def _check_effect(override: str, config: RunConfig) -> None:
             f"{override} has no effect: this model is built from model.config. Choose a pretrained one, such as "
             f"model=bert_base {override}."
         )
+
+
+def _check_published(rows: Sequence[PublishedRow]) -> None:
+    """A published row must name the options of a table cell, or no table would show it."""
+    for number, row in enumerate(rows):
+        for option in ("task", "model", "recipe", "teacher"):
+            name, known = getattr(row, option), [file.stem for file in (CONF / option).glob("*.yaml")]
+            if name not in known:
+                raise UserError(f"published.{number}.{option}: {name} does not exist.{nearest(name, known)}")
 
 
 def _check_teacher_windows(config: RunConfig, name: str) -> None:

@@ -80,6 +80,10 @@ def _message(error: ValidationError, path: str) -> str:
         case "not_a_section":
             known = ", ".join(sorted(context["known"]))
             return f"{here} must be a group of settings ({known}), got {first['input']!r}."
+        case "list_type":
+            return f"{here} must be a list, got {first['input']!r}."
+        case "dict_type":
+            return f"{here} must be a mapping, got {first['input']!r}."
         case "broken_rule":
             message: str = context["message"]
             return message.replace("{path}", here) if "{path}" in message else f"{here}: {message}"

@@ -1,1 +1,1 @@
-"""Data: reading splits, batches of similar lengths, the Lightning data module, the embedded demo."""
+"""Data: reading splits, batches of similar length, the Lightning data module, the embedded demo."""

@@ -1,4 +1,4 @@
-"""Batches of texts of similar lengths, in an order that depends on the seed and the epoch alone."""
+"""Batches of texts of similar length, in an order that depends only on the seed and the epoch."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -8,21 +8,21 @@ from torch.utils.data import Sampler
 
 from winnow.errors import UserError
 
-# Within so many batches texts are sorted by length: little padding, and the order stays random.
+# Texts are sorted by length within groups of this many batches: little padding, and the order stays random.
 _BATCHES_PER_GROUP = 50
 
 
 class LengthGroupedBatches(Sampler[list[int]]):
     """Index lists for a loader with ``batch_size=None``: shuffled, grouped by length, shuffled again.
 
-    Each rank of a data-parallel run gets every ``world_size``-th batch; the last batches repeat the first ones so
-    that all ranks take equally many steps.
+    Each rank of a data-parallel run gets every ``world_size``-th batch. The first batches are repeated at the end so
+    that all ranks take the same number of steps.
 
     Args:
         lengths: number of tokens of each example.
         batch_size: examples in a batch; the last batch of an epoch may be smaller.
-        seed: together with the epoch it determines the order.
-        drop_last: leave out a smaller last batch, other examples in each epoch.
+        seed: determines the order together with the epoch.
+        drop_last: leave out a smaller last batch; other examples are left out in each epoch.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
         if drop_last and len(lengths) < batch_size:
             raise UserError(
                 f"task.data.drop_last=true leaves no batch: there are {len(lengths):,} training examples, fewer than "
-                f"task.data.batch_size={batch_size}; lower the batch size or leave drop_last out."
+                f"task.data.batch_size={batch_size}; lower the batch size or set task.data.drop_last=false."
             )
         self.lengths = torch.as_tensor(lengths)
         self.batch_size = batch_size
@@ -60,9 +60,9 @@ class LengthGroupedBatches(Sampler[list[int]]):
         generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
         order = torch.randperm(len(self.lengths), generator=generator)
         batches: list[list[int]] = []
-        for group in order.split(self.batch_size * _BATCHES_PER_GROUP):
+        for group in torch.split(order, self.batch_size * _BATCHES_PER_GROUP):
             by_length = group[self.lengths[group].argsort(descending=True, stable=True)]
-            batches += [batch.tolist() for batch in by_length.split(self.batch_size)]
+            batches += [batch.tolist() for batch in torch.split(by_length, self.batch_size)]
         if self.drop_last:
             batches = [batch for batch in batches if len(batch) == self.batch_size]
         shuffled = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
@@ -71,11 +71,11 @@ class LengthGroupedBatches(Sampler[list[int]]):
 
 
 class SortedBatches(Sampler[list[int]]):
-    """Index lists for evaluation: every example once, longest first, no randomness; ranks take turns by example."""
+    """Index lists for evaluation: every example once, longest first; rank r gets every ``world_size``-th example."""
 
     def __init__(self, lengths: Sequence[int], batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
         order = torch.as_tensor(lengths).argsort(descending=True, stable=True)
-        self.batches = [batch.tolist() for batch in order[rank::world_size].split(batch_size)]
+        self.batches: list[list[int]] = [batch.tolist() for batch in torch.split(order[rank::world_size], batch_size)]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -85,15 +85,15 @@ class SortedBatches(Sampler[list[int]]):
 
 
 def batches_of_tokens(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Index lists that hold every example once, the longest first, and depend on the lengths alone.
+    """Index lists of every example once, longest first; they depend only on the lengths.
 
     Args:
         lengths: number of tokens of each example.
-        max_tokens: in a batch that is padded to its longest text; one example may have more.
+        max_tokens: limit for a batch padded to its longest text; a longer example gets its own batch.
     """
-    order = torch.as_tensor(lengths).argsort(descending=True, stable=True)
+    order: list[int] = torch.as_tensor(lengths).argsort(descending=True, stable=True).tolist()
     first = 0
     while first < len(order):
         size = max(1, max_tokens // int(lengths[order[first]]))
-        yield order[first : first + size].tolist()
+        yield order[first : first + size]
         first += size

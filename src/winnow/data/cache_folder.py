@@ -1,4 +1,4 @@
-"""A folder of cached entries, each a folder, that keeps within a limit: the least recently used go."""
+"""A cache folder with a size limit: each entry is a folder, and the least recently used entries are removed."""
 
 import os
 import shutil
@@ -8,8 +8,8 @@ from filelock import Timeout
 
 from winnow.files.locks import lock_of, named_lock
 
-_ENTRIES = "teacher-" + "[0-9a-f]" * 16  # whatever else lies in the folder is left alone
-_PARTIAL = ".partial"  # as `winnow.files.atomic.save_folder` calls what is not whole yet
+_ENTRIES = "teacher-" + "[0-9a-f]" * 16  # everything else in the folder is kept
+_PARTIAL = ".partial"  # the suffix of an unfinished folder in `winnow.files.atomic.save_folder`
 
 
 def mark_used(entry: Path) -> None:
@@ -17,22 +17,22 @@ def mark_used(entry: Path) -> None:
 
 
 def keep_within(folder: Path, limit: int) -> None:
-    """Remove the least recently used entries beyond ``limit`` bytes in all, and what killed processes left half made.
+    """Remove the least recently used entries beyond ``limit`` bytes, and the partial entries of killed processes.
 
-    An entry whose lock is held, by `named_lock` of the folder and its name, stays as it is.
+    An entry whose lock is held (`named_lock` of the folder and the entry's name) is kept.
     """
     with named_lock(folder, "room"):
         for partial in folder.glob(_ENTRIES + _PARTIAL):
             _remove(partial)
         total = 0
-        for _, size, entry in sorted(map(_used, folder.glob(_ENTRIES)), reverse=True):
+        for _, size, entry in sorted(map(_last_use_and_size, folder.glob(_ENTRIES)), reverse=True):
             total += size
             if total > limit:
                 _remove(entry)
 
 
-def _used(entry: Path) -> tuple[int, int, Path]:
-    """When an entry was used last, and its bytes; nothing of one that is replaced by another just now."""
+def _last_use_and_size(entry: Path) -> tuple[int, int, Path]:
+    """Time of last use in nanoseconds, and bytes; zeros for an entry that another process is replacing."""
     try:
         return entry.stat().st_mtime_ns, sum(file.stat().st_size for file in entry.iterdir()), entry
     except FileNotFoundError:
@@ -43,6 +43,6 @@ def _remove(entry: Path) -> None:
     lock = lock_of(entry.parent, entry.name.removesuffix(_PARTIAL))
     try:
         with lock.acquire(timeout=0):
-            shutil.rmtree(entry, ignore_errors=True)  # it may be gone, or be another user's
-    except Timeout:  # somebody is making or opening it
+            shutil.rmtree(entry, ignore_errors=True)  # already removed, or owned by another user
+    except Timeout:  # another process writes or opens it
         pass

@@ -1,4 +1,4 @@
-"""`Dataset.map` whose cached results do not outlive the code that made them."""
+"""`Dataset.map` whose cached results depend on the data, the settings and the code."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,38 +13,39 @@ from pyarrow import ArrowInvalid
 
 from winnow.files.locks import named_lock
 
-DAMAGED = (OSError, ArrowInvalid)  # as `datasets` fails at a file of its own that was cut short
+DAMAGED = (OSError, ArrowInvalid)  # what `datasets` raises for a truncated cache file
 _SOURCE = Path(__file__).parents[1]
+_HASHED_FOLDERS = ("data", "functional", "tasks")  # code that can change cached rows
 
 
 def cached_map(split: Dataset, function: Callable[..., Any], **options: Any) -> Dataset:
-    """The rows of a split turned into others, once: the next run with the same data, settings and code finds them.
+    """Map the rows of a split and cache the result for runs with the same data, settings and code.
 
-    So does one that asks at the same time; it waits.
+    A process that maps the same split at the same time waits and uses the result of the first.
 
     Args:
-        split: a split that lies in files; results of one in memory stay there.
-        function: of rows, as `Dataset.map` calls it; all that it refers to must be picklable and is part of the key.
+        split: rows that are stored in files; results for rows in memory stay in memory.
+        function: called as by `Dataset.map`; everything it refers to must be picklable and is part of the cache key.
         options: of `Dataset.map`.
     """
-    with _alone_with(split):
+    with _lock_of(split):
         try:
-            return split.map(_WithCode(function, _code()), **options)
+            return split.map(_FunctionWithCode(function, _code_hash()), **options)
         except DAMAGED as error:
-            print(f"note: cached rows are damaged ({error}); they are computed anew.")
-            return split.map(_WithCode(function, _code()), load_from_cache_file=False, **options)
+            print(f"note: cached rows are damaged ({error}); they are computed again.")
+            return split.map(_FunctionWithCode(function, _code_hash()), load_from_cache_file=False, **options)
 
 
-def _alone_with(split: Dataset) -> AbstractContextManager[None]:
-    """A lock among all processes that map a split; nobody else can find what is made of one in memory."""
+def _lock_of(split: Dataset) -> AbstractContextManager[None]:
+    """A lock between all processes that map this split; a split in memory needs none."""
     if not split.cache_files:
         return nullcontext()
     return named_lock(Path(split.cache_files[0]["filename"]).parent, split._fingerprint)
 
 
 @dataclass
-class _WithCode:
-    """`datasets` knows a function of a module by its name alone, and would not see that its code has changed."""
+class _FunctionWithCode:
+    """Adds the code hash to the cache key: `datasets` identifies an imported function by its name alone."""
 
     function: Callable[..., Any]
     code: str
@@ -54,10 +55,10 @@ class _WithCode:
 
 
 @cache
-def _code() -> str:
-    """A hash of all code that can take part."""
+def _code_hash() -> str:
+    """A hash of all code that can change cached rows."""
     code = hashlib.sha256()
-    for folder in ("data", "functional", "tasks"):
+    for folder in _HASHED_FOLDERS:
         for path in sorted((_SOURCE / folder).glob("*.py")):
             code.update(path.read_bytes())
     return code.hexdigest()

@@ -1,37 +1,42 @@
-"""The Lightning data module: encodes each split once through the task and serves padded batches."""
+"""The Lightning data module: encodes each split with the task and loads padded batches."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase
 
+from winnow.data.batch import Batch
 from winnow.data.batching import LengthGroupedBatches, SortedBatches
 from winnow.data.training_loader import TrainingLoader, outlive_sigterm
 
+if TYPE_CHECKING:
+    from winnow.tasks.task import Task
+
 
 class TaskData(pl.LightningDataModule):
-    """Splits of one task as loaders; it knows no task by name.
+    """The splits of one task as loaders; no task is known by name here.
 
     Args:
         task: encodes a split (``encode``) and pads a batch (``collator``).
-        splits: ``train``, the validation splits by their own names, and ``test`` where there are labels.
-        tokenizer: of the student; the teacher's is the same.
-        batch_size: training examples a batch and device.
-        eval_batch_size: evaluation examples a batch and device.
+        splits: ``train``, the validation splits under their own names, and ``test`` if it has labels.
+        tokenizer: of the student; the teacher uses the same.
+        batch_size: training examples per batch and device.
+        eval_batch_size: evaluation examples per batch and device.
         num_workers: loader processes.
-        seed: of the order of training batches.
-        drop_last: leave out a last training batch that is smaller.
+        seed: seed of the order of training batches.
+        drop_last: leave out a smaller last training batch.
     """
 
     def __init__(
         self,
         *,
-        task: Any,
+        task: "Task",
         splits: Mapping[str, Dataset],
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         batch_size: int,
         eval_batch_size: int,
         num_workers: int = 0,
@@ -57,25 +62,27 @@ class TaskData(pl.LightningDataModule):
         rows = self.encoded["train"].remove_columns("length")
         return TrainingLoader(rows, batches, self.task.collator(self.tokenizer), self.num_workers)
 
-    def val_dataloader(self) -> list[DataLoader]:
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
         return [self.eval_dataloader(name, **self._ranks()) for name in self.validation]
 
-    def eval_dataloader(self, name: str, rank: int = 0, world_size: int = 1) -> DataLoader:
-        """Every example of one split once, longest first, dealt out to ``world_size`` processes."""
+    def eval_dataloader(self, name: str, rank: int = 0, world_size: int = 1) -> DataLoader[Batch]:
+        """Every example of one split once, longest first, distributed over ``world_size`` processes."""
         batches = SortedBatches(self.lengths(name), self.eval_batch_size, rank=rank, world_size=world_size)
         return DataLoader(
             self.encoded[name].remove_columns("length"),
             sampler=batches,
             batch_size=None,
-            collate_fn=self.task.collator(self.tokenizer),
+            collate_fn=self.task.collator(self.tokenizer),  # type: ignore[arg-type]  # without batch_size: columns, no list
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             worker_init_fn=outlive_sigterm,
-            generator=torch.Generator(),  # else each pass would draw a number from torch's own
+            generator=torch.Generator(),  # else each pass would draw a number from torch's global generator
         )
 
     def lengths(self, name: str) -> Sequence[int]:
-        return self.encoded[name].with_format("numpy")["length"][:]  # row by row it would take minutes
+        """Tokens of each example of a split."""
+        lengths: Sequence[int] = self.encoded[name].with_format("numpy")["length"][:]  # minutes if read row by row
+        return lengths
 
     def _ranks(self) -> dict[str, int]:
         if self.trainer is None:

@@ -1,7 +1,7 @@
-"""The embedded demo data: short reviews whose sentiment hangs on negation and word order.
+"""The embedded demo data: short reviews whose sentiment depends on negation and word order.
 
-Every review with two clauses comes with its mirror, the same words in another order and the other label, and every
-adjective is negated as often as not, so a bag of words is at chance.
+Every review of two clauses has a mirror: the same words in another order with the other label. Half of all adjectives
+are negated. So a bag of words is at chance.
 """
 
 import random
@@ -25,10 +25,10 @@ _LABELS = ["negative", "positive"]
 
 
 def reviews(train: int = 24000, held_out: int = 1000, seed: int = 0) -> DatasetDict:
-    """Labelled reviews: train, and validation and test of ``held_out`` rows each, without a text in common.
+    """Labelled reviews: train, and validation and test of ``held_out`` rows each; no text is in two splits.
 
-    One clause in four stands alone ("the plot was not dull": positive). Of two clauses of opposite sentiment the
-    one that the conjunction stresses decides: "X but Y" and "although X , Y" mean Y, "X although Y" means X.
+    One review in four is a single clause ("the plot was not dull": positive). The others join two clauses of opposite
+    sentiment, and the stressed one decides: "X but Y" and "although X , Y" mean Y, "X although Y" means X.
     """
     rng = random.Random(seed)
     rows: dict[str, int] = {}
@@ -55,7 +55,7 @@ def vocabulary() -> list[str]:
 def _clause(rng: random.Random, label: int) -> str:
     negated = rng.random() < 0.5
     adjective = rng.choice(POSITIVE if label != negated else NEGATIVE)
-    intensifier = rng.choice(INTENSIFIERS[:-1] if negated else INTENSIFIERS)  # nobody says "not rather good"
+    intensifier = rng.choice(INTENSIFIERS[:-1] if negated else INTENSIFIERS)  # "not rather good" is not English
     words = ["the", rng.choice(SUBJECTS), "was", "not" if negated else "", intensifier, adjective]
     return " ".join(filter(None, words))
 

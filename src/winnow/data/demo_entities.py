@@ -1,7 +1,7 @@
-"""The embedded demo of named entities: sentences in which the same names are persons, places and clubs.
+"""The embedded demo data for named entities: sentences in which the same names are persons, places and clubs.
 
-Every name stands for each of the three, and so does every name of two words; only the words around it, before it or
-after it, tell which, so a look-up of single words does badly.
+Every name, of one word or two, occurs as each of the three types. Only the words around it decide the type, so a
+look-up of single words scores badly.
 """
 
 import random
@@ -14,7 +14,7 @@ NAMES = (
     *("madison", "milan", "newton", "orlando", "paris", "preston", "sydney", "trenton", "victoria", "weston"),
 )
 TYPES = ("person", "place", "club")
-# In braces stands a name of one word or two; its type is told by words that may stand before it, after it or far away.
+# Braces are replaced by a name of one or two words. The words that decide its type are before it, after it or far away.
 SENTENCES = (
     "{person} said that {club} would beat {club}",
     "{person} said that {place} would be cold in may",
@@ -45,7 +45,7 @@ _TAGS = ["O", *(f"{prefix}-{kind}" for kind in TYPES for prefix in "BI")]
 
 
 def tagged_sentences(train: int = 6000, held_out: int = 500, seed: int = 0) -> DatasetDict:
-    """Sentences as lists of words and tags: train, and validation and test of ``held_out`` rows each, none twice."""
+    """Sentences as lists of words and tags, all different: train, and validation and test of ``held_out`` rows each."""
     rng = random.Random(seed)
     rows: dict[tuple[str, ...], list[str]] = {}
     while len(rows) < train + 2 * held_out:

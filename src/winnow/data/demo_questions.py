@@ -37,8 +37,8 @@ _FEATURES = Features(
 def questions(train: int = 12000, held_out: int = 1000, seed: int = 0) -> DatasetDict:
     """Questions with their contexts and answers: train, and validation and test of ``held_out`` rows each.
 
-    Three people are named in each context, in any order; who sold and who bought hangs on the words around the
-    names, and things and places have up to two qualities from the same few, so no list of words gives the answer.
+    Each context names three people in any order, and only the words around a name show who sold and who bought. Things
+    and places have up to two adjectives from the same list. So no list of words gives the answer.
     """
     rng = random.Random(seed)
     rows = [_row(rng, number) for number in range(train + 2 * held_out)]
@@ -58,13 +58,13 @@ def _row(rng: random.Random, number: int) -> dict[str, object]:
     roles = {"seller": seller, "buyer": buyer, "thing": _described(rng, THINGS), "place": _described(rng, PLACES)}
     sentences = [rng.choice(SALES), WITNESS.format(witness=witness)]
     rng.shuffle(sentences)
-    template, asked = " ".join(sentences), rng.choice(list(QUESTIONS))
-    start = len(template.split("{" + asked)[0].format(**roles))
+    template, role = " ".join(sentences), rng.choice(list(QUESTIONS))
+    start = len(template.split("{" + role)[0].format(**roles))
     return {
         "id": f"q{number}",
         "context": template.format(**roles),
-        "question": QUESTIONS[asked],
-        "answers": {"text": [roles[asked]], "answer_start": [start]},
+        "question": QUESTIONS[role],
+        "answers": {"text": [roles[role]], "answer_start": [start]},
     }
 
 

@@ -1,22 +1,24 @@
-"""Rows with an empty cell: refused, or left out where that is asked."""
+"""Rows with an empty cell: an error, or left out where the user asks for it."""
 
 from collections.abc import Mapping
 
 import numpy as np
 import pyarrow.compute as pc
 from datasets import Dataset
+from numpy.typing import NDArray
 
 from winnow.errors import UserError
 
 
 def without_empty_rows(split: Dataset, name: str, columns: Mapping[str, bool], *, drop: bool) -> Dataset:
-    """The split as it is, or without the rows in which one of the columns has nothing in it.
+    """The split without the rows that have an empty cell in one of the columns.
 
     Args:
         split: any rows.
-        name: of the split, for messages.
-        columns: in which a cell must not be missing or not a number; True: nor a string of blanks.
-        drop: leave such rows out instead of refusing them.
+        name: name of the split, for error messages.
+        columns: the columns to check. A cell is empty if it is missing or NaN; where the value is True, also if it is
+            a string of blanks.
+        drop: leave such rows out; False raises an error for them.
     """
     empty = {column: _empty_cells(split, column, blank=blank) for column, blank in columns.items()}
     rows = np.any(list(empty.values()), axis=0)  # (rows,)
@@ -26,16 +28,16 @@ def without_empty_rows(split: Dataset, name: str, columns: Mapping[str, bool], *
         first = int(rows.argmax())
         column = next(column for column, cells in empty.items() if cells[first])
         raise UserError(
-            f"the {name} split has {rows.sum():,} of {len(rows):,} rows with an empty cell, row {first + 1} "
-            f"in column '{column}' the first; fill them, or leave them out with task.data.drop_empty=true."
+            f"the {name} split has {rows.sum():,} of {len(rows):,} rows with an empty cell, row {first + 1} in column "
+            f"'{column}' is the first; fill them, or leave them out with task.data.drop_empty=true."
         )
     if rows.all():
-        raise UserError(f"the {name} split has no row without an empty cell.")
+        raise UserError(f"every row of the {name} split has an empty cell; name other files or columns.")
     return split.select(np.flatnonzero(~rows))
 
 
-def _empty_cells(split: Dataset, column: str, *, blank: bool) -> np.ndarray:
-    """``(rows,)``, True where there is no value, not a number or, with ``blank``, a string of blanks."""
+def _empty_cells(split: Dataset, column: str, *, blank: bool) -> NDArray[np.bool_]:
+    """``(rows,)``, True where the value is missing or NaN or, with ``blank``, a string of blanks."""
     parts = []
     for table in split.select_columns([column]).with_format("arrow").iter(10_000):
         cells = table[column]

@@ -1,30 +1,32 @@
-"""Rows of unequal lengths as the tensors of one batch."""
+"""Pad rows of unequal lengths into the tensors of one batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from winnow.data.batch import Columns
 
-def pad_batch(rows: Mapping[str, Sequence], fill: Mapping[str, int], multiple: int = 1) -> dict[str, Tensor]:
-    """One tensor a column.
+
+def pad_batch(rows: Columns, padding_values: Mapping[str, int], multiple: int = 1) -> dict[str, Tensor]:
+    """Build one tensor for each column.
 
     Args:
-        rows: column -> a value for each row.
-        fill: the columns whose values are sequences of any length, with what fills them up on the right.
-        multiple: the padded length is one of this number.
+        rows: column -> one value for each row.
+        padding_values: the columns of sequences -> the value that pads them on the right.
+        multiple: the padded length is a multiple of this number.
 
     Returns:
-        ``(rows, longest)`` for the columns in ``fill``, int64; ``(rows, ...)`` for the others.
+        ``(rows, longest)``, int64, for the columns in ``padding_values``; ``(rows, ...)`` for the others.
     """
     batch = {}
     for column, values in rows.items():
-        if column not in fill:
+        if column not in padding_values:
             batch[column] = torch.tensor(values)
             continue
         longest = max(map(len, values))
-        padded = np.full((len(values), longest + -longest % multiple), fill[column], dtype=np.int64)
+        padded = np.full((len(values), longest + -longest % multiple), padding_values[column], dtype=np.int64)
         for row, value in zip(padded, values, strict=True):
             row[: len(value)] = value
         batch[column] = torch.from_numpy(padded)

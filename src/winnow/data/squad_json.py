@@ -1,4 +1,4 @@
-"""SQuAD's own files, with articles that hold paragraphs that hold questions, as one row a question."""
+"""Read SQuAD's own JSON files (articles, their paragraphs, their questions) as one row for each question."""
 
 import json
 import re
@@ -20,14 +20,14 @@ _FEATURES = Features(
 
 
 def is_squad_json(path: Path) -> bool:
-    """True for a JSON file that begins as SQuAD's do: an object with a version, maybe, and a list of articles."""
+    """True for a JSON object that begins with an optional version and a list named ``data``."""
     with path.open(errors="replace") as file:
         head = file.read(1000)
     return re.match(r'\s*\{\s*("version"\s*:\s*"[^"]*"\s*,\s*)?"data"\s*:\s*\[', head) is not None
 
 
 def read_squad_json(paths: list[Path]) -> Dataset:
-    """The columns id, title, context, question and answers; kept on disk, and read anew when a file has changed."""
+    """The columns id, title, context, question and answers; cached until a file changes."""
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return Dataset.from_generator(_rows, features=_FEATURES, gen_kwargs={"files": files})
 
@@ -37,7 +37,7 @@ def _rows(files: list[tuple[str, int, int]]) -> Iterator[dict[str, Any]]:
         for article in json.loads(Path(path).read_text())["data"]:
             for paragraph in article["paragraphs"]:
                 for question in paragraph["qas"]:
-                    answers = question.get("answers", [])  # v2 lists what only looks like an answer elsewhere
+                    answers = question.get("answers", [])  # plausible_answers of v2 are wrong answers
                     yield {
                         "id": question["id"],
                         "title": article.get("title"),

@@ -1,4 +1,4 @@
-"""A model's outputs for every row of a split: raw numbers in a file that is mapped into memory, and a JSON header."""
+"""A model's outputs for every row of a split: raw numbers in a memory-mapped file, and a JSON header."""
 
 import hashlib
 import json
@@ -11,18 +11,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from winnow.data.batch import Batch, ModelOutputs
 
 HEADER, NUMBERS = "header.json", "outputs.bin"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How outputs lie in the file, ``(positions, numbers)``: those of all rows one after another, without padding.
+    """Layout of the file, ``(positions, numbers)``: the outputs of all rows one after another, without padding.
 
     Args:
-        shapes: of each output at one position, by name.
-        per_token: a row has a position for each of its tokens, else one.
+        shapes: name of an output -> its shape at one position.
+        per_token: a row has one position for each of its tokens; else a row has one position.
         dtype: float32 or float16.
     """
 
@@ -32,21 +35,21 @@ class Layout:
 
     @classmethod
     def of(cls, outputs: Mapping[str, Tensor], *, per_token: bool, dtype: str) -> "Layout":
-        """For outputs such as those of a batch."""
+        """The layout for outputs with the shapes of one batch."""
         leading = 2 if per_token else 1
         return cls({name: list(values.shape[leading:]) for name, values in outputs.items()}, per_token, dtype)
 
     @property
     def sizes(self) -> list[int]:
-        """Numbers of each output at one position."""
+        """Count of numbers of each output at one position."""
         return [math.prod(shape) for shape in self.shapes.values()]
 
     @property
     def bytes_per_position(self) -> int:
         return sum(self.sizes) * np.dtype(self.dtype).itemsize
 
-    def positions(self, lengths: Sequence[int]) -> np.ndarray:
-        """How many each row has, given its length in tokens; ``(rows,)``."""
+    def positions(self, lengths: Sequence[int]) -> NDArray[np.int64]:
+        """Count of positions of each row, ``(rows,)``, from its length in tokens."""
         return np.asarray(lengths, dtype=np.int64) if self.per_token else np.ones(len(lengths), dtype=np.int64)
 
     def bytes(self, lengths: Sequence[int]) -> int:
@@ -54,14 +57,14 @@ class Layout:
 
 
 class StoredOutputs:
-    """What `write_outputs` has written, for batches of any rows.
+    """Reads what `write_outputs` has written, for batches of any rows.
 
     Args:
-        folder: of the two files.
-        lengths: of each row in tokens.
+        folder: the folder with the two files.
+        lengths: length of each row in tokens.
 
     Raises:
-        ValueError: if the files are not as they were written.
+        ValueError: if a file is missing or was changed after it was written.
     """
 
     def __init__(self, folder: Path, lengths: Sequence[int]) -> None:
@@ -74,25 +77,25 @@ class StoredOutputs:
             self._positions = self.layout.positions(lengths)
             self._ends = np.cumsum(self._positions)
             if _checksum(folder / NUMBERS, self.layout) != self.header["sha256"]:
-                raise ValueError("its checksum is another")
+                raise ValueError("its checksum does not match")
             shape = (int(self._ends[-1]), sum(self.layout.sizes))
             self._numbers = np.memmap(folder / NUMBERS, dtype=self.layout.dtype, mode="r", shape=shape)
         except (OSError, KeyError, TypeError) as error:
             raise ValueError(f"it cannot be read ({type(error).__name__})") from error
 
-    def of(self, batch: Mapping[str, Tensor]) -> SimpleNamespace:
+    def of(self, batch: Batch) -> ModelOutputs:
         """The outputs for a batch, in float32 and on its device; ``(batch, seq, ...)`` or ``(batch, ...)``.
 
         Args:
-            batch: ``row`` says which rows it has, ``attention_mask`` how far it is padded; zeros stand for padding.
+            batch: ``row`` holds the row indices, ``attention_mask`` the padding; outputs are zero on padding.
         """
         rows, device = batch["row"].tolist(), batch["row"].device
         width = (batch["attention_mask"].shape[1],) if self.layout.per_token else ()
-        found = np.zeros((len(rows), *(width or (1,)), self._numbers.shape[1]), dtype=np.float32)
-        for values, row in zip(found, rows, strict=True):
+        values = np.zeros((len(rows), *(width or (1,)), self._numbers.shape[1]), dtype=np.float32)
+        for row_values, row in zip(values, rows, strict=True):
             end, positions = self._ends[row], self._positions[row]
-            values[:positions] = self._numbers[end - positions : end]
-        parts = torch.from_numpy(found).to(device).split(self.layout.sizes, dim=-1)
+            row_values[:positions] = self._numbers[end - positions : end]
+        parts = torch.split(torch.from_numpy(values).to(device), self.layout.sizes, dim=-1)
         shapes = self.layout.shapes.items()
         return SimpleNamespace(
             **{name: part.reshape(len(rows), *width, *shape) for (name, shape), part in zip(shapes, parts, strict=True)}
@@ -101,26 +104,26 @@ class StoredOutputs:
 
 def write_outputs(
     folder: Path,
-    said: Iterable[tuple[Sequence[int], SimpleNamespace]],
+    outputs: Iterable[tuple[Sequence[int], ModelOutputs]],
     lengths: Sequence[int],
     layout: Layout,
     **facts: Any,
 ) -> None:
-    """Fill a folder.
+    """Write the outputs of all rows and the header.
 
     Args:
-        folder: that exists.
-        said: rows and the outputs for them, padded; every row is there, in any order.
-        lengths: of each row in tokens.
-        layout: of the file.
-        facts: what else the header should say; JSON values.
+        folder: an existing folder.
+        outputs: row indices and the padded outputs for them; together every row once, in any order.
+        lengths: length of each row in tokens.
+        layout: layout of the file.
+        facts: further entries of the header; JSON values.
     """
     positions = layout.positions(lengths)
     ends, rows_written = np.cumsum(positions), 0
-    with (folder / NUMBERS).open("w+b") as file:  # a file that is mapped into memory kills who writes to a full disk
-        for rows, outputs in said:
+    with (folder / NUMBERS).open("w+b") as file:  # writing to a memory map kills the process when the disk is full
+        for rows, batch_outputs in outputs:
             named = zip(layout.shapes, layout.sizes, strict=True)
-            parts = [getattr(outputs, name).reshape(len(rows), -1, size) for name, size in named]
+            parts = [getattr(batch_outputs, name).reshape(len(rows), -1, size) for name, size in named]
             values = torch.cat(parts, dim=-1).cpu().numpy().astype(layout.dtype)  # (rows, positions, numbers)
             for row, value in zip(rows, values, strict=True):
                 file.seek(int(ends[row] - positions[row]) * layout.bytes_per_position)
@@ -132,7 +135,7 @@ def write_outputs(
 
 
 def _checksum(path: Path, layout: Layout) -> str:
-    """Of the numbers and of how they are to be read."""
+    """SHA-256 of the numbers and their layout."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     digest.update(json.dumps(asdict(layout)).encode())

@@ -1,4 +1,4 @@
-"""The embedded tokenizer: the words of the demos, and characters for any other text; no download."""
+"""The embedded tokenizer: the words of the demo data, and characters for any other text; no download."""
 
 import string
 
@@ -11,7 +11,7 @@ _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """WordPiece over the words of the demos and single ASCII characters, lower-cased, with BERT's special tokens."""
+    """WordPiece over the words of the demo data and single ASCII characters, lower case, BERT's special tokens."""
     words = [word for module in (demo, demo_entities, demo_questions) for word in module.vocabulary()]
     characters = [c for c in string.printable.lower() if not c.isspace()]
     pieces = dict.fromkeys([*_SPECIAL, *words, *characters, *("##" + c for c in characters)])
@@ -21,7 +21,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers has no types here
         tokenizer_object=tokenizer,
         model_max_length=128,
         pad_token="[PAD]",

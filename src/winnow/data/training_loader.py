@@ -1,35 +1,36 @@
-"""The loader of training batches: a resumed run takes it up in mid-epoch and draws the same random numbers."""
+"""The loader of training batches: a resumed run continues in mid-epoch and draws the same random numbers."""
 
 import itertools
 import signal
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
+import datasets
 import torch
-from datasets import Dataset
-from torch.utils.data import DataLoader, Sampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
+from winnow.data.batch import Batch, Collator
 from winnow.data.batching import LengthGroupedBatches
 
 
-class TrainingLoader(DataLoader):
-    """Batches in the order of a sampler; what is random in one depends on the seed, the epoch and its rows alone.
+class TrainingLoader(DataLoader[Batch]):
+    """Batches in the order of a sampler. Each batch has its own random seed, from the seed, the epoch and its rows.
 
-    So neither the number of workers matters nor what was drawn before, and nothing is drawn from torch's own
-    generator. ``row`` says where the rows of a batch stand among the examples, ``(batch,)``.
+    So the batches depend neither on the number of workers nor on earlier random numbers, and torch's global generator
+    is not used. ``row`` holds the index of each row of the batch among the examples, ``(batch,)``.
 
     Args:
         rows: encoded examples.
-        batches: which rows make up a batch.
-        collate: a batch from its rows.
+        batches: the row indices of each batch.
+        collate: turns rows into a batch.
         num_workers: loader processes.
     """
 
     def __init__(
-        self, rows: Dataset, batches: LengthGroupedBatches, collate: Callable[[Any], Any], num_workers: int = 0
+        self, rows: datasets.Dataset, batches: LengthGroupedBatches, collate: Collator, num_workers: int = 0
     ) -> None:
         super().__init__(
-            _Batches(rows, collate),
+            _SeededBatchDataset(rows, collate),
             sampler=_SeededBatches(batches),
             batch_size=None,
             num_workers=num_workers,
@@ -39,9 +40,10 @@ class TrainingLoader(DataLoader):
         )
         self._taken = self._start = 0
 
-    def __iter__(self) -> Iterator[Any]:
-        # A generator begins with its first batch. By then Lightning has told the sampler the right epoch, which after
-        # a resume it has not when it asks for the iterator.
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch declares its private iterator class
+        # The body runs at the first batch. By then Lightning has set the epoch of the sampler; after a resume it
+        # requests the iterator before that.
+        assert isinstance(self.sampler, _SeededBatches)
         self._taken, self._start = self._start, 0
         self.sampler.start = self._taken
         for batch in super().__iter__():
@@ -57,12 +59,12 @@ class TrainingLoader(DataLoader):
 
 
 def outlive_sigterm(worker: int) -> None:
-    """A cluster stops all processes at once; the loader's must work on until the training has saved itself."""
+    """Ignore SIGTERM: a cluster sends it to all processes, and training needs its loader until it has saved."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _SeededBatches(Sampler[tuple[int, list[int]]]):
-    """A seed beside the rows of each batch."""
+    """(seed, row indices) of each batch, from batch ``start`` on."""
 
     def __init__(self, batches: LengthGroupedBatches) -> None:
         self.batches = batches
@@ -79,14 +81,14 @@ class _SeededBatches(Sampler[tuple[int, list[int]]]):
             yield hash((self.batches.seed, self.batches.epoch, *rows)), rows
 
 
-class _Batches:
-    """The batch of a seed and rows."""
+class _SeededBatchDataset(Dataset[Batch]):
+    """Maps (seed, row indices) to a batch."""
 
-    def __init__(self, rows: Dataset, collate: Callable[[Any], Any]) -> None:
+    def __init__(self, rows: datasets.Dataset, collate: Collator) -> None:
         self.rows = rows
         self.collate = collate
 
-    def __getitem__(self, index: tuple[int, list[int]]) -> Any:
+    def __getitem__(self, index: tuple[int, list[int]]) -> dict[str, Tensor]:
         seed, rows = index
         with torch.random.fork_rng(devices=()):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPU too

@@ -56,7 +56,7 @@ def open_pipeline(
             check_range(name, value)
     deployment = read_deployment(Path(folder))
     if split_punctuation:
-        if not deployment.task.word_lists:
+        if not deployment.task.accepts_word_lists:
             raise UserError(
                 f"split_punctuation=true has no effect: {deployment.task.name} tags no words; leave it out."
             )
@@ -85,7 +85,7 @@ class Pipeline:
         fixed = deployment.batch_size
         if fixed is not None and batch_size not in (None, fixed):
             raise UserError(f"batch_size={batch_size}: the graph was made for batches of {fixed}; leave it out.")
-        if top_k is not None and not deployment.task.ranks:
+        if top_k is not None and not deployment.task.supports_top_k:
             raise UserError(f"top_k={top_k} has no effect: {deployment.task.name} ranks no answers; leave it out.")
         for kind in ("inputs", "outputs"):
             named, found = getattr(deployment, kind), getattr(engine, kind)
@@ -142,7 +142,7 @@ class Pipeline:
 
     def _answered(self, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         task = self.deployment.task
-        columns = dict(task.questions(rows, self.deployment.tokenizer))
+        columns = dict(task.encode_inputs(rows, self.deployment.tokenizer))
         lengths = np.array(columns.pop("length"))
         readings: list[list[tuple[int, dict[str, np.ndarray]]]] = [[] for _ in rows]
         for windows in self._batches(lengths):
@@ -153,7 +153,7 @@ class Pipeline:
                 readings[row].append((window, {name: values[place] for name, values in read.items()}))
         for row, windows_of_row in zip(rows, readings, strict=True):
             in_order = [window for _, window in sorted(windows_of_row, key=lambda pair: pair[0])]
-            yield task.answer(row, in_order, self.top_k)
+            yield task.row_prediction(row, in_order, self.top_k)
 
     def _batches(self, lengths: np.ndarray) -> Iterator[np.ndarray]:
         """The places of the windows of each batch, longest first."""
@@ -168,9 +168,9 @@ class Pipeline:
         task, count = self.deployment.task, len(batch["input_ids"])
         missing = (self.deployment.batch_size or count) - count
         filled = {name: [*values, *[values[-1]] * missing] for name, values in batch.items()}
-        fill = task.fill(self.deployment.tokenizer)
+        fill = task.padding_values(self.deployment.tokenizer)
         padded = pad_batch(filled, fill, multiple=self.deployment.sequence_length or 1)
-        read = task.readings(self._run(padded), padded)
+        read = task.window_predictions(self._run(padded), padded)
         return {name: values[:count].numpy() for name, values in read.items()}
 
     def _run(self, batch: Mapping[str, Tensor]) -> Any:

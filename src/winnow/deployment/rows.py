@@ -27,13 +27,15 @@ class Wanted:
     @classmethod
     def of(cls, task: Task, text_columns: Sequence[str] | None = None, **options: Any) -> "Wanted":
         """What a task asks for: in the columns that are named, else in those of its training or under its own names."""
-        if text_columns and len(text_columns) != len(task.asked):
-            needed = " and ".join(task.asked)
-            raise UserError(f"text_columns must name {len(task.asked)} for {needed}, got {', '.join(text_columns)}.")
-        usual = zip(task.text_columns, task.asked, strict=True)
+        if text_columns and len(text_columns) != len(task.input_fields):
+            needed = " and ".join(task.input_fields)
+            raise UserError(
+                f"text_columns must name {len(task.input_fields)} for {needed}, got {', '.join(text_columns)}."
+            )
+        usual = zip(task.text_columns, task.input_fields, strict=True)
         places = [(column,) for column in text_columns] if text_columns else [tuple(dict.fromkeys(p)) for p in usual]
-        columns = dict(zip(task.asked, places, strict=True))
-        return cls(columns, task.word_lists, **options)
+        columns = dict(zip(task.input_fields, places, strict=True))
+        return cls(columns, task.accepts_word_lists, **options)
 
 
 def checked_rows(rows: Iterable[tuple[str, Any]], wanted: Wanted) -> Iterator[dict[str, Any]]:

@@ -61,7 +61,7 @@ class Samples:
         lengths = torch.cat([batch["attention_mask"].sum(dim=1) for batch in batches])
         return {
             "split": self.name,
-            "texts": list(self.task.asked),
+            "texts": list(self.task.input_fields),
             "examples": len(self.split),
             "inputs": self.count,
             "of_training": sum(len(batch["input_ids"]) for batch in self.further),
@@ -99,7 +99,7 @@ def real_inputs(
     def batches(split: Dataset) -> list[Batch]:
         rows = task.encode(split, tokenizer, training=False)
         order = torch.as_tensor(rows.with_format("numpy")["length"][:]).argsort(stable=True)
-        rows, fill = rows.remove_columns("length"), task.fill(tokenizer)
+        rows, fill = rows.remove_columns("length"), task.padding_values(tokenizer)
         return [pad_batch(rows[part], fill, sequence_length or 1) for part in _cut(order.tolist(), sizes)]
 
     measured = batches(splits[name])

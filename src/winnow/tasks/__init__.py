@@ -1,1 +1,1 @@
-"""Tasks: example -> features, head, loss, metrics. One file each, a few lines of conf."""
+"""Tasks: rows to features, head, loss, metrics, predictions. Each task is one class, named by a file in conf/task."""

@@ -1,4 +1,4 @@
-"""Answers put together from the windows of their questions, and scored when all windows have been seen."""
+"""Metrics of answers: the windows of a question are collected, and its answer is scored at the end."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,11 +22,11 @@ class AnswerMetrics(Metric):
     """Exact match and F1 in percent over the questions of one split.
 
     Args:
-        split: with the columns id, context and answers, a row for each question.
-        names: of the values to compute.
-        n_best: answers kept for each question.
-        unanswerable: some questions have no answer (SQuAD v2).
-        null_score_diff_threshold: no answer is given where the score of none exceeds the best answer's by more.
+        split: has the columns id, context and answers, one row for each question.
+        names: values to compute.
+        n_best: number of answers kept for each question.
+        unanswerable: True: some questions have no answer (SQuAD v2).
+        null_score_diff_threshold: the prediction is "no answer" if its score exceeds the best answer's by more.
     """
 
     full_state_update = False
@@ -50,18 +50,18 @@ class AnswerMetrics(Metric):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def update(self, **windows: Tensor) -> None:
-        """Take in the candidates of some windows.
+        """Collect the candidate answers of some windows.
 
         Args:
-            windows: ``example``, the row of the question, ``null_start`` and ``null_end``, the scores of no answer,
-                each ``(windows,)``; ``first_char`` and ``last_char`` (exclusive) in the context, ``start_logit`` and
-                ``end_logit``, each ``(windows, candidates)``, -inf for what is no candidate.
+            windows: ``example``, the row of the question, ``null_start`` and ``null_end``, the scores of "no answer",
+                ``(windows,)`` each; ``first_char`` and ``last_char`` (exclusive) in the context, ``start_logit`` and
+                ``end_logit``, -inf for missing candidates, ``(windows, candidates)`` each.
         """
         for state in _STATES:
             values = windows[state]
             if values.ndim == 2:  # short windows have fewer candidates
-                fill = -math.inf if values.is_floating_point() else 0
-                values = torch.nn.functional.pad(values, (0, self.n_best - values.shape[1]), value=fill)
+                padding = -math.inf if values.is_floating_point() else 0
+                values = torch.nn.functional.pad(values, (0, self.n_best - values.shape[1]), value=padding)
             getattr(self, state).append(values)
 
     def compute(self) -> dict[str, Tensor]:
@@ -71,7 +71,7 @@ class AnswerMetrics(Metric):
         for row, candidates in self._candidates():
             prediction = self._prediction(candidates)
             truths = row["answers"]["text"]
-            if self.unanswerable:  # the script of v2 drops answers that say nothing
+            if self.unanswerable:  # the script of v2 drops answers that are empty once normalised
                 truths = [text for text in truths if normalized(text)] or [""]
             scores["exact_match"].append(best_score(exact_match, prediction, truths))
             scores["f1"].append(best_score(score_f1, prediction, truths))
@@ -83,8 +83,8 @@ class AnswerMetrics(Metric):
                 values[f"{name}_{group}"] = _percent(chosen)
         return {name: torch.tensor(values[name], dtype=torch.float64) for name in self.names}
 
-    def predictions(self) -> dict[str, Any]:
-        """The files that the official scripts read, by name: answers, n best answers, and for v2 the odds of none."""
+    def prediction_files(self) -> dict[str, Any]:
+        """The files of the official scripts: answers, n best answers, and for v2 the odds of "no answer"."""
         answers, n_best, odds = {}, {}, {}
         for row, candidates in self._candidates():
             answers[row["id"]] = self._prediction(candidates)
@@ -102,7 +102,7 @@ class AnswerMetrics(Metric):
         return given["text"] if given else ""
 
     def _candidates(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-        """Each question that was seen, in the order of the split, with its candidates, the best first."""
+        """Each question with collected windows, in the order of the split, and its candidates, best first."""
         states = {name: dim_zero_cat(getattr(self, name)).cpu().numpy() for name in _STATES}
         order = np.argsort(states["example"], kind="stable")
         states = {name: values[order] for name, values in states.items()}

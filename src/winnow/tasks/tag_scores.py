@@ -1,10 +1,12 @@
-"""The metrics of tagged sentences: of entities, which may cross the windows of a long sentence, and of words."""
+"""Metrics of tagged sentences: of entities, also across the windows of a long sentence, and of words."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
@@ -14,20 +16,20 @@ from winnow.functional.entities import OUTSIDE, count_entities, entity_scores
 
 
 class TagScores(Metric):
-    """Entity F1, precision and recall, and the accuracy over words, of the whole sentences of a split.
+    """Entity F1, precision and recall, and word accuracy, over the full sentences of a split.
 
-    Predictions are gathered word by word, in any order and from any process, and scored at the end. A word without
-    a prediction counts as O, or as the first tag where there is no O.
+    Predictions are collected word by word, in any order and from any process, and scored at the end. A word without
+    a prediction counts as O, or as the first tag if there is no O.
 
     Args:
-        split: with the ids of the true tags of each sentence, ``labels``.
-        labels: names of the tags in the order of their ids.
-        names: of the metrics to compute: f1, precision, recall, accuracy.
+        split: has the ids of the true tags of each sentence in ``labels``.
+        labels: tag names in the order of their ids.
+        names: metrics to compute: f1, precision, recall, accuracy.
     """
 
     full_state_update = False
-    words: list[Tensor]  # places in the split, (words,) a batch
-    tags: list[Tensor]  # the ids predicted for them
+    words: list[Tensor]  # indices of words in the split, (words,) for each batch
+    tags: list[Tensor]  # their predicted tag ids
 
     def __init__(self, split: Dataset, labels: Sequence[str], names: Sequence[str]) -> None:
         super().__init__()
@@ -50,14 +52,14 @@ class TagScores(Metric):
         return {name: torch.tensor(scores[name], dtype=torch.float64) for name in self.names}
 
     def predicted(self) -> list[list[str]]:
-        """The names of the predicted tags of each sentence."""
+        """The predicted tag names of each sentence."""
         return self._sentences(self._predicted_ids())
 
-    def _predicted_ids(self) -> np.ndarray:
+    def _predicted_ids(self) -> NDArray[Any]:
         ids = np.full(len(self.true), self.outside)
         if len(self.words):
             ids[dim_zero_cat(self.words).cpu()] = dim_zero_cat(self.tags).cpu()
         return ids
 
-    def _sentences(self, ids: np.ndarray) -> list[list[str]]:
+    def _sentences(self, ids: NDArray[Any]) -> list[list[str]]:
         return [tags.tolist() for tags in np.split(self.labels[ids], self.ends)]

@@ -1,143 +1,167 @@
-"""What every task is: example -> features, head, loss, metrics. The rest of the project knows no task by name."""
+"""The interface of a task: rows to features, head, loss, metrics, predictions. Other code knows no task by name."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
 from hydra.utils import get_class
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
+from transformers import PreTrainedTokenizerBase
 
 from winnow.config.task import TaskSettings
+from winnow.data.batch import Batch, Collator, Columns, ModelOutputs
 from winnow.data.padding import pad_batch
 from winnow.errors import UserError, first_line, nearest
 
-DIGITS = 6  # behind the point of a score that a user is told
+SCORE_DIGITS = 6  # decimal places of the scores in a prediction
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+Row = Mapping[str, Any]
+WindowPrediction = Mapping[str, NDArray[Any]]
 
 
 class Task:
-    """A subclass says how its rows become features, which head a model gets, and how it is trained and scored.
+    """Base class: a subclass defines the features of its rows, the model's head, the loss and the metrics.
 
     Args:
-        name: of the task, for folders and tables.
-        metrics: names of the metrics; the first chooses the best model.
-        data: the ``task.data`` section; the columns are read here.
+        name: name of the task, for folders and tables.
+        metrics: names of the metrics; the first one chooses the best model.
+        data: the ``task.data`` section; the names of the columns are read here.
     """
 
-    auto_model: Any  # the class of transformers that has the head
-    output_names: Sequence[str] = ("logits",)  # what a deployed model says; nothing: it is not deployed
-    outputs_per_token = False  # else one for each text
-    random_inputs = False  # an example looks different in each training batch
+    auto_model: Any  # the Auto class of transformers with this head; these classes share no public base class
+    output_names: Sequence[str] = ("logits",)  # outputs of the deployed graph; empty: the task cannot be deployed
+    outputs_per_token = False  # True: outputs for each token; False: for each text
+    random_inputs = False  # True: the same example looks different in each training batch
     max_length: int  # tokens of the longest input
-    padding: Mapping[str, int] = {}  # column -> what fills the short rows of a batch, beside the inputs of the model
-    tokenizer_options: Mapping[str, Any] = {}  # what a tokenizer is told when it is loaded
-    asked: Sequence[str] = ("text",)  # what the texts of a row are called where the model is used
-    word_lists = False  # a text may be a list of words
-    split_punctuation = False  # of a text that is split into words, where the model is used
-    ranks = True  # a row has a best answer, and others after it
+    extra_padding: Mapping[str, int] = {}  # padding values of columns that are not inputs of the model
+    tokenizer_options: Mapping[str, Any] = {}  # passed to the tokenizer when it is loaded
+    input_fields: Sequence[str] = ("text",)  # names of the texts in a row to predict
+    accepts_word_lists = False  # True: a text may be a list of words
+    split_punctuation = False  # True: prediction splits punctuation from words
+    supports_top_k = True  # False: a prediction has no ranking of labels or answers
 
     def __init__(self, *, name: str, metrics: Sequence[str], data: Mapping[str, Any]) -> None:
         self.name = name
         self.metric_names = list(metrics)
         self.text_columns: list[str] = list(data["text_columns"])
         self.label_column: str = data["label_column"]
-        self.labels: list[str] = []  # names in the order of their ids, known once the data are
+        self.labels: list[str] = []  # label names in the order of their ids; `prepare` sets them
 
     def prepare(self, splits: DatasetDict) -> DatasetDict:
-        """Check the rows of every split; a test split without labels is left out."""
+        """Check the rows of every split and bring them into one form; an unlabelled test split is left out."""
         raise NotImplementedError
 
+    def has_labels(self, split: Dataset) -> bool:
+        """False for a test split without labels."""
+        return self.label_column in split.column_names
+
+    def labelled_splits(self, splits: DatasetDict) -> DatasetDict:
+        """All splits except an unlabelled test split."""
+        return DatasetDict({name: split for name, split in splits.items() if name != "test" or self.has_labels(split)})
+
     def head_settings(self) -> dict[str, Any]:
-        """What the configuration of a model with this task's head must say."""
+        """Settings of the model's configuration for this head."""
         return {}
 
-    def encode(self, split: Dataset, tokenizer: Any, *, training: bool) -> Dataset:
-        """What the model sees: token ids, what loss or metrics need, and ``length`` in tokens.
+    def encode(self, split: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> Dataset:
+        """Features of a split: inputs of the model, targets of the loss or the metrics, ``length`` in tokens.
 
-        Rows may outnumber the examples, where a long one becomes several windows.
+        A long row may become several windows, each with its own row of features.
         """
         raise NotImplementedError
 
-    def collator(self, tokenizer: Any) -> Callable[[Mapping[str, Sequence]], dict[str, Tensor]]:
-        """Pads a batch to its longest text; for a GPU, whose matrix units work in eights, to a multiple of 8."""
-        return partial(pad_batch, fill=self.fill(tokenizer), multiple=8 if torch.cuda.is_available() else 1)
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Collator:
+        """Pads a batch to its longest text; on a GPU to a multiple of 8, which its matrix units need."""
+        multiple = 8 if torch.cuda.is_available() else 1
+        return partial(pad_batch, padding_values=self.padding_values(tokenizer), multiple=multiple)
 
-    def fill(self, tokenizer: Any) -> dict[str, int]:
-        """What fills up the short rows of a batch, a value for each column of tokens."""
+    def padding_values(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+        """The padding value of each column that has one value per token."""
         return {
             "input_ids": tokenizer.pad_token_id,
             "token_type_ids": tokenizer.pad_token_type_id,
             "attention_mask": 0,
-            **self.padding,
+            **self.extra_padding,
         }
 
-    def outputs(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Any:
-        """What a model, student or teacher, says of a batch."""
-        return model(**{name: batch[name] for name in MODEL_INPUTS if name in batch})
+    def outputs(self, model: nn.Module, batch: Batch) -> ModelOutputs:
+        """The forward pass of a student or a teacher."""
+        outputs: ModelOutputs = model(**{name: batch[name] for name in MODEL_INPUTS if name in batch})
+        return outputs
 
-    def loss(self, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    def loss(self, outputs: ModelOutputs, batch: Batch) -> Tensor:
+        """Mean loss of a training batch."""
         raise NotImplementedError
 
     def distillation_loss(
-        self, student: Any, teacher: Any, batch: Mapping[str, Tensor], *, temperature: float
+        self, student: ModelOutputs, teacher: ModelOutputs, batch: Batch, *, temperature: float
     ) -> Tensor:
+        """Mean distance of the student's outputs from the teacher's."""
         raise NotImplementedError
 
     def metrics(self, split: Dataset) -> dict[str, Metric]:
-        """Fresh metrics for one split, which is as `prepare` left it. A metric may compute several values by name."""
+        """New metrics for one prepared split. A metric may compute several named values."""
         raise NotImplementedError
 
-    def update_metrics(self, metrics: Any, outputs: Any, batch: Mapping[str, Tensor]) -> None:
+    def update_metrics(self, metrics: MetricCollection, outputs: ModelOutputs, batch: Batch) -> None:
         raise NotImplementedError
 
-    def predictions(self, metrics: Mapping[str, Metric]) -> dict[str, Any]:
-        """File name -> what it should say of a split whose metrics have seen every batch; JSON values."""
+    def prediction_files(self, metrics: MetricCollection) -> dict[str, Any]:
+        """File name -> JSON content, from metrics that were updated with every batch of a split."""
         return {}
 
-    def questions(self, rows: Sequence[Mapping[str, Any]], tokenizer: Any) -> Mapping[str, Sequence]:
-        """What the model sees of rows without labels, cut and split as `encode` does it for an evaluation.
+    def encode_inputs(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Columns:
+        """Features of rows without labels, truncated and split into windows as `encode` does it for evaluation.
 
         Args:
-            rows: with a text for each name in ``asked``.
-            tokenizer: of the model.
+            rows: each has a text for each name in ``input_fields``.
+            tokenizer: tokenizer of the model.
 
         Returns:
-            Columns with a value for each window: the inputs, ``length`` in tokens, ``example``, the place of its row,
-            and what `readings` needs.
+            Columns with one value for each window: inputs of the model, ``length`` in tokens, ``example`` (the index
+            of the window's row), and what `window_predictions` needs.
         """
         raise NotImplementedError
 
-    def readings(self, outputs: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The small part of a model's outputs that answers are made of, ``(windows, ...)`` each."""
+    def window_predictions(self, outputs: ModelOutputs, batch: Batch) -> dict[str, Tensor]:
+        """The few values of each window that `row_prediction` needs, ``(windows, ...)`` each."""
         raise NotImplementedError
 
-    def answer(
-        self, row: Mapping[str, Any], windows: Sequence[Mapping[str, np.ndarray]], top_k: int | None
-    ) -> dict[str, Any]:
-        """What is said of a row; JSON values.
+    def row_prediction(self, row: Row, windows: Sequence[WindowPrediction], top_k: int | None) -> dict[str, Any]:
+        """The prediction for one row, as JSON values.
 
         Args:
-            row: one of those that `questions` saw.
-            windows: the readings of each of its windows.
-            top_k: so many of the best are listed too; None for no list.
+            row: a row given to `encode_inputs`.
+            windows: the window predictions of this row.
+            top_k: also list this many of the best labels or answers; None for no list.
         """
         raise NotImplementedError
 
     def texts(self, split: Dataset) -> list[str]:
-        """Some texts of a split, on which two tokenizers can be compared."""
+        """Some texts of a split, to compare two tokenizers on."""
         return [str(text) for column in self.text_columns for text in split[:100][column]]
 
 
+def label_settings(labels: Sequence[str]) -> dict[str, Any]:
+    """Settings of the model's configuration for a head with one output for each label."""
+    return {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: i for i, label in enumerate(labels)},
+    }
+
+
 def check_metric_names(metrics: Sequence[str], known: Collection[str], kind: str) -> None:
-    """Refuse a metric that a kind of task does not have."""
+    """Raise an error for a metric that this kind of task does not have."""
     for metric in metrics:
         if metric not in known:
             raise UserError(
-                f"task.metrics: '{metric}' is no metric of {kind}; there are {', '.join(known)}."
+                f"task.metrics: {kind} has no metric '{metric}'; choose from {', '.join(known)}."
                 f"{nearest(metric, known)}"
             )
 

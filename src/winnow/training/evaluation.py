@@ -35,7 +35,7 @@ def evaluate(model: nn.Module, data: TaskData, splits: Iterable[str], folder: Pa
             data.task.update_metrics(metrics, data.task.outputs(model, batch), batch)
         result |= {metric + suffix: json_number(value) for metric, value in metrics.compute().items()}
         if folder is not None:
-            for file, content in data.task.predictions(metrics).items():
+            for file, content in data.task.prediction_files(metrics).items():
                 write_atomically(folder / f"{'test_' if name == 'test' else ''}{file}", compact_json(content))
     return result
 

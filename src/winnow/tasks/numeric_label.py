@@ -1,0 +1,58 @@
+"""A number for each text: regression."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from datasets import Dataset, Value
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef, SpearmanCorrCoef
+
+from winnow.functional.distillation_loss import regression_distillation_loss
+from winnow.tasks.label_kind import LabelError, LabelKind
+from winnow.tasks.task import SCORE_DIGITS
+
+
+class NumericLabel(LabelKind):
+    """A number for each text."""
+
+    description = "a regression"
+    problem_type = "regression"
+    metrics: Mapping[str, Callable[[int], Metric]] = {
+        "pearson": lambda n: PearsonCorrCoef(),
+        "spearmanr": lambda n: SpearmanCorrCoef(),
+        "mean_squared_error": lambda n: MeanSquaredError(),
+    }
+
+    def names(self, train: Dataset) -> list[str]:
+        return []
+
+    def targets(self, cells: Sequence[Any], feature: Any, names: Sequence[str]) -> list[Any]:
+        targets = []
+        for cell, value in enumerate(cells):
+            try:
+                targets.append(float(value))
+            except ValueError:
+                message = f"the label {value!r} is not a number; correct it, or set task.regression=false for classes."
+                raise LabelError(cell, message) from None
+        return targets
+
+    def target_feature(self, names: Sequence[str]) -> Any:
+        return Value("float32")
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return F.mse_loss(logits.squeeze(-1), targets.float())
+
+    def distillation_loss(self, student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+        return regression_distillation_loss(student, teacher)
+
+    def predicted_targets(self, logits: Tensor) -> Tensor:
+        return logits.squeeze(-1)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return logits
+
+    def prediction(self, scores: Sequence[float], names: Sequence[str], top_k: int | None) -> dict[str, Any]:
+        (number,) = scores
+        return {"value": round(float(number), SCORE_DIGITS)}

@@ -1,0 +1,159 @@
+"""Read and check the words and tags of tagged sentences, and choose the set of tags."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from datasets import ClassLabel, Dataset, Features, LargeList, List, Value
+
+from winnow.data.batch import Columns
+from winnow.data.cached_map import cached_map
+from winnow.errors import UserError, nearest
+from winnow.functional.entities import OUTSIDE, is_entity_tag, split_tag
+
+IGNORED = -100  # the label of a token without a tag, as in torch and transformers
+_NO_TAG = (None, "", -1, IGNORED)  # a missing tag in data sets
+
+FirstRows = Mapping[str, int]  # tag -> the first row that has it, counted from 1
+
+
+@dataclass(frozen=True)
+class TagColumns:
+    """The two columns of a split of tagged sentences.
+
+    Args:
+        words: column with the words of each sentence.
+        tags: column with one tag for each word.
+        drop_empty: leave sentences without words out; False raises an error for them.
+    """
+
+    words: str
+    tags: str
+    drop_empty: bool
+
+    def check_types(self, split: Dataset, name: str) -> None:
+        """Raise an error for a column that holds no lists; the column of tags may be absent."""
+        for column in (self.words, self.tags):
+            feature = split.features.get(column)
+            if feature is not None and not isinstance(feature, (List, LargeList)):
+                raise UserError(
+                    f"column '{column}' of the {name} split holds no lists, but a row must be a sentence "
+                    'with a list of words and a list of tags: JSON lines such as {"tokens": ["in", "Rome"], '
+                    '"ner_tags": ["O", "B-place"]}, Parquet, or .conll files with a word and its tag on each line.'
+                )
+
+    def sentences(self, split: Dataset) -> Iterator[tuple[list[Any], list[str]]]:
+        """The words of each sentence and the names of their tags."""
+        columns = [self.words, self.tags]
+        names_of = _tag_names(split.features[self.tags])
+        for rows in split.select_columns(columns).iter(1000):
+            for words, tags in zip(*(rows[column] for column in columns), strict=True):
+                yield words or [], names_of(tags)
+
+    def first_rows(self, split: Dataset, name: str) -> FirstRows:
+        """Check every sentence and find the first row of each tag."""
+        found: dict[str, int] = {}
+        for row, (words, tags) in enumerate(self.sentences(split), start=1):
+            self._check_sentence(words, tags, f"the {name} split, row {row}")
+            for tag in tags:
+                found.setdefault(tag, row)
+        if not found:
+            raise UserError(f"the {name} split has no sentence with words; name other files or columns.")
+        return found
+
+    def _check_sentence(self, words: Sequence[Any], tags: Sequence[str], where: str) -> None:
+        if not words and not self.drop_empty:
+            raise UserError(
+                f"{where}: the sentence has no words; fill it, or leave such rows out with task.data.drop_empty=true."
+            )
+        if len(words) != len(tags):
+            raise UserError(
+                f"{where}: there are {len(words)} words but {len(tags)} tags; each word of '{self.words}' needs one "
+                f"tag in '{self.tags}'."
+            )
+        if "" in tags:
+            index = tags.index("")
+            raise UserError(
+                f"{where}: word {index + 1}, '{words[index]}', has no tag; every word needs one, {OUTSIDE} if it "
+                "belongs to no entity."
+            )
+
+    def with_tag_ids(self, split: Dataset, labels: Sequence[str]) -> Dataset:
+        """The words as strings, and ``labels``, the ids of their tags; sentences without words are left out."""
+        word_column, tag_column = self.words, self.tags
+        names_of = _tag_names(split.features[tag_column])
+        ids = {tag: i for i, tag in enumerate(labels)}
+
+        def words_and_ids(rows: Columns) -> dict[str, list[Any]]:
+            kept = [i for i, sentence in enumerate(rows[word_column]) if sentence]
+            return {
+                word_column: [["" if word is None else str(word) for word in rows[word_column][i]] for i in kept],
+                "labels": [[ids[tag] for tag in names_of(rows[tag_column][i])] for i in kept],
+            }
+
+        return cached_map(
+            split,
+            words_and_ids,
+            batched=True,
+            remove_columns=split.column_names,
+            features=Features({word_column: List(Value("string")), "labels": List(Value("int64"))}),
+        )
+
+
+def tag_set(tags_feature: Any, found: Mapping[str, FirstRows]) -> list[str]:
+    """The tags of the training split, and tags of other splits whose entity type the training split has.
+
+    Args:
+        tags_feature: type of the training split's column of tags.
+        found: split -> its tags.
+    """
+    feature = tags_feature.feature
+    known = feature.names if isinstance(feature, ClassLabel) else sorted(found["train"], key=_tag_order)
+    types = {split_tag(tag)[1] for tag in known if is_entity_tag(tag) and tag != OUTSIDE}
+    others = set(chain(*found.values())) - set(known)
+    added = [tag for tag in others if is_entity_tag(tag) and split_tag(tag)[1] in types]
+    if isinstance(feature, ClassLabel):
+        return [*known, *sorted(added, key=_tag_order)]
+    return sorted([*known, *added], key=_tag_order)
+
+
+def check_tag_set(labels: Sequence[str], found: Mapping[str, FirstRows], column: str, metrics: Sequence[str]) -> None:
+    """Raise an error for tags that cannot be learned, scored by a metric, or known from the training split."""
+    if len(labels) < 2:
+        raise UserError(
+            f"task.data.label_column: '{column}' has the single tag '{labels[0]}', but a token classification needs "
+            "two tags or more; name another column or other files."
+        )
+    entity_metrics = [metric for metric in metrics if metric != "accuracy"]
+    other_tags = [tag for tag in labels if not is_entity_tag(tag)]
+    if entity_metrics and other_tags:
+        raise UserError(
+            f"task.metrics: {entity_metrics[0]} counts entities, but '{other_tags[0]}' in column '{column}' "
+            "is not a tag such as B-person, I-person and O; write such tags there, or set task.metrics=[accuracy]."
+        )
+    for name, rows in found.items():
+        unknown = [tag for tag in rows if tag not in labels]
+        if unknown:
+            tag = min(unknown, key=lambda tag: rows[tag])
+            raise UserError(
+                f"the {name} split, row {rows[tag]}: tag '{tag}' does not occur in the training split; correct it or "
+                f"add training rows with it.{nearest(tag, labels)}"
+            )
+
+
+def _tag_names(feature: Any) -> Callable[[Sequence[Any] | None], list[str]]:
+    """A function from the tags of a sentence to their names: '' for a missing tag; unnamed numbers are their name."""
+    inner = feature.feature
+    names = dict(enumerate(inner.names)) if isinstance(inner, ClassLabel) else {}
+
+    def names_of(tags: Sequence[Any] | None) -> list[str]:
+        return ["" if tag in _NO_TAG else names.get(tag, str(tag).strip()) for tag in tags or ()]
+
+    return names_of
+
+
+def _tag_order(tag: str) -> tuple[bool, int, str, str]:
+    """Sort key: O first, numbers by value, B-X and I-X side by side."""
+    prefix, kind = split_tag(tag)
+    return tag != OUTSIDE, int(tag) if tag.isdecimal() else -1, kind, prefix
