@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from winnow.command_line import command_line
 from winnow.config.recipe import Recipe
+from winnow.config.numbered import is_recipe, names_like
 from winnow.config.run import PublishedRow, RunConfig, saved_config
 from winnow.errors import UserError, nearest
 from winnow.extras import require_extra
@@ -73,8 +74,9 @@ def _check_published(rows: Sequence[PublishedRow]) -> None:
     for number, row in enumerate(rows):
         for option in ("task", "model", "recipe", "teacher"):
             name, known = getattr(row, option), [file.stem for file in (CONF / option).glob("*.yaml")]
-            if name not in known:
-                raise UserError(f"published.{number}.{option}: {name} does not exist.{nearest(name, known)}")
+            if not (is_recipe(name) if option == "recipe" else name in known):
+                likely = names_like(name, known) if option == "recipe" else known
+                raise UserError(f"published.{number}.{option}: {name} does not exist.{nearest(name, likely)}")
 
 
 def _check_teacher_windows(config: RunConfig, name: str) -> None:
