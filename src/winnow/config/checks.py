@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from winnow.command_line import command_line
-from winnow.config.recipe import Recipe
 from winnow.config.numbered import is_recipe, names_like
+from winnow.config.recipe import Recipe
 from winnow.config.run import PublishedRow, RunConfig, saved_config
 from winnow.errors import UserError, nearest
 from winnow.extras import require_extra
