@@ -219,7 +219,7 @@ def failure(name: str, *arguments: str, folder: Path) -> str:
     return ended.value.code
 
 
-def run_in_subprocess(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a subprocess, from the root of the repository."""
     command = [sys.executable, "-m", f"src.{name}", *arguments]
     return subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True, timeout=900)
