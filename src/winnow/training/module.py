@@ -36,7 +36,6 @@ class FineTuner(pl.LightningModule):
             for split, suffix in zip(validation.values(), metric_suffixes(list(validation)), strict=True)
         )
         self.progress: dict[str, Any] = {}  # what the progress bar shows beside the epoch
-        self.events: list[dict[str, Any]] = []  # what the modifiers have done, see winnow.modifiers.modifier.event_row
 
     def on_fit_start(self) -> None:
         self._modifiers = [c for c in self.trainer.callbacks if isinstance(c, Modifier)]
@@ -54,12 +53,6 @@ class FineTuner(pl.LightningModule):
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         outputs = self.task.outputs(self.model, batch)
         self.task.update_metrics(self.val_metrics[dataloader_idx], outputs, batch)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["events"] = self.events
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.events = checkpoint["events"]
 
     def on_validation_epoch_end(self) -> None:
         for metrics in self.val_metrics:

@@ -5,6 +5,7 @@ from typing import Any
 
 import hydra
 
+from winnow.config.recipe import Recipe
 from winnow.data.batching import LengthGroupedBatches
 from winnow.data.splits import arrange_splits, load_splits
 from winnow.errors import UserError
@@ -43,7 +44,7 @@ def make_plan(config: Mapping[str, Any]) -> dict[str, Any]:
     clock = recipe_clock(len(batches), config["recipe"]["num_epochs"], config["trainer"])
     model = shape_of(config["model"], task)
     before = parameter_counts(model)
-    modifiers = rehearse(config["recipe"], model, clock)
+    modifiers = rehearse(Recipe.read(config["recipe"], "recipe"), model, clock)
     return {
         **{word: config[word]["name"] for word in ("task", "model", "recipe")},
         "teacher": config["teacher"].get("name", config["teacher"]["kind"]),

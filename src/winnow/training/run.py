@@ -10,6 +10,7 @@ import hydra
 import pytorch_lightning as pl
 from datasets import DatasetDict
 
+from winnow.config.recipe import Recipe
 from winnow.config.resolve import is_taught
 from winnow.data.datamodule import TaskData
 from winnow.data.splits import arrange_splits
@@ -17,7 +18,7 @@ from winnow.files.atomic import compact_json, require_disk_space, save_folder, w
 from winnow.models.pretrained import load_saved, load_student, load_tokenizer, save_model
 from winnow.models.teacher import find_teacher
 from winnow.modifiers.clock import Clock, recipe_clock
-from winnow.modifiers.modifier import Modifier, build_modifiers, trainer_clock
+from winnow.modifiers.modifier import Modifier, build_modifiers, recorded_events, trainer_clock
 from winnow.modifiers.rehearsal import rehearse
 from winnow.tasks.task import Task
 from winnow.training.calibration import apply_without_training
@@ -82,7 +83,7 @@ def prepare(config: Mapping[str, Any], folder: Path, stored: DatasetDict) -> Pre
     )
     batches = -(-len(data.train_dataloader()) // processes(config["trainer"]))
     clock = recipe_clock(batches, config["recipe"]["num_epochs"], config["trainer"])
-    rehearse(config["recipe"], copy.deepcopy(student), clock)
+    rehearse(Recipe.read(config["recipe"], "recipe"), copy.deepcopy(student), clock)
     return Preparation(task, tokenizer, student, data, clock)
 
 
@@ -109,7 +110,7 @@ def train(
     """
     task, data = prepared.task, prepared.data
     teacher = find_teacher(config["teacher"], prepared.student, task, prepared.tokenizer, data.splits["train"], dense)
-    modifiers = build_modifiers(config["recipe"], teacher=teacher)
+    modifiers = build_modifiers(Recipe.read(config["recipe"], "recipe"), teacher=teacher)
     outcome = _fit(config, folder, prepared, modifiers, teacher, checkpoint, loggers)
     if outcome is None:
         return {}
@@ -157,7 +158,7 @@ def _fit(
         cache.remove_own()
     assert trainer_clock(trainer) == clock, "the training took other steps than its plan has"
     module.load_state_dict(best_weights(trainer))
-    return Outcome(seconds, epochs_taken(trainer), module.events)
+    return Outcome(seconds, epochs_taken(trainer), recorded_events(modifiers))
 
 
 def _measured(folder: Path, task: Task, data: TaskData) -> dict[str, Any]:
