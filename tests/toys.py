@@ -30,7 +30,7 @@ from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.files.conf_folder import CONF
 from winnow.models.pretrained import load_student
 from winnow.modifiers.masks import encoder_weights
-from winnow.modifiers.modifier import Modifier, event_row
+from winnow.modifiers.modifier import Modifier, event_row, modifiers_of, recorded_events
 from winnow.tasks.task import build_task
 from winnow.tasks.text_classification import TextClassification
 from winnow.training.module import FineTuner
@@ -118,6 +118,10 @@ class Fitted:
     model: PreTrainedModel
     module: FineTuner
     trainer: pl.Trainer
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return recorded_events(modifiers_of(self.trainer))
 
     def encoder(self) -> dict[str, Tensor]:
         return {name: weight.detach() for name, weight in encoder_weights(self.model).items()}

@@ -126,7 +126,7 @@ def test_it_acts_in_its_window_to_the_step(data, accumulate):
     fitted = fit(modifier, data=data, epochs=3, accumulate_grad_batches=accumulate)
     assert teacher.calls == 5
     first, last = modifier.window.start, modifier.window.end
-    recorded = [(row["step"], row["change"]) for row in fitted.module.events]
+    recorded = [(row["step"], row["change"]) for row in fitted.events]
     assert recorded == [
         (first, "learns from the teacher's hidden states"),
         (last, "no longer learns from the hidden states"),
