@@ -1,15 +1,18 @@
-# make demo, make test: each does its own set-up in .venv. PYTHON chooses the interpreter, 3.11 or newer.
+# Every target but clean makes .venv first. PYTHON chooses the interpreter, 3.11 or newer.
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: demo test slow lint setup clean
+.PHONY: help demo test slow lint wheel setup clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   set up, then train, prune and distil on the embedded task (minutes on a laptop CPU)"
-	@echo "make test   set up, then run the tests; make slow runs the long ones"
-	@echo "make lint   ruff, mypy and import-linter"
-	@echo "make setup  the set-up alone, in .venv"
+	@echo "make demo   train, prune and distil a model on generated data (minutes on a laptop CPU)"
+	@echo "make test   run the tests"
+	@echo "make slow   run the tests that take minutes"
+	@echo "make lint   run ruff, mypy and import-linter"
+	@echo "make wheel  build dist/*.whl and run its commands outside the repository"
+	@echo "make setup  make .venv with all dependencies; the targets above do this first"
+	@echo "make clean  remove .venv, dist and caches"
 
 setup: .venv/installed
 
@@ -35,5 +38,8 @@ lint: setup
 	$(RUN) -m mypy
 	.venv/bin/lint-imports
 
+wheel: setup
+	.ci/wheel
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -7,6 +7,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from winnow.config.labels import model_label, settings_label, settings_of, sweep_name
+from winnow.config.numbered import check_not_hidden, check_number
 from winnow.config.run import ADDED, RunConfig
 from winnow.config.section import check_names
 from winnow.hydra_errors import plain_values
@@ -44,6 +45,8 @@ def run_config(composed: DictConfig, overrides: Iterable[str] = ()) -> RunConfig
     translation = {}
     if _names_a_file(composed):
         composed, translation["translation"] = translated(composed)
+    check_number(composed)
+    check_not_hidden()
     plain = plain_values(composed)
     plain.pop("plan", None)  # the options of the command of this name
     check_names(plain, [name for name in RunConfig.model_fields if name not in ADDED])

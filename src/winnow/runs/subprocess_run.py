@@ -42,7 +42,8 @@ def dense_overrides(wanted: str) -> list[str]:
 
     kept = [override for override in HydraConfig.get().overrides.task if not _NOT_FOR_DENSE.match(override)]
     overrides = [*kept, "recipe=dense", "teacher=none"]
-    composed = GlobalHydra.instance().config_loader().load_configuration("train", overrides, RunMode.RUN)
+    loader = GlobalHydra.instance().config_loader()
+    composed = loader.load_configuration("train", [*_search_path(), *overrides], RunMode.RUN)
     if fingerprint(run_config(composed)) != wanted or SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
         raise UserError(
             "teacher=dense: there is no dense run yet, and this data-parallel run cannot train it; "
@@ -65,7 +66,7 @@ def run_in_subprocess(folder: Path, overrides: Iterable[str]) -> None:
         pass  # refused while processes that have outlived their sweep still run there
     resume = str((folder / CHECKPOINTS).is_dir()).lower()
     settings = [f"hydra.run.dir={folder}", f"resume={resume}"]
-    command = [sys.executable, "-m", "winnow.commands.train", *overrides, *settings, *_config_folders()]
+    command = [sys.executable, "-m", "winnow.commands.train", *_config_dir(), *_search_path(), *overrides, *settings]
     path = os.pathsep.join(filter(None, [str(_PACKAGES), os.environ.get("PYTHONPATH")]))
     # Within SLURM Lightning would wait for srun to start the others, except in an interactive session.
     environment = os.environ | {"PYTHONPATH": path, "SLURM_JOB_NAME": "interactive"}
@@ -82,11 +83,16 @@ def run_in_subprocess(folder: Path, overrides: Iterable[str]) -> None:
         raise UserError(row.get("error") or f"its processes ended with status {status}; their output says why.")
 
 
-def _config_folders() -> list[str]:
-    """``--config-dir`` of this command, whose configurations the new one needs too."""
+def _config_dir() -> list[str]:
+    """``--config-dir`` of this command, before the overrides: Lightning adds overrides at the end of the command."""
     sources = HydraConfig.get().runtime.config_sources
     folders = [source.path for source in sources if source.provider == "command-line"]
     return ["--config-dir", folders[0]] if folders else []
+
+
+def _search_path() -> list[str]:
+    """``hydra.searchpath=`` of this command; Hydra does not count it among the overrides of a task."""
+    return [each for each in HydraConfig.get().overrides.hydra if each.lstrip("+").startswith("hydra.searchpath=")]
 
 
 @contextmanager

@@ -1,0 +1,181 @@
+"""Recipes with a number in their name: prune85 is the family conf/recipe/prune.yaml with pruning.final_sparsity 0.85.
+
+Hydra reads such names through the config source `NumberedRecipes`; importing this module adds it to every search path.
+"""
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from hydra._internal import defaults_list
+from hydra._internal.config_repository import IConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.default_element import DefaultsTreeNode
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+
+from winnow.errors import UserError, nearest
+from winnow.files.conf_folder import CONF
+
+# Word in a name -> section and setting that its number becomes.
+_SETTINGS = dict.fromkeys(("prune", "oneshot", "cyclic", "movement", "acdc"), ("pruning", "final_sparsity"))
+_SETTINGS |= {"transfer": ("pruning", "min_sparsity"), "layers": ("layers", "keep")}
+_WORD = rf"(?:^|(?<=_))({'|'.join(_SETTINGS)})"
+_NUMBERED = re.compile(_WORD + r"([1-9]\d?)(?=_|$)")
+_UNNUMBERED = re.compile(_WORD + r"(?=_|$)")
+
+_GROUP = "recipe"
+_EXAMPLES = (80, 6)  # a sparsity in percent, a number of layers
+
+
+def is_recipe(name: str) -> bool:
+    """True for the name of a shipped recipe, with its number where its family needs one."""
+    return _NUMBERED.sub(r"\1", name) in _shipped() and not _lacks_number(name)
+
+
+def names_like(name: str, families: Iterable[str]) -> list[str]:
+    """Valid names to suggest for a mistyped one: each family with the numbers that were typed, 80 % and 6 layers."""
+    digits = (number.translate(str.maketrans("oOlI", "0011")) for number in re.findall(r"\d[\doOlI]*", name))
+    typed = {max(1, min(99, int(number))) for number in digits}
+    found = []
+    for family in families:
+        if _stands_alone(family):
+            found.append(family)
+        choices = [{_EXAMPLES[word == "layers"]} | typed for word in _UNNUMBERED.findall(family)]
+        found += [_with_numbers(family, numbers) for numbers in itertools.product(*choices) if numbers]
+    return found
+
+
+def check_number(composed: DictConfig) -> None:
+    """Refuse a family that was chosen without its number, unless the command line sets what the number would be.
+
+    Raises:
+        UserError: with an example of the full name.
+    """
+    plain = OmegaConf.to_container(composed, resolve=False)  # other values may be wrong
+    recipe = plain.get("recipe") if isinstance(plain, dict) else None
+    sections = recipe if isinstance(recipe, dict) else {}
+    name, layers, pruning = str(sections.get("name")), sections.get("layers"), sections.get("pruning")
+    example = _UNNUMBERED.sub(lambda word: f"{word[1]}{_EXAMPLES[word[1] == 'layers']}", name)
+    if example != name and isinstance(layers, dict) and layers.get("keep") is layers.get("drop") is None:
+        raise UserError(f"recipe={name} needs the number of layers to keep in its name, such as {example}.")
+    if example != name and isinstance(pruning, dict) and pruning.get("final_sparsity") == "???":
+        raise UserError(f"recipe={name} needs a sparsity in its name, such as {example}.")
+
+
+def check_not_hidden() -> None:
+    """Refuse a shipped recipe with the name of a file in a folder of the user: Hydra reads the shipped one alone.
+
+    Raises:
+        UserError: with the file to rename.
+    """
+    if not HydraConfig.initialized():
+        return
+    runtime = HydraConfig.get().runtime
+    name = str(runtime.choices.get(_GROUP))
+    for source in runtime.config_sources:
+        file = Path(source.path) / _GROUP / f"{name}.yaml"
+        if source.schema == "file" and source.path != str(CONF) and file.is_file() and is_recipe(name):
+            raise UserError(f"recipe={name} is a shipped recipe, so {file} is not read; rename the file.")
+
+
+def _settings(name: str) -> dict[str, dict[str, float]]:
+    """The settings in a name, e.g. of layers6_prune83: {'layers': {'keep': 6}, 'pruning': {'final_sparsity': 0.83}}."""
+    found = {}
+    for word, number in _NUMBERED.findall(name):
+        section, setting = _SETTINGS[word]
+        found[section] = {setting: int(number) if word == "layers" else int(number) / 100}
+    return found
+
+
+def _with_numbers(family: str, numbers: Iterable[object]) -> str:
+    each = iter(numbers)
+    return _UNNUMBERED.sub(lambda word: f"{word[1]}{next(each)}", family)
+
+
+def _shipped() -> set[str]:
+    return {path.stem for path in (CONF / _GROUP).glob("*.yaml")}
+
+
+def _lacks_number(name: str) -> bool:
+    return any(word != "transfer" for word in _UNNUMBERED.findall(name))  # which may go without
+
+
+def _stands_alone(family: str) -> bool:
+    """True for a file of recipe/ whose own name is a recipe: a file of the user may set the number itself."""
+    return family not in _shipped() or not _lacks_number(family)
+
+
+class NumberedRecipes(ConfigSource):
+    """Recipes made from the number in their name and the file of their family."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "numbered"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        name = _recipe_of(config_path)
+        if not self.is_config(config_path):
+            raise ConfigLoadError(f"{config_path} has no number in its name")
+        node = {"defaults": [_NUMBERED.sub(r"\1", name), "_self_"], "name": name, **_settings(name)}
+        return ConfigResult(self.provider, self.full_path(), OmegaConf.create(node), header={"package": None})
+
+    def is_config(self, config_path: str) -> bool:
+        return bool(_NUMBERED.search(_recipe_of(config_path)))
+
+    def is_group(self, config_path: str) -> bool:
+        return False  # the folders of the other sources list the families
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return []
+
+    def available(self) -> bool:
+        return True
+
+
+def _recipe_of(config_path: str) -> str:
+    """The name of a recipe, '' for a file of another group."""
+    group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+    return name if group == _GROUP else ""
+
+
+class _SearchPath(SearchPathPlugin):
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        search_path.append("winnow", f"{NumberedRecipes.scheme()}://{_GROUP}")
+
+
+_config_not_found = defaults_list.config_not_found_error
+
+
+def _recipe_not_found(repo: IConfigRepository, tree: DefaultsTreeNode) -> None:
+    """Hydra's error for an unknown name, except for a recipe: the nearest name and the families, in one line."""
+    path = tree.node.get_config_path()
+    parent = tree.parent.node.get_config_path() if tree.parent and tree.parent.node else ""
+    if _NUMBERED.search(_recipe_of(parent)):
+        path = parent  # the family that does not exist was derived from this name
+    name = _recipe_of(path)
+    if not name:
+        _config_not_found(repo, tree)
+    families = repo.get_group_options(_GROUP, ObjectType.CONFIG)
+    raise UserError(
+        f"recipe={name}: there is no such recipe.{nearest(name, names_like(name, families))} There are "
+        f"{', '.join(_listed(families))}, where <N> is a sparsity in percent or a number of layers."
+    )
+
+
+def _listed(families: Iterable[str]) -> Iterator[str]:
+    for family in families:
+        if _stands_alone(family):
+            yield family
+        if family in _shipped() and _UNNUMBERED.search(family):
+            yield _UNNUMBERED.sub(r"\1<N>", family)
+
+
+Plugins.instance().register(NumberedRecipes)
+Plugins.instance().register(_SearchPath)
+defaults_list.config_not_found_error = _recipe_not_found
