@@ -25,11 +25,11 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
+from winnow.config.modifiers import ENCODER
 from winnow.functional.structure import zeros_count
 from winnow.machine import describe_machine, machine_lines, shown, summarise
 from winnow.modifiers.clock import Clock, Window
 from winnow.modifiers.gmp import MagnitudePruning
-from winnow.modifiers.masks import ENCODER
 from winnow.training.trainer import best_precision
 
 # Encoder layers, hidden size, size of the feed-forward layer, attention heads.

@@ -21,6 +21,7 @@ from transformers import DataCollatorWithPadding, TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from winnow.config.checks import check
+from winnow.config.recipe import Recipe
 from winnow.config.resolve import resolve
 from winnow.data.batching import LengthGroupedBatches
 from winnow.data.datamodule import TaskData
@@ -83,7 +84,7 @@ class Bench:
             seed=config["seed"],
         )
         teacher = Teacher(copy.deepcopy(self.student))
-        modifiers = build_modifiers(config["recipe"], teacher=teacher)
+        modifiers = build_modifiers(Recipe.read(config["recipe"], "recipe"), teacher=teacher)
         module = FineTuner(
             student,
             task=self.task,

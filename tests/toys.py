@@ -30,7 +30,7 @@ from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.files.conf_folder import CONF
 from winnow.models.pretrained import load_student
 from winnow.modifiers.masks import encoder_weights
-from winnow.modifiers.modifier import Modifier, event_row
+from winnow.modifiers.modifier import Modifier, event_row, modifiers_of, recorded_events
 from winnow.tasks.task import build_task
 from winnow.tasks.text_classification import TextClassification
 from winnow.training.module import FineTuner
@@ -118,6 +118,10 @@ class Fitted:
     model: PreTrainedModel
     module: FineTuner
     trainer: pl.Trainer
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return recorded_events(modifiers_of(self.trainer))
 
     def encoder(self) -> dict[str, Tensor]:
         return {name: weight.detach() for name, weight in encoder_weights(self.model).items()}
@@ -219,7 +223,7 @@ def failure(name: str, *arguments: str, folder: Path) -> str:
     return ended.value.code
 
 
-def run_in_subprocess(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a subprocess, from the root of the repository."""
     command = [sys.executable, "-m", f"src.{name}", *arguments]
     return subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True, timeout=900)

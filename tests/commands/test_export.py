@@ -4,7 +4,7 @@ import shutil
 import pytest
 import yaml
 
-from tests.toys import failure, own_data, review_tables, run, run_in_subprocess
+from tests.toys import failure, own_data, review_tables, run, run_command
 
 SHAPE = ["export.batch_size=4", "export.sequence_length=16"]  # written in half the time of a graph for any
 
@@ -209,7 +209,7 @@ def test_a_failed_export_leaves_an_earlier_one_and_its_report(place, exported, m
 
 
 def test_the_console_is_quiet(place):
-    done = run_in_subprocess("export", f"run={place / 'run'}", "export.opset=18", *SHAPE)
+    done = run_command("export", f"run={place / 'run'}", "export.opset=18", *SHAPE)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "arn" not in done.stdout

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tests.toys import TINY, failure, own_data, review_tables, run, run_in_subprocess
+from tests.toys import TINY, failure, own_data, review_tables, run, run_command
 
 SMALL = "task.data.max_train_samples=640"  # of the demo: 20 steps an epoch
 CYCLIC = ["recipe=cyclic80", "recipe.num_epochs=5"]
@@ -87,7 +87,7 @@ def test_the_plan_of_bert_base_on_squad_counts_what_published_models_have(tmp_pa
 
 def test_a_plan_opens_no_connection_and_reads_no_weights():
     """In a process of its own, where a connection fails at once and a weight file is never opened."""
-    ended = run_in_subprocess("plan", "task=mnli", "recipe=cyclic90", "model=roberta_base", "plan.picture=null")
+    ended = run_command("plan", "task=mnli", "recipe=cyclic90", "model=roberta_base", "plan.picture=null")
     assert ended.returncode == 0, ended.stderr
     assert "392,702 examples (published)" in ended.stdout
     assert "roberta.encoder.layer.*.attention.self.query.weight" in ended.stdout

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.deployed import deploy
-from tests.toys import failure, run, run_in_subprocess
+from tests.toys import failure, run, run_command
 from winnow.files.conf_folder import CONF
 
 NASTY = 'it\'s a, (good) film = yes [x] {y} ${HOME} \\ "q"'
@@ -125,7 +125,7 @@ def test_a_damaged_graph_is_named(place, tmp_path):
 
 
 def test_a_mistyped_setting_is_answered_with_the_nearest():
-    ended = run_in_subprocess("predict", "deployment=x", "txt=a")
+    ended = run_command("predict", "deployment=x", "txt=a")
     assert ended.returncode == 1
     assert "Did you mean 'text'?" in ended.stderr
 

@@ -8,7 +8,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
-from tests.toys import TINY, failure, own_data, review_tables, run, run_in_subprocess
+from tests.toys import TINY, failure, own_data, review_tables, run, run_command
 from winnow.errors import nearest_names
 from winnow.functional.structure import zeros_count
 from winnow.runs.run_folder import find_run
@@ -248,7 +248,7 @@ def test_a_run_that_stops_early_says_so_and_records_the_epochs_that_it_trained(p
 
 def test_a_data_parallel_run_is_pruned_exactly_and_measured_on_every_example(place):
     folder = place / "parallel"
-    ended = run_in_subprocess("train", *own_data(place / "data"), "teacher=none", "recipe.num_epochs=2", "trainer=ddp",
+    ended = run_command("train", *own_data(place / "data"), "teacher=none", "recipe.num_epochs=2", "trainer=ddp",
                       "trainer.devices=2", f"hydra.run.dir={folder}", f"output_dir={place}")  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("epoch 2.0 of 2") == ended.stdout.count("encoder sparsity") == 1
@@ -357,7 +357,7 @@ def test_a_clumsy_user_gets_one_short_message(place, tables, arguments, message)
 
 def test_a_mistake_ends_the_command_with_status_1_and_no_trace(tmp_path):
     arguments = ["+recipe.pruning.final_sparsty=0.9", f"hydra.run.dir={tmp_path}/run", f"output_dir={tmp_path}"]
-    ended = run_in_subprocess("train", *arguments)
+    ended = run_command("train", *arguments)
     assert ended.returncode == 1
     assert "Did you mean 'final_sparsity'?" in ended.stderr
     assert "Traceback" not in ended.stderr + ended.stdout
@@ -401,7 +401,7 @@ def test_a_word_that_cannot_be_read_is_named(tmp_path, capsys):
 
 
 def test_so_does_the_command_as_users_start_it():
-    ended = run_in_subprocess("train", "recipe.pruning.final_sparsty=0.9")
+    ended = run_command("train", "recipe.pruning.final_sparsty=0.9")
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == "Did you mean 'recipe.pruning.final_sparsity'?"
     assert "Traceback" not in ended.stderr
@@ -410,7 +410,7 @@ def test_so_does_the_command_as_users_start_it():
 def test_a_run_that_fails_ends_with_status_1_and_a_row_that_says_so(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.csv").write_text(GOOD)
-    ended = run_in_subprocess("train", *own_data(tmp_path / "data"), "task.data.label_column=lable", *TINY[-1:],
+    ended = run_command("train", *own_data(tmp_path / "data"), "task.data.label_column=lable", *TINY[-1:],
                       f"hydra.run.dir={tmp_path}/run", f"output_dir={tmp_path}")  # fmt: skip
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr + ended.stdout
@@ -421,7 +421,7 @@ def test_a_run_that_fails_ends_with_status_1_and_a_row_that_says_so(tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_is_learnt_to_95_percent_and_pruned_within_3_points(tmp_path):
-    ended = run_in_subprocess("train", f"hydra.run.dir={tmp_path}/run", f"output_dir={tmp_path}/outputs")
+    ended = run_command("train", f"hydra.run.dir={tmp_path}/run", f"output_dir={tmp_path}/outputs")
     assert ended.returncode == 0, ended.stderr
     dense = next(json.loads(p.read_text()) for p in (tmp_path / "outputs").rglob("result.json"))
     pruned = result_of(tmp_path / "run")

@@ -9,7 +9,7 @@ from winnow.deployment.engines import open_engine
 from winnow.deployment.graph import write_graph
 from winnow.errors import UserError
 from winnow.models.pretrained import load_saved, save_model
-from winnow.models.quantized_model import insert_fake_quant, quantizable, switch
+from winnow.models.quantized_model import insert_fake_quant, quantizable, set_fake_quant
 from winnow.reports.engine_comparison import comparison_text
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
@@ -21,7 +21,7 @@ def deployed(run, *, quantized, **shape):
     model = toy_model(data.task, num_hidden_layers=1).eval()
     if quantized:
         insert_fake_quant(model, list(quantizable(model)), weight_bits=8, per_channel=True, reduce_range=False)
-        switch(model, observes=True, quantizes=True)
+        set_fake_quant(model, observer_enabled=True, fake_quant_enabled=True)
         model(**model.dummy_inputs)
     (run / "model").mkdir(parents=True)
     (run / "deployment").mkdir()

@@ -6,7 +6,7 @@ from tests.toys import data_section, toy_model, toy_task
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.deployment.samples import real_inputs
 from winnow.deployment.verification import metric_failures, verify
-from winnow.models.quantized_model import insert_fake_quant, quantizable, switch
+from winnow.models.quantized_model import insert_fake_quant, quantizable, set_fake_quant
 
 QUERY = "bert.encoder.layer.1.attention.self.query"
 
@@ -26,7 +26,7 @@ def model(samples):
         for parameter in model.parameters():
             parameter.normal_(std=0.3)
     insert_fake_quant(model, list(quantizable(model)), weight_bits=8, per_channel=True, reduce_range=False)
-    switch(model, observes=True, quantizes=False)
+    set_fake_quant(model, observer_enabled=True, fake_quant_enabled=False)
     with torch.no_grad():
         for batch in samples.batches[:20]:
             samples.task.outputs(model, batch)

@@ -11,7 +11,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from winnow.deployment.engines import open_engine
 from winnow.deployment.graph import write_graph
-from winnow.models.quantized_model import insert_fake_quant, quantizable, rounded_state, switch
+from winnow.models.quantized_model import insert_fake_quant, quantizable, rounded_state, set_fake_quant
 
 OUTPUTS = {"SequenceClassification": ["logits"], "TokenClassification": ["logits"]}
 OUTPUTS["QuestionAnswering"] = ["start_logits", "end_logits"]
@@ -55,7 +55,7 @@ def quantized(model: PreTrainedModel, **settings: Any) -> PreTrainedModel:
         list(quantizable(model)),
         **{"weight_bits": 8, "per_channel": True, "reduce_range": False, **settings},
     )
-    switch(model, observes=True, quantizes=False)
+    set_fake_quant(model, observer_enabled=True, fake_quant_enabled=False)
     with torch.no_grad():
         for _ in range(4):
             model(**inputs_of(model, rows=8))
@@ -64,7 +64,7 @@ def quantized(model: PreTrainedModel, **settings: Any) -> PreTrainedModel:
 
 def rounded(model: PreTrainedModel) -> PreTrainedModel:
     """A calibrated model as it is when it was saved and loaded again: its weights lie on their grids."""
-    switch(model, observes=False, quantizes=True)
+    set_fake_quant(model, observer_enabled=False, fake_quant_enabled=True)
     model.load_state_dict(rounded_state(model), strict=False)
     return model
 

@@ -3,14 +3,14 @@ import math
 import pytest
 import torch
 
-from winnow.functional.masked_tokens import IGNORED, hide_tokens
+from winnow.functional.masked_tokens import IGNORED, mask_tokens
 
 SPECIAL = torch.tensor([0, 1, 2, 3])  # padding first
 MASK, VOCABULARY = 3, 1000
 
 
 def hidden(input_ids, *, probability=0.15, generator=None):
-    return hide_tokens(
+    return mask_tokens(
         input_ids,
         special_ids=SPECIAL,
         mask_id=MASK,

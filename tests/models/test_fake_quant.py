@@ -10,16 +10,16 @@ from winnow.models.fake_quant import (
     ActivationFakeQuant,
     QuantizedEmbedding,
     QuantizedLinear,
-    QuantizedProducts,
+    QuantizedMatmuls,
     WeightFakeQuant,
     fake_quant_attention,
 )
-from winnow.models.quantized_model import insert_fake_quant, quantizable, switch
+from winnow.models.quantized_model import insert_fake_quant, quantizable, set_fake_quant
 
 
 def on(*quantizers):
     for quantizer in quantizers:
-        quantizer.observes = quantizer.quantizes = True
+        quantizer.observer_enabled = quantizer.fake_quant_enabled = True
 
 
 def linear(weight, bias, **settings):
@@ -40,7 +40,7 @@ def test_a_quantiser_that_is_off_hands_on_what_it_gets():
 
 def test_the_range_of_activations_is_that_of_the_first_batch_then_an_average():
     quantizer = ActivationFakeQuant()
-    quantizer.observes = True
+    quantizer.observer_enabled = True
     quantizer(torch.tensor([-1.0, 3.0]))
     assert (quantizer.minimum.item(), quantizer.maximum.item()) == (-1, 3)
     quantizer(torch.tensor([-2.0, 5.0]))
@@ -51,7 +51,7 @@ def test_the_range_of_activations_is_that_of_the_first_batch_then_an_average():
 
 def test_after_a_hundred_batches_each_weighs_a_hundredth():
     quantizer = ActivationFakeQuant()
-    quantizer.observes = True
+    quantizer.observer_enabled = True
     quantizer.observations.fill_(500)
     quantizer.maximum.fill_(2.0)
     quantizer(torch.tensor([0.0, 3.0]))
@@ -71,7 +71,7 @@ def test_a_frozen_grid_stays_as_it_is():
     quantizer = WeightFakeQuant()
     on(quantizer)
     quantizer(torch.tensor([1.275]))
-    quantizer.observes = False
+    quantizer.observer_enabled = False
     assert quantizer(torch.tensor([5.0])).item() == pytest.approx(1.27)
 
 
@@ -114,13 +114,13 @@ def attention(products, seed=0):
 
 
 def test_attention_that_is_off_is_that_of_torch():
-    output, (query, key, value, mask) = attention(QuantizedProducts())
+    output, (query, key, value, mask) = attention(QuantizedMatmuls())
     theirs = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=0.5)
     torch.testing.assert_close(output, theirs.transpose(1, 2))
 
 
 def test_attention_multiplies_what_is_on_its_grids():
-    products = QuantizedProducts()
+    products = QuantizedMatmuls()
     on(products.query, products.key, products.probabilities, products.value)
     output, (query, key, value, mask) = attention(products)
     scores = products.query.rounded(query) @ products.key.rounded(key).transpose(2, 3) * 0.5 + mask
@@ -131,7 +131,7 @@ def test_attention_multiplies_what_is_on_its_grids():
 
 
 def test_a_reduced_range_has_half_the_integers():
-    products = QuantizedProducts(reduce_range=True)
+    products = QuantizedMatmuls(reduce_range=True)
     assert {q.high for q in (products.query, products.key, products.probabilities, products.value)} == {127}
 
 
@@ -146,11 +146,11 @@ IDS = torch.tensor([[2, 5, 9, 7, 3], [2, 8, 4, 3, 0]])
 BATCH = {"input_ids": IDS, "attention_mask": (IDS != 0).long()}
 
 
-@pytest.mark.parametrize(("observes", "quantizes"), [(False, False), (True, True), (False, True)])
-def test_a_model_compiles_whole_in_every_phase(quantized, observes, quantizes):
-    switch(quantized, observes=True, quantizes=False)
+@pytest.mark.parametrize(("observer_enabled", "fake_quant_enabled"), [(False, False), (True, True), (False, True)])
+def test_a_model_compiles_whole_in_every_phase(quantized, observer_enabled, fake_quant_enabled):
+    set_fake_quant(quantized, observer_enabled=True, fake_quant_enabled=False)
     quantized(**BATCH)
-    switch(quantized, observes=observes, quantizes=quantizes)
+    set_fake_quant(quantized, observer_enabled=observer_enabled, fake_quant_enabled=fake_quant_enabled)
     twin = copy.deepcopy(quantized)  # observing changes both
     compiled = torch.compile(quantized, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(**BATCH).logits, twin(**BATCH).logits)
@@ -158,9 +158,9 @@ def test_a_model_compiles_whole_in_every_phase(quantized, observes, quantizes):
 
 def test_a_model_trains_in_bfloat16(quantized):
     quantized.train()
-    switch(quantized, observes=True, quantizes=True)
+    set_fake_quant(quantized, observer_enabled=True, fake_quant_enabled=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         quantized(**BATCH, labels=torch.tensor([0, 1])).loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in quantized.parameters())
-    switch(quantized, observes=False, quantizes=True)
+    set_fake_quant(quantized, observer_enabled=False, fake_quant_enabled=True)
     assert (quantized.eval()(**BATCH).logits.dtype, quantized.classifier.weight.dtype) == (torch.float32,) * 2

@@ -16,7 +16,14 @@ from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError
 from winnow.models.fake_quant import QuantizedLinear
 from winnow.models.pretrained import load_saved, save_model
-from winnow.models.quantized_model import QUANTIZERS, insert_fake_quant, quantizable, quantizers, rounded_state, switch
+from winnow.models.quantized_model import (
+    QUANTIZERS,
+    insert_fake_quant,
+    quantizable,
+    quantizers,
+    rounded_state,
+    set_fake_quant,
+)
 
 SETTINGS = {"weight_bits": 8, "per_channel": True, "reduce_range": False}
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
@@ -38,11 +45,11 @@ def built(model_type, auto_model=AutoModelForSequenceClassification):
 def quantized(model, ids=IDS, **changes):
     """A model whose grids have been fitted to some ids."""
     insert_fake_quant(model, quantizable(model), **{**SETTINGS, **changes})
-    switch(model, observes=True, quantizes=True)
+    set_fake_quant(model, observer_enabled=True, fake_quant_enabled=True)
     with torch.no_grad():
         for _ in range(3):
             model(input_ids=ids)
-    switch(model, observes=False, quantizes=True)
+    set_fake_quant(model, observer_enabled=False, fake_quant_enabled=True)
     return model
 
 
@@ -103,7 +110,7 @@ def test_a_state_in_mid_training_loads_strictly():
     other = built("bert")
     insert_fake_quant(other, quantizable(other), **SETTINGS)
     other.load_state_dict(model.state_dict(), strict=True)
-    switch(other, observes=False, quantizes=True)
+    set_fake_quant(other, observer_enabled=False, fake_quant_enabled=True)
     assert torch.equal(model(input_ids=IDS).logits, other(input_ids=IDS).logits)
 
 

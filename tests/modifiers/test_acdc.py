@@ -103,7 +103,7 @@ def test_moments_are_zeroed_where_weights_are_pruned_and_start_anew_when_they_ar
 def test_a_run_does_what_was_planned_and_ends_pruned(changes, accumulate):
     modifier = acdc(**changes)
     fitted = fit(modifier, epochs=4, accumulate_grad_batches=accumulate)
-    assert [event for event in fitted.module.events if event["modifier"] == "pruning"] == planned(modifier)
+    assert [event for event in fitted.events if event["modifier"] == "pruning"] == planned(modifier)
     modifier.check()
 
 
@@ -140,4 +140,4 @@ def test_a_run_that_goes_on_between_phases_ends_with_the_same_weights_and_masks(
     first, second = (modifier.state_dict() for modifier in modifiers)
     assert first.keys() == second.keys() != set()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert resumed.module.events == whole.module.events
+    assert resumed.events == whole.events

@@ -117,7 +117,7 @@ def test_the_events_are_those_that_a_run_records(data):
     modifier = frozen(r".*word_embeddings\.weight", start_epoch=0.4, end_epoch=1.2)
     fitted = fit(modifier, data=data, epochs=2)
     count = fitted.model.get_parameter(WORDS).numel()
-    recorded = [(row["step"], row["change"]) for row in fitted.module.events]
+    recorded = [(row["step"], row["change"]) for row in fitted.events]
     assert recorded == [(2, f"freezes {count:,} parameters"), (6, f"trains {count:,} parameters again")]
     assert recorded == [(event.step, event.change) for event in modifier.events()]
     assert list(modifier.matched()) == [WORDS]

@@ -391,8 +391,8 @@ def test_a_pattern_of_a_target_that_takes_no_effect_is_refused(targets, message)
 def test_a_run_does_what_was_planned(changes, accumulate):
     modifier = gmp(**changes)
     fitted = fit(modifier, accumulate_grad_batches=accumulate)
-    assert [event for event in fitted.module.events if event["modifier"] == "pruning"] == planned(modifier)
-    assert fitted.module.events[-1]["sparsity"] == sum(map(zeros_of, modifier.matched().values())) / sum(
+    assert [event for event in fitted.events if event["modifier"] == "pruning"] == planned(modifier)
+    assert fitted.events[-1]["sparsity"] == sum(map(zeros_of, modifier.matched().values())) / sum(
         weight.numel() for weight in modifier.matched().values()
     )
 

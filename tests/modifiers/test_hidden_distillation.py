@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from tests.toys import every_epoch, fit, own_data, review_tables, run, run_in_subprocess, toy_data, toy_model
+from tests.toys import every_epoch, fit, own_data, review_tables, run, run_command, toy_data, toy_model
 from winnow.data.batching import LengthGroupedBatches
 from winnow.errors import UserError
 from winnow.models.teacher import Teacher
@@ -126,7 +126,7 @@ def test_it_acts_in_its_window_to_the_step(data, accumulate):
     fitted = fit(modifier, data=data, epochs=3, accumulate_grad_batches=accumulate)
     assert teacher.calls == 5
     first, last = modifier.window.start, modifier.window.end
-    recorded = [(row["step"], row["change"]) for row in fitted.module.events]
+    recorded = [(row["step"], row["change"]) for row in fitted.events]
     assert recorded == [
         (first, "learns from the teacher's hidden states"),
         (last, "no longer learns from the hidden states"),
@@ -230,7 +230,7 @@ def test_data_parallel_processes_wait_for_no_projection_outside_the_window(tmp_p
     arguments = [*own_data(tmp_path / "data"), f"output_dir={tmp_path}"]
     run("train", *arguments, "recipe=dense", "teacher=none", "recipe.num_epochs=1", "model.config.hidden_size=24",
         "hydra.run.dir=teacher", folder=tmp_path)  # fmt: skip
-    ended = run_in_subprocess("train", *arguments, "recipe=prune80_hidden", "recipe.num_epochs=3", "teacher=checkpoint",
+    ended = run_command("train", *arguments, "recipe=prune80_hidden", "recipe.num_epochs=3", "teacher=checkpoint",
                       f"teacher.name={tmp_path}/teacher", "recipe.hidden_distillation.start_epoch=1",
                       "recipe.hidden_distillation.end_epoch=2", "+modifier@recipe.frozen=frozen",
                       "recipe.frozen.params=['.*embeddings.*']", "recipe.frozen.end_epoch=1", "trainer=ddp",

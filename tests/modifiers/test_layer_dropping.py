@@ -101,7 +101,7 @@ def test_the_layers_are_gone_before_pruners_look_for_matrices_and_the_training_r
     assert {name.split(".")[3] for name in fitted.encoder()} == {"0", "1"}
     assert len(pruning.masks.parameters) == 2 * 6
     assert all(zeros_of(weight) == weight.numel() / 2 for weight in fitted.encoder().values())
-    assert fitted.module.events[0] == {
+    assert fitted.events[0] == {
         "step": 0,
         "epoch": 0.0,
         "modifier": "layers",

@@ -125,10 +125,10 @@ def test_its_events_are_the_restarts_and_are_reported_as_they_happen():
         (10, "learning rate restarts"),
         (15, "learning rate restarts"),
     ]
-    assert [(row["step"], row["change"]) for row in fitted.module.events] == [
+    assert [(row["step"], row["change"]) for row in fitted.events] == [
         (event.step, event.change) for event in modifier.events()
     ]
-    assert [row["learning_rate"] for row in fitted.module.events] == [1e-3] * 3
+    assert [row["learning_rate"] for row in fitted.events] == [1e-3] * 3
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_a_run_does_what_was_planned_and_ends_at_its_target(changes):
     watch = Gradients()
     modifier = movement(**changes)
     fitted = fit(watch, modifier, epochs=4)
-    assert [event for event in fitted.module.events if event["modifier"] == "pruning"] == planned(modifier)
+    assert [event for event in fitted.events if event["modifier"] == "pruning"] == planned(modifier)
     assert watch.revived == 0
     modifier.check()
 
@@ -100,7 +100,7 @@ def test_the_ramp_is_that_of_magnitude_pruning():
     watch = Gradients()
     modifier = movement(start_epoch=1, end_epoch=3, initial_sparsity=0.1, final_sparsity=0.5, update_frequency=1)
     fitted = fit(watch, modifier, epochs=4)
-    assert [event["step"] for event in fitted.module.events] == [5, 10, 15]
+    assert [event["step"] for event in fitted.events] == [5, 10, 15]
     for weight in fitted.encoder().values():
         assert zeros_of(weight) == zeros_count(weight.numel(), 0.5)
 
@@ -108,7 +108,7 @@ def test_the_ramp_is_that_of_magnitude_pruning():
 def test_before_the_first_step_nothing_is_pruned_as_there_are_no_scores():
     modifier = movement(start_epoch=0, initial_sparsity=0.5)
     fitted = fit(modifier)
-    assert fitted.module.events[0]["step"] == 1
+    assert fitted.events[0]["step"] == 1
     assert next(modifier.events()).step == 1
 
 
@@ -147,4 +147,4 @@ def test_a_run_that_goes_on_amid_the_ramp_ends_with_the_same_weights_and_masks(t
     first, second = (modifier.state_dict() for modifier in modifiers)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert resumed.module.events == whole.module.events
+    assert resumed.events == whole.events

@@ -44,7 +44,7 @@ class Phases(pl.Callback):
         self.validation.append(self._phase(pl_module))
 
     def _phase(self, pl_module):
-        (phase,) = {(q.observes, q.quantizes) for q in quantizers(pl_module.model).values()}
+        (phase,) = {(q.observer_enabled, q.fake_quant_enabled) for q in quantizers(pl_module.model).values()}
         return phase
 
 
@@ -67,8 +67,8 @@ def test_frozen_grids_stay_in_every_module_the_head_too():
 def test_a_run_does_what_its_plan_says():
     modifier = qat()
     fitted = fit(modifier, epochs=3)
-    assert fitted.module.events == planned(modifier)
-    assert [(row["step"], row["change"]) for row in fitted.module.events] == [
+    assert fitted.events == planned(modifier)
+    assert [(row["step"], row["change"]) for row in fitted.events] == [
         (5, "quantises 19 modules"),
         (12, "freezes the grids"),
     ]
@@ -79,7 +79,7 @@ def test_grids_may_be_fitted_to_the_end(disable):
     watch, modifier = Phases(), qat(disable_observer_epoch=disable)
     fitted = fit(modifier, watch, epochs=3)
     assert watch.training[-1] == (True, True)
-    assert fitted.module.events == planned(modifier)
+    assert fitted.events == planned(modifier)
 
 
 def test_the_step_with_which_it_begins_is_not_yet_settled():
@@ -186,5 +186,5 @@ def test_calibration_fits_grids_to_so_many_examples_and_rounds():
     modifier.begin(Clock(steps_per_epoch=5, total_steps=0))
     modifier.without_training(model, data.task, data.train_dataloader())
     assert {int(q.observations) for q in quantizers(model).values()} == {2}  # two batches of eight
-    assert all(q.quantizes and not q.observes for q in quantizers(model).values())
+    assert all(q.fake_quant_enabled and not q.observer_enabled for q in quantizers(model).values())
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())

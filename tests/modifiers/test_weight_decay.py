@@ -21,7 +21,7 @@ def test_the_decay_changes_at_its_epoch_and_biases_and_norms_stay_without():
         optimizer={"weight_decay": 0.05},
     )
     assert watch.values == [(0.05, 0.0)] * 3 + [(0.2, 0.0)] * 2
-    assert [(row["step"], row["change"]) for row in fitted.module.events] == [(3, "weight decay 0.2")]
+    assert [(row["step"], row["change"]) for row in fitted.events] == [(3, "weight decay 0.2")]
 
 
 def test_a_decay_set_where_there_was_none_still_spares_biases_and_norms():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.toys import failure, own_data, review_tables, run_in_subprocess
+from tests.toys import failure, own_data, review_tables, run_command
 from winnow.errors import StoppedError, UserError
 from winnow.extras import is_installed
 from winnow.processes import stop_signal
@@ -27,9 +27,7 @@ def sweep(tmp_path_factory):
 
     def rows(*launcher):
         name = launcher[0].rsplit("=")[-1] if launcher else "basic"
-        ended = run_in_subprocess(
-            "train", "-m", *own_data(place / "data"), *JOBS, f"output_dir={place / name}", *launcher
-        )
+        ended = run_command("train", "-m", *own_data(place / "data"), *JOBS, f"output_dir={place / name}", *launcher)
         assert ended.returncode == 0, ended.stderr
         assert "Warning" not in ended.stderr
         (plan,) = (place / name).glob("sweeps/*/sweep.json")

@@ -15,14 +15,14 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from tests.kill_and_resume import differences, training_state
-from tests.toys import failure, own_data, review_tables, run, run_in_subprocess
+from tests.toys import failure, own_data, review_tables, run, run_command
 from winnow.command_line import resuming_command
-from winnow.config.resolve import fingerprint
+from winnow.config.fingerprint import fingerprint
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 from winnow.runs.resume import find_unfinished
 from winnow.runs.run_folder import recorded_run
-from winnow.training.checkpoints import WholeFiles
+from winnow.training.checkpoints import AtomicCheckpointIO
 from winnow.training.trainer import BestCheckpoint
 
 SETTINGS = ["recipe.num_epochs=2", "teacher=none", "trainer.checkpoint_every=2", "model.config.hidden_dropout_prob=0.1"]
@@ -194,7 +194,7 @@ def unfinished(folder, configured, *overrides, age=0):
     (folder / "result.json").unlink()
     for name in ("last.ckpt", "previous.ckpt"):
         path = folder / "checkpoints" / name
-        WholeFiles().save_checkpoint({"step": 1}, path)
+        AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
         os.utime(path, (1e9 - age, 1e9 - age))
     return fingerprint(config)
 
@@ -242,7 +242,7 @@ def test_a_cluster_that_stops_a_run_is_told_to_resume_it(place, alone, tmp_path,
     assert row["status"] == "failed"
     assert f"stopped by SIGTERM at step {step}" in row["error"]
     if parallel:
-        ended = run_in_subprocess("train", *command, "resume=true")
+        ended = run_command("train", *command, "resume=true")
         assert ended.returncode == 0, ended.stderr
         output = ended.stdout
     else:

@@ -4,10 +4,11 @@ from contextlib import suppress
 
 import pytest
 
-from winnow.config.resolve import fingerprint
+from winnow.config.fingerprint import fingerprint
+from winnow.config.run import saved_config
 from winnow.errors import UserError
 from winnow.files.locks import BusyError
-from winnow.files.run_files import FINGERPRINT, ended_well, read_config, read_result
+from winnow.files.run_files import FINGERPRINT, ended_well, read_result
 from winnow.runs.run_folder import find_run, new_run_folder, recorded_run, take_over
 
 
@@ -30,7 +31,7 @@ def test_a_run_that_ends_well_is_recorded_as_ok(configured, tmp_path):
     result = read_result(tmp_path / "run")
     assert (result["status"], result["error"], result["metrics"]) == ("ok", None, {"accuracy": 0.5})
     assert result["fingerprint"] == fingerprint(config)
-    assert read_config(tmp_path / "run") == config
+    assert saved_config(tmp_path / "run") == config
 
 
 @pytest.mark.parametrize("error", [UserError("no data"), RuntimeError("boom"), KeyboardInterrupt()])
@@ -75,7 +76,7 @@ def test_a_folder_that_takes_a_run_over_is_that_run_for_whoever_looks_for_it(con
     take_over(tmp_path / "2", tmp_path / "1")
     assert read_result(tmp_path / "1") == read_result(tmp_path / "2")
     assert (tmp_path / "1" / FINGERPRINT).read_text() == read_result(tmp_path / "2")["fingerprint"]
-    assert read_config(tmp_path / "1")["seed"] == 2
+    assert saved_config(tmp_path / "1").seed == 2
     assert (tmp_path / "1" / ".hydra" / "overrides.yaml").read_text() == "[seed=1]"
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import winnow.commands.train
+import winnow.runs.training_run
 from tests.kill_sweep import kill_sweep
-from tests.toys import failure, own_data, review_tables, run, run_in_subprocess
-from winnow.config.resolve import settings_label, settings_of, sweep_name
+from tests.toys import failure, own_data, review_tables, run, run_command
 from winnow.files.atomic import write_atomically
 from winnow.files.locks import run_lock
 from winnow.files.run_files import is_good
@@ -30,15 +30,14 @@ def trained(monkeypatch):
     """Recipe, teacher and seed of each training, as they come; nothing is trained but what shares a dense run."""
     trainings = []
 
-    def train(config, folder, splits, *args):
-        trainings.append((config["recipe"]["name"], config["teacher"]["kind"], config["seed"]))
-        if config["teacher"]["kind"] == "dense":
-            winnow.commands.train.find_or_train_dense(config, splits)
+    def train(config, folder, *args):
+        trainings.append((config.recipe.name, config.teacher.kind, config.seed))
         write_atomically(folder / "model" / "config.json", "{}")
-        return {"metrics": {"accuracy": config["seed"] / 10}, "sparsity": 0.8, "parameters": 1, "train_seconds": 1.0,
+        return {"metrics": {"accuracy": config.seed / 10}, "sparsity": 0.8, "parameters": 1, "train_seconds": 1.0,
                 "nonzero_parameters": 1}  # fmt: skip
 
-    monkeypatch.setattr(winnow.commands.train, "train", train)
+    monkeypatch.setattr(winnow.runs.training_run, "prepare", lambda config, folder, stored: None)
+    monkeypatch.setattr(winnow.runs.training_run, "train", train)
     return trainings
 
 
@@ -62,34 +61,6 @@ def test_a_plan_keeps_the_earlier_commands_whose_runs_it_does_not_have_all(place
     assert commands("seed=1") == (["seed=1,2"], 1)
     assert commands("seed=2") == (["seed=1,2", "seed=1"], 1)
     assert commands("seed=2,1") == ([], 2)
-
-
-def test_settings_are_what_is_typed_beside_the_words_and_what_changes_nothing():
-    typed = ["task=sst2", "+recipe.x.y=1", "seed=2", "logger.offline=true", "hydra.run.dir=a", "hydra/launcher=ray"]
-    assert settings_of([*typed, "output_dir=b", "model.name=c=d", "trainer=cpu", "trainer.progress_bar=false"]) == {
-        "model.name": "c=d",
-        "recipe.x.y": "1",
-        "trainer": "cpu",
-    }
-
-
-def test_settings_have_the_same_label_in_any_order_and_none_has_none():
-    assert settings_label(["a=1", "b=2", "seed=3"]) == settings_label(["b=2", "a=1"]) != settings_label(["a=2", "b=1"])
-    assert settings_label(["task=sst2", "recipe=dense"]) == ""
-
-
-@pytest.mark.parametrize(
-    ("typed", "name"),
-    [
-        (["recipe=dense,prune80", "seed=1,2"], "demo"),
-        (["task=sst2,mrpc", "model=minilm"], "sst2+mrpc-minilm"),
-        (["experiment=squad_layers", "recipe.num_epochs=1,2"], "squad_layers"),
-        (["experiment=squad_layers", "task=sst2", "recipe.num_epochs=2"], "squad_layers-sst2-"),
-    ],
-)
-def test_a_sweep_is_called_by_its_experiment_tasks_models_and_fixed_settings(typed, name):
-    found = sweep_name(typed, "demo")
-    assert found == name if not name.endswith("-") else (found.startswith(name) and len(found) == len(name) + 6)
 
 
 def test_a_sweep_that_is_started_again_runs_what_lacks_a_good_row_and_takes_more_seeds(place, trained):
@@ -150,7 +121,7 @@ def test_a_dense_run_that_another_job_trains_in_its_folder_meanwhile_stays(place
             finish(folder, name)
         yield
 
-    monkeypatch.setattr(winnow.commands.train, "only_one", waited_for)
+    monkeypatch.setattr(winnow.commands.train, "named_lock", waited_for)
     sweep(place, "recipe=dense", "teacher=none", "output_dir=waited")
     assert trained == []
     assert list((place / "waited").rglob("*-dense-*/model/config.json"))
@@ -164,7 +135,9 @@ def test_jobs_that_another_command_runs_end_before_the_report(place, trained, mo
     monkeypatch.setattr("winnow.files.locks._SECONDS_TO_DIE", 0)
     with ExitStack() as other:
         other.enter_context(run_lock(path.parent))
-        monkeypatch.setattr("winnow.runs.sweep.time.sleep", lambda seconds: (finish(path.parent, name), other.close()))
+        monkeypatch.setattr(
+            "winnow.commands.sweep.time.sleep", lambda seconds: (finish(path.parent, name), other.close())
+        )
         said = sweep(place, "recipe=oneshot80", "teacher=none", "output_dir=shared")
     assert "another command runs in this folder" in said
     assert "sweep: another command runs oneshot80, teacher none, seed 1; waiting for it." in said
@@ -226,7 +199,7 @@ def test_an_experiment_is_no_single_run(place):
 
 
 def test_a_recipe_that_does_not_exist_ends_a_sweep_before_its_first_job(place):
-    ended = run_in_subprocess("train", "-m", "recipe=dense,prune8O", f"output_dir={place / 'mistyped'}")
+    ended = run_command("train", "-m", "recipe=dense,prune8O", f"output_dir={place / 'mistyped'}")
     assert ended.returncode == 1
     assert "recipe=prune8O: there is no such recipe. Did you mean 'prune80'? There are acdc<N>, " in ended.stderr
     assert len(ended.stderr.splitlines()) < 12
@@ -243,17 +216,17 @@ def test_the_job_that_has_no_such_setting_is_named(place, capsys):
 
 def test_over_six_runs_a_teacher_is_trained_once_and_reads_the_training_data_once(place, monkeypatch):
     dense, read = [], []
-    train, forward = winnow.commands.train.train, Teacher.forward
+    train, forward = winnow.runs.training_run.train, Teacher.forward
 
     def counted_train(config, *args):
-        dense.extend([config["seed"]] * (config["recipe"]["name"] == "dense"))
+        dense.extend([config.seed] * (config.recipe.name == "dense"))
         return train(config, *args)
 
     def counted_forward(teacher, **inputs):
         read.extend(inputs["input_ids"])
         return forward(teacher, **inputs)
 
-    monkeypatch.setattr(winnow.commands.train, "train", counted_train)
+    monkeypatch.setattr(winnow.runs.training_run, "train", counted_train)
     monkeypatch.setattr(Teacher, "forward", counted_forward)
     sparsities = "recipe.pruning.final_sparsity=0.5,0.6,0.7"
     sweep(place, "recipe=oneshot80,oneshot90", "teacher=dense", sparsities, "seed=1", "output_dir=six")

@@ -115,9 +115,9 @@ def test_a_separator_for_lists_is_refused():
         prepared([["a"], ["b"]], label_separator=",")
 
 
-def test_a_separator_without_multi_label_is_refused():
+def test_a_separator_without_multi_label_is_refused(configured):
     with pytest.raises(UserError, match=r"label_separator=, has no effect without task\.multi_label=true"):
-        toy_task(label_separator=",")
+        configured("task=text_classification", "task.data.label_separator=','")
 
 
 def test_lists_with_a_0_or_1_for_each_class_are_refused():
@@ -133,9 +133,9 @@ def test_fewer_than_two_labels_are_refused(rows, what):
         prepared(rows, feature=List(Value("string")))
 
 
-def test_regression_and_multi_label_together_are_refused():
+def test_regression_and_multi_label_together_are_refused(configured):
     with pytest.raises(UserError, match=r"task\.regression=true and task\.multi_label=true exclude"):
-        multi_task(regression=True)
+        configured("task=text_classification", "task.regression=true", "task.multi_label=true")
 
 
 def test_an_unknown_metric_of_multi_label_is_refused_with_the_nearest_name():

@@ -17,7 +17,7 @@ from winnow.modifiers.distillation import Distillation
 from winnow.modifiers.gmp import MagnitudePruning
 from winnow.modifiers.quantization import QuantizationAwareTraining
 from winnow.runs.resume import intact_checkpoint, is_intact
-from winnow.training.checkpoints import WholeFiles
+from winnow.training.checkpoints import AtomicCheckpointIO
 from winnow.training.module import FineTuner
 from winnow.training.trainer import build_trainer, fit
 
@@ -60,7 +60,7 @@ def train(configured, folder, *overrides, kill=None, rows=52, workers=0, prune=T
     ]
     student = toy_model(data.task, num_hidden_layers=1, **model)
     module = FineTuner(student, task=data.task, optimizer=OPTIMIZER, validation=data.validation)
-    trainer = build_trainer(config, folder, modifiers, "val/accuracy", build_loggers(config["logger"], folder))
+    trainer = build_trainer(config, folder, modifiers, "val/accuracy", build_loggers(config.logger, folder))
     if kill is not None:
         trainer.callbacks.append(kill)
     torch.manual_seed(1)
@@ -247,7 +247,7 @@ def test_a_training_that_has_ended_leaves_its_last_and_its_best_checkpoint_alone
 def test_a_flipped_byte_anywhere_is_found_or_does_no_harm(tmp_path):
     path = tmp_path / "x.ckpt"
     state = {"weights": torch.arange(300.0), "step": 3}
-    WholeFiles().save_checkpoint(state, path)
+    AtomicCheckpointIO().save_checkpoint(state, path)
     content = path.read_bytes()
     assert is_intact(path)
     for at in range(len(content)):  # 2,800 bytes
@@ -257,10 +257,10 @@ def test_a_flipped_byte_anywhere_is_found_or_does_no_harm(tmp_path):
 
 def test_a_checkpoint_that_could_not_be_written_leaves_the_one_before_it(tmp_path, monkeypatch):
     path = tmp_path / "x.ckpt"
-    WholeFiles().save_checkpoint({"step": 1}, path)
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
     monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError("No space left on device")))
     with pytest.raises(OSError, match="No space"):
-        WholeFiles().save_checkpoint({"step": 2}, path)
+        AtomicCheckpointIO().save_checkpoint({"step": 2}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.ckpt"]
 
@@ -272,7 +272,7 @@ def test_ctrl_c_while_a_checkpoint_is_written_is_told_from_a_full_disk(tmp_path,
 
     monkeypatch.setattr(Path, "open", lambda self, mode: InterruptedFile(self, mode))
     with pytest.raises(KeyboardInterrupt):
-        WholeFiles().save_checkpoint({"step": 1, "weights": torch.rand(10_000)}, tmp_path / "x.ckpt")
+        AtomicCheckpointIO().save_checkpoint({"step": 1, "weights": torch.rand(10_000)}, tmp_path / "x.ckpt")
 
 
 def test_the_best_model_is_still_known_in_a_folder_that_was_moved(configured, uninterrupted, tmp_path):

@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 import torch
 
 from tests.toys import demo_data, fit, toy_data, toy_model
+from winnow.config.outputs import Cache
 from winnow.errors import UserError
 from winnow.models.teacher import Teacher
 from winnow.modifiers.distillation import Distillation
@@ -32,8 +33,8 @@ def stored(teacher, data, folder, *, steps=100, autocast="32-true", accumulate=1
         accelerator="cpu", devices=1, precision=autocast, accumulate_grad_batches=accumulate, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    settings = {"folder": str(folder), "gigabytes": 1, "precision": "float32", **settings}
-    return TeacherCache(teacher, data, trainer, settings, folder / "run").outputs(steps)
+    cache = Cache(**{"folder": str(folder), "gigabytes": 1.0, "precision": "float32", **settings})
+    return TeacherCache(teacher, data, trainer, cache, folder / "run").outputs(steps)
 
 
 def weights_after(data, teacher, **settings):
@@ -256,7 +257,7 @@ def test_outputs_that_do_not_fit_into_the_cache_are_kept_by_the_run_until_it_has
     resumed = teacher_of(data)
     stored(resumed, data, tmp_path, gigabytes=gigabytes)
     assert resumed.calls == 0
-    TeacherCache(resumed, data, None, {}, tmp_path / "run").remove_own()
+    TeacherCache(resumed, data, None, None, tmp_path / "run").remove_own()
     assert list((tmp_path / "run").iterdir()) == []
 
 

@@ -25,7 +25,7 @@ def run(configured, tmp_path):
         config = configured("recipe=dense", "trainer.accelerator=cpu", "trainer.precision=32-true", *overrides)
         data = toy_data(rows=rows)
         module = FineTuner(toy_model(data.task), task=data.task, optimizer=OPTIMIZER, validation=data.validation)
-        loggers = build_loggers(config["logger"], tmp_path)
+        loggers = build_loggers(config.logger, tmp_path)
         trainer = build_trainer(config, tmp_path, list(modifiers), "val/accuracy", loggers)
         trainer.validations = []
         trainer.callbacks.append(Validations(trainer.validations))

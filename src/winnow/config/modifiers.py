@@ -6,7 +6,7 @@ The defaults are those of conf/modifier/*.yaml; a setting whose default there de
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from winnow.config.section import Section, broken_rule
 from winnow.errors import UserError, nearest
@@ -97,7 +97,7 @@ class WindowSettings(ModifierSettings):
 class PruningSettings(WindowSettings):
     """What all pruners that reach a given sparsity have in common."""
 
-    params: Patterns = [ENCODER]  # match full names of linear weights whole
+    params: Patterns = Field([ENCODER])  # match full names of linear weights whole
     final_sparsity: SparsityByPattern  # fraction of zeros; by pattern: the first that matches a name counts
     scope: Scope = "matrix"  # matrix: each reaches the sparsity; global: one threshold over all
     structure: Structures = "unstructured"  # unstructured, block4 (four in a row as one) or N:M
@@ -144,6 +144,11 @@ class MagnitudePruningSettings(PruningSettings):
                     f"{name} {target:g} is below initial_sparsity {self.initial_sparsity:g}; raise {name} or lower "
                     "initial_sparsity."
                 )
+        if self.end_epoch != -1 and max(self.start_epoch, 0.0) == self.end_epoch:
+            self._refuse_without_effect(
+                {"initial_sparsity": True, "shape": True},
+                "where start_epoch and end_epoch are equal, since all is pruned at once",
+            )
         return self
 
 
@@ -156,7 +161,7 @@ class AlternatingPruningSettings(PruningSettings):
 class ConstantPruningSettings(ModifierSettings):
     """Settings of constant pruning, which keeps the zeros that a model comes with."""
 
-    params: Patterns = [ENCODER]  # match full names of linear weights whole
+    params: Patterns = Field([ENCODER])  # match full names of linear weights whole
     min_sparsity: Sparsity = 0.0  # a starting model with a smaller fraction of zeros is refused
     start_epoch: Epoch = 0.0  # the zeros of this moment are kept
 
@@ -264,8 +269,8 @@ class WeightDecaySettings(WindowSettings):
 class QuantizationSettings(ModifierSettings):
     """What quantisation during training and after it have in common."""
 
-    submodules: Patterns = [".*"]  # match full names of linear, embedding and attention modules whole
-    exclude: PatternsOrNone = []  # the same, for modules that stay in floating point
+    submodules: Patterns = Field([".*"])  # match full names of linear, embedding and attention modules whole
+    exclude: PatternsOrNone = Field([])  # the same, for modules that stay in floating point
     weight_bits: WeightBits = 8  # of linear layers, 8 or 4; embeddings have 8
     per_channel: YesNo = True  # a scale for each output of a linear weight; false: one for the whole weight
     embeddings: YesNo = True

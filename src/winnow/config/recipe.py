@@ -37,7 +37,7 @@ class Recipe(Section):
     num_epochs: Annotated[int, Field(ge=0, le=MAX_EPOCHS), Expected(_EPOCHS)]  # 0 only in a recipe that calibrates
     optimizer: Optimizer
     path: TextOrNull = None  # of a recipe file of SparseML
-    variables: dict[str, Any] = {}  # replace variables of that file
+    variables: dict[str, Any] = Field({})  # replace variables of that file
 
     _node: dict[str, Any] = PrivateAttr(default_factory=dict)
 
@@ -81,7 +81,7 @@ class Recipe(Section):
     @classmethod
     def _check_names(cls, node: Any) -> Any:
         if not isinstance(node, Mapping):
-            return super()._check_names(node)
+            raise PydanticCustomError("not_a_section", "", {"known": list(cls.model_fields)})
         for name, value in node.items():
             if name in cls.model_fields or (isinstance(value, Mapping) and "_target_" in value):
                 continue
@@ -101,15 +101,25 @@ class Recipe(Section):
         if not self.calibrates and not self.num_epochs:
             raise broken_rule(f"{{path}}.num_epochs must be {_EPOCHS}, got 0.")
         for name, settings in self.modifiers.items():
-            if problem := outside_training(settings, self.num_epochs):
-                raise broken_rule(f"{{path}}.{name}.{problem} raise {{path}}.num_epochs or lower it.")
+            if problem := outside_training("{path}", name, settings, self.num_epochs):
+                raise broken_rule(problem)
         return self
 
 
-def outside_training(settings: ModifierSettings, num_epochs: int) -> str:
-    """What is wrong with a window that ends after the training; '' where it fits."""
-    late = [(name, epoch) for name, epoch in settings.boundaries().items() if epoch > num_epochs]
-    return next((f"{name} is {epoch:g}, after the end of training at {num_epochs};" for name, epoch in late), "")
+def outside_training(path: str, name: str, settings: ModifierSettings, num_epochs: int) -> str:
+    """The message for a modifier whose window ends after the training; '' if it fits.
+
+    Args:
+        path: full name of the recipe's section.
+        name: of the modifier in the recipe.
+    """
+    for boundary, epoch in settings.boundaries().items():
+        if epoch > num_epochs:
+            return (
+                f"{path}.{name}.{boundary} is {epoch:g}, after the end of training at {num_epochs}; "
+                f"raise {path}.num_epochs or lower {boundary}."
+            )
+    return ""
 
 
 def _setting_in(node: Mapping[str, Any], name: str) -> str:

@@ -138,7 +138,9 @@ class TextClassification(TaskSettings):
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
         if self.regression and self.multi_label:
-            raise broken_rule("{path}.regression=true and {path}.multi_label=true exclude one another; leave one of them out.")
+            raise broken_rule(
+                "{path}.regression=true and {path}.multi_label=true exclude one another; leave one of them out."
+            )
         if self.data.label_separator is not None and not self.multi_label:
             raise broken_rule(
                 f"{{path}}.data.label_separator={self.data.label_separator} has no effect without "

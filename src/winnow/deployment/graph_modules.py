@@ -9,7 +9,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
 from winnow.deployment.integer_modules import IntegerEmbedding, IntegerLinear, IntegerProducts
-from winnow.models.fake_quant import QuantizedEmbedding, QuantizedLinear, QuantizedProducts
+from winnow.models.fake_quant import QuantizedEmbedding, QuantizedLinear, QuantizedMatmuls
 
 _ATTENTION = "winnow_graph"
 
@@ -43,7 +43,7 @@ def _stand_in(module: nn.Module) -> nn.Module | None:
         return IntegerLinear(module)
     if isinstance(module, QuantizedEmbedding):
         return IntegerEmbedding(module)
-    if isinstance(module, QuantizedProducts):
+    if isinstance(module, QuantizedMatmuls):
         return IntegerProducts(module)
     return PlainLinear(module) if isinstance(module, nn.Linear) else None
 

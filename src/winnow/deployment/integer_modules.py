@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from winnow.models.fake_quant import FakeQuant, QuantizedEmbedding, QuantizedLinear, QuantizedProducts
+from winnow.models.fake_quant import FakeQuant, QuantizedEmbedding, QuantizedLinear, QuantizedMatmuls
 
 
 class Grid(nn.Module):
@@ -79,7 +79,7 @@ class IntegerEmbedding(nn.Module):
 class IntegerProducts(nn.Module):
     """The grids of what goes into the two products of attention."""
 
-    def __init__(self, products: QuantizedProducts) -> None:
+    def __init__(self, products: QuantizedMatmuls) -> None:
         super().__init__()
         self.query, self.key = Grid(products.query), Grid(products.key)
         self.probabilities, self.value = Grid(products.probabilities), Grid(products.value)

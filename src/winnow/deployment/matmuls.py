@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 from torch import nn
 
-from winnow.models.fake_quant import QuantizedLinear, QuantizedProducts
+from winnow.models.fake_quant import QuantizedLinear, QuantizedMatmuls
 
 # What stands for a product in a graph that ONNX Runtime has optimised for a CPU, and how many products it stands for.
 _INTEGER = {"QLinearMatMul": 1, "MatMulInteger": 1, "MatMulIntegerToFloat": 1, "DynamicQuantizeMatMul": 1, "QGemm": 1}
@@ -47,7 +47,7 @@ def products_report(model: nn.Module, graph: Path, *, longest: int) -> dict[str,
         should be in int8 and are not.
     """
     linear = [name for name, module in model.named_modules() if isinstance(module, QuantizedLinear)]
-    products = [name for name, module in model.named_modules() if isinstance(module, QuantizedProducts)]
+    products = [name for name, module in model.named_modules() if isinstance(module, QuantizedMatmuls)]
     attention = [name.rpartition(".")[0] for name in products]
     report: dict[str, Any] = {"expected_int8": len(linear) + 2 * len(attention)}
     shapes: dict[str, dict[str, int]] = {"as_exported": {}, "fixed_shape": {"batch": _ROWS, "sequence": longest}}

@@ -52,7 +52,7 @@ def local_files(data: DataPlaces) -> dict[str, list[Path]]:
         part = Path(data.path, data.subset or "")  # a copy of a hub data set has a folder for each
         return _files_by_split(part if part.is_dir() else Path(data.path), formats(data))
     if data.path and looks_local(data.path):
-        raise UserError(f"task.data.path={data.path}: there is no such folder.{_nearest_file(Path(data['path']))}")
+        raise UserError(f"task.data.path={data.path}: there is no such folder.{_nearest_file(Path(data.path))}")
     return {}
 
 

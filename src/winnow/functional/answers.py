@@ -23,9 +23,9 @@ def f1(prediction: str, truth: str, *, empty_matches: bool) -> float:
     """Harmonic mean of precision and recall over the words of two normalised answers, in [0, 1].
 
     Args:
-        prediction: the answer given.
-        truth: one of the right answers.
-        empty_matches: an answer without words is right for a truth without words, as in SQuAD v2; the script of
+        prediction: the predicted answer.
+        truth: one of the correct answers.
+        empty_matches: an answer without words is correct for a truth without words, as in SQuAD v2; the script of
             v1.1 gives 0.
     """
     predicted, true = normalized(prediction).split(), normalized(truth).split()
@@ -39,5 +39,5 @@ def f1(prediction: str, truth: str, *, empty_matches: bool) -> float:
 
 
 def best_score(score: Callable[[str, str], float], prediction: str, truths: Sequence[str]) -> float:
-    """The largest score against any of the right answers."""
+    """The largest score over the correct answers."""
     return max(score(prediction, truth) for truth in truths)

@@ -1,4 +1,4 @@
-"""Answers put together from the windows in which a context was read: candidates, the best, and none at all."""
+"""Answers from all windows of a context: the candidates, the best one, and no answer."""
 
 import math
 import unicodedata
@@ -14,11 +14,12 @@ def best_candidates(
     """The best answers to a question, each with text, start, end (exclusive), start_logit and end_logit, best first.
 
     Args:
-        context: that the windows are of; they overlap, and the same words are one answer.
-        windows: ``first_char``, ``last_char`` (exclusive), ``start_logit`` and ``end_logit`` of the candidates, -inf
-            for what is none, all of one shape; ``null_start`` and ``null_end``, the scores of no answer, a window each.
-        n_best: answers wanted; there may be fewer.
-        unanswerable: no answer, with an empty text, is a candidate too, by the window that believes in it least.
+        context: of all windows; windows overlap, and a span that two of them contain is one answer.
+        windows: ``first_char``, ``last_char`` (exclusive), ``start_logit`` and ``end_logit`` of the candidates, all of
+            one shape, the logits -inf where there is no candidate; ``null_start`` and ``null_end``, the scores of no
+            answer, one for each window.
+        n_best: number of answers; there may be fewer.
+        unanswerable: no answer, with an empty text, is a candidate too, with its lowest score over the windows.
     """
     total = (windows["start_logit"] + windows["end_logit"]).ravel()
     flat = {name: windows[name].ravel() for name in ("first_char", "last_char", "start_logit", "end_logit")}
@@ -37,11 +38,11 @@ def best_candidates(
 
 
 def given_answer(candidates: Sequence[Mapping[str, Any]], threshold: float | None) -> Mapping[str, Any] | None:
-    """The candidate that is given as the answer; None where there is no candidate.
+    """The candidate to return as the answer; None if there is no candidate.
 
     Args:
         candidates: the best first.
-        threshold: no answer is given where its score exceeds the best answer's by more; None if all have an answer.
+        threshold: return no answer if its score exceeds the best answer's by more; None if all questions have one.
     """
     if threshold is not None and null_odds(candidates) > threshold:
         return next(c for c in candidates if not c["text"])
@@ -49,20 +50,20 @@ def given_answer(candidates: Sequence[Mapping[str, Any]], threshold: float | Non
 
 
 def null_odds(candidates: Sequence[Mapping[str, Any]]) -> float:
-    """By how much the score of no answer exceeds that of the best answer."""
+    """The score of no answer minus the score of the best answer."""
     none = next(_score(c) for c in candidates if not c["text"])
     return none - max((_score(c) for c in candidates if c["text"]), default=-math.inf)
 
 
 def probabilities(candidates: Sequence[Mapping[str, Any]]) -> list[float]:
-    """The softmax over the scores of some candidates."""
+    """The softmax over the scores of the candidates."""
     scores = np.array([_score(c) for c in candidates], dtype=np.float64)
     weights = np.exp(scores - scores.max()) if len(scores) else scores
     return [float(weight) for weight in weights / weights.sum()]
 
 
 def whole_character(text: str, end: int) -> int:
-    """The end of a part of a text, moved behind accents that belong to its last letter; tokens may lack them."""
+    """The end of a span, moved behind accents that belong to its last letter; a token may end before them."""
     while end < len(text) and unicodedata.category(text[end]).startswith("M"):
         end += 1
     return end
@@ -80,4 +81,4 @@ def _candidate(context: str, span: tuple[int, int], start_logit: Any, end_logit:
 
 
 def _score(candidate: Mapping[str, Any]) -> float:
-    return candidate["start_logit"] + candidate["end_logit"]
+    return float(candidate["start_logit"] + candidate["end_logit"])

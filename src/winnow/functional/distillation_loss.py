@@ -1,4 +1,4 @@
-"""Knowledge distillation: how far a student's outputs are from its teacher's."""
+"""Knowledge distillation: the distance of a student's outputs from its teacher's."""
 
 import torch
 import torch.nn.functional as F
@@ -9,13 +9,13 @@ def distillation_loss(student: Tensor, teacher: Tensor, *, temperature: float, m
     """Divergence of the softened distributions, KL(teacher || student), scaled by temperature squared.
 
     KD = T^2 * sum over classes of softmax(t/T) * (log_softmax(t/T) - log_softmax(s/T)), averaged over
-    all leading positions that count (Hinton et al. 2015, arXiv:1503.02531, section 2).
+    all leading positions in the mask (Hinton et al. 2015, arXiv:1503.02531, section 2).
 
     Args:
         student: logits, ``(..., classes)``.
         teacher: logits of the same shape.
         temperature: T > 0; larger values show more of the small probabilities.
-        mask: bool, ``(...)``, True = counts; padding positions do not. None counts all.
+        mask: bool, ``(...)``, False = left out, as padding is; None: all positions count.
 
     Returns:
         A scalar in nats.
@@ -38,21 +38,21 @@ def regression_distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def hidden_state_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared distance of two hidden states over the positions that count.
+    """Mean squared distance of two hidden states over the positions in the mask.
 
     L = MSE(H_S W, H_T), where the student's states are projected already (Jiao et al. 2020, arXiv:1909.10351, eq. 8).
 
     Args:
         student: ``(batch, seq, width)``.
         teacher: the same shape.
-        mask: ``(batch, seq)``, True or 1 = counts; padding positions do not.
+        mask: ``(batch, seq)``, False or 0 = left out, as padding is.
     """
     distance = (student.float() - teacher.float()).pow(2).mean(dim=-1)  # (batch, seq)
     return (distance * mask).sum() / mask.sum()
 
 
 def evenly_mapped(student: int, teacher: int) -> dict[int, int]:
-    """For each of so many layers of a student one of the teacher's, the last for the last.
+    """Map each layer of a student to a layer of the teacher, evenly spread; the last to the last.
 
     g(m) = m * teacher / student, counted from 1 and rounded up (Jiao et al. 2020, arXiv:1909.10351, section 4.1).
     """
@@ -60,7 +60,7 @@ def evenly_mapped(student: int, teacher: int) -> dict[int, int]:
 
 
 def mix_losses(task_loss: Tensor, distillation: Tensor, *, hardness: float) -> Tensor:
-    """(1 - hardness) * task_loss + hardness * distillation; hardness 1 learns from the teacher alone."""
+    """(1 - hardness) * task_loss + hardness * distillation; at hardness 1 the teacher alone counts."""
     if hardness == 1.0:  # 0 * inf would be nan
         return distillation
     return torch.lerp(task_loss, distillation, hardness)

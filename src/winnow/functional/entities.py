@@ -1,10 +1,10 @@
-"""Entities in tagged sentences, and how many of them are found, by the rules of conlleval."""
+"""Entities in tagged sentences and their scores, by the rules of conlleval."""
 
 from collections.abc import Iterable, Sequence
 
 OUTSIDE = "O"
-_BEGIN_OR_INSIDE = ("B", "I")  # what an entity can go on after
-_INSIDE_OR_END = ("I", "E", "L")  # what it can go on with
+_BEGIN_OR_INSIDE = ("B", "I")  # prefixes after which an entity may continue
+_INSIDE_OR_END = ("I", "E", "L")  # prefixes that continue an entity
 _PREFIXES = {*_BEGIN_OR_INSIDE, *_INSIDE_OR_END, "S", "U"}
 
 
@@ -22,9 +22,9 @@ def is_entity_tag(tag: str) -> bool:
 def entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     """The entities of one sentence as (type, first word, last word), in their order.
 
-    Any sequence of tags means something: an entity goes on where I, E or L follows B or I of the same type, and
-    begins at every other tag but O (conlleval of CoNLL-2000, Tjong Kim Sang and Buchholz 2000; seqeval's default).
-    So IOB1, where B only parts neighbours, and an I at the start of an entity need no repair.
+    Every sequence of tags is valid: an entity continues where I, E or L follows B or I of the same type, and begins at
+    every other tag but O (conlleval of CoNLL-2000, Tjong Kim Sang and Buchholz 2000; seqeval's default). So IOB1,
+    where B only separates adjacent entities, and an I at the start of an entity need no repair.
 
     Args:
         tags: of each word, such as B-person, I-person and O.
@@ -53,7 +53,7 @@ def count_entities(predicted: Iterable[Sequence[str]], true: Iterable[Sequence[s
 
 
 def entity_scores(correct: int, predicted: int, true: int) -> dict[str, float]:
-    """Precision, recall and their harmonic mean, fractions in [0, 1]; 0 where there is nothing to divide by."""
+    """Precision, recall and their harmonic mean, fractions in [0, 1]; 0 instead of a division by 0."""
     return {
         "f1": 2 * correct / max(1, predicted + true),
         "precision": correct / max(1, predicted),

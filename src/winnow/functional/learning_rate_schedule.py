@@ -1,10 +1,10 @@
-"""Learning-rate schedules: the rate at one point of a fall."""
+"""Learning-rate schedules: the rate at one point of a decay."""
 
 import math
 
 
 def linear(progress: float, *, initial: float, final: float) -> float:
-    """initial + progress * (final - initial); ``progress`` is the fraction of the fall done, in [0, 1]."""
+    """initial + progress * (final - initial); ``progress`` is the fraction of the decay done, in [0, 1]."""
     return initial + progress * (final - initial)
 
 

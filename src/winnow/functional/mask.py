@@ -14,20 +14,20 @@ from winnow.functional.structure import UNSTRUCTURED, Structure
 def pruning_mask(
     scores: Tensor, sparsity: float, structure: Structure = UNSTRUCTURED, *, signed: bool = False
 ) -> Tensor:
-    """Keep what scores highest in one matrix, see `keep_largest`; a weight that is zero stays pruned.
+    """Keep the highest scores of one matrix, see `keep_largest`; a weight that is zero stays pruned.
 
-    The score of a block is the mean of its scores. Of the weights that a pattern N:M prunes, all but the N first of
-    each group, those of the lowest scores are pruned, all of them at the sparsity of the pattern.
+    The score of a block is the mean of its scores. A pattern N:M prunes all but the N highest scores of each group;
+    below the sparsity of the pattern, only the lowest of these are pruned.
 
     Args:
         scores: ``(rows, columns)``, the columns divisible by the structure's width; unstructured, any shape. The
-            weights themselves where magnitudes decide.
+            weights themselves for magnitude pruning.
         sparsity: fraction in [0, 1).
-        signed: rank by the scores as they are, not by their magnitudes; -inf marks what stays pruned.
+        signed: rank by the scores, not by their magnitudes; -inf marks weights that stay pruned.
 
     Returns:
-        bool, the shape of ``scores``; exactly ``structure.zeros`` entries are False, more only where the scores say
-        that more are pruned already.
+        bool, the shape of ``scores``; exactly ``structure.zeros`` entries are False, more only if the scores mark
+        more weights as pruned already.
     """
     zeros = structure.zeros(scores.numel(), sparsity)
     if structure.group:
@@ -71,18 +71,18 @@ def _block_scores(scores: Tensor, block: int, signed: bool) -> Tensor:
 
 def _sums(blocks: np.ndarray, signed: bool) -> np.ndarray:
     columns = (blocks if signed else np.abs(blocks)).T
-    total = columns[0] + columns[1]
+    total: np.ndarray = columns[0] + columns[1]
     for column in columns[2:]:
         total += column
     return total
 
 
 def _whole_blocks(mask: Tensor, block: int) -> Tensor:
-    """A mask of weights from one of blocks: ``(rows, columns / block)`` -> ``(rows, columns)``."""
+    """The mask of weights from the mask of blocks: ``(rows, columns / block)`` -> ``(rows, columns)``."""
     if block == 1:
         return mask
     assert block == 4
-    return (mask.view(torch.uint8).int() * 0x01010101).view(torch.bool)  # the byte of a mask four times over
+    return (mask.view(torch.uint8).int() * 0x01010101).view(torch.bool)  # the byte of each block, four times
 
 
 def _groups_mask(scores: Tensor, zeros: int, structure: Structure, signed: bool) -> Tensor:
@@ -95,30 +95,30 @@ def _groups_mask(scores: Tensor, zeros: int, structure: Structure, signed: bool)
 
 
 def _first_of_groups(scores: Tensor, structure: Structure, signed: bool) -> Tensor:
-    """Which weights of each group a pattern N:M keeps: the largest; of equal ones the first."""
+    """The mask of the weights that a pattern N:M keeps: the largest of each group; of equal ones the first."""
     if not on_cpu([scores]):
         columns = scores.detach().reshape(-1, structure.group).T.contiguous()
         columns = columns if signed else columns.abs()
         ranks = torch.empty(columns.shape, dtype=torch.uint8, device=scores.device)
-        keep = (_ranks(columns, ranks) < structure.kept) & (columns > floor(signed))
-        return keep.T.reshape(scores.shape)
+        kept: Tensor = (_ranks(columns, ranks) < structure.kept) & (columns > floor(signed))
+        return kept.T.reshape(scores.shape)
     values = flat(scores)
     mask = np.empty(len(values), bool)
     for part, keep in zip(_parts(values, structure.group), _parts(mask, structure.group), strict=True):
-        columns = np.array(part.T, order="C") if signed else np.abs(part.T, order="C")
-        ranks = _ranks(columns, np.empty(columns.shape, np.uint8))
-        keep[:] = ((ranks < structure.kept) & (columns > floor(signed))).T
+        groups = np.array(part.T, order="C") if signed else np.abs(part.T, order="C")
+        ranks = _ranks(groups, np.empty(groups.shape, np.uint8))
+        keep[:] = ((ranks < structure.kept) & (groups > floor(signed))).T
     return torch.from_numpy(mask).view(scores.shape)
 
 
 def _ranks(columns: Any, ranks: Any) -> Any:
-    """How many of its group are ahead of each score, written to ``ranks``; both ``(group, groups)``."""
+    """For each score, how many of its group rank before it, written to ``ranks``; both ``(group, groups)``."""
     for i in range(len(columns)):
-        ranks[i] = i  # all before it are ahead, but for those that it overtakes
+        ranks[i] = i  # all earlier ones rank before it, except those that it exceeds
         for j in range(i):
-            overtakes = (columns[i] > columns[j]).view(ranks.dtype)
-            ranks[i] -= overtakes
-            ranks[j] += overtakes
+            exceeds = (columns[i] > columns[j]).view(ranks.dtype)
+            ranks[i] -= exceeds
+            ranks[j] += exceeds
     return ranks
 
 
@@ -130,7 +130,7 @@ def _parts(values: np.ndarray, width: int) -> Iterator[np.ndarray]:
 
 
 def count_zeros(weight: Tensor) -> int:
-    """Number of weights that are zero; of a mask, of those it prunes."""
+    """Number of weights that are zero; of a mask, number of weights that it prunes."""
     if not on_cpu([weight]):
         return int((weight == 0).sum())
     values = flat(weight)
@@ -138,7 +138,7 @@ def count_zeros(weight: Tensor) -> int:
 
 
 def count_pruned(weight: Tensor, structure: Structure) -> int:
-    """Number of zeros that follow the structure: in whole blocks; of each group no more than the pattern prunes.
+    """Number of zeros that follow the structure: in whole blocks; in each group no more than the pattern prunes.
 
     Args:
         weight: ``(rows, columns)``, the columns divisible by the structure's width; unstructured, any shape.
@@ -152,7 +152,7 @@ def count_pruned(weight: Tensor, structure: Structure) -> int:
 
 
 def pack_mask(mask: Tensor) -> Tensor:
-    """A bool mask as uint8, eight entries a byte, ``(ceil(numel / 8),)``: small enough for every checkpoint."""
+    """A bool mask as uint8, eight entries a byte, ``(ceil(numel / 8),)``, to keep checkpoints small."""
     bits = torch.nn.functional.pad(mask.flatten().to(torch.uint8), (0, -mask.numel() % 8)).view(-1, 8)
     return (bits << torch.arange(8, dtype=torch.uint8, device=mask.device)).sum(dim=1, dtype=torch.uint8)
 

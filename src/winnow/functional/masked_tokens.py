@@ -1,14 +1,14 @@
-"""Masked language modelling: which tokens of a text are hidden from the model that has to guess them."""
+"""Masked language modelling: choose the tokens to predict, and corrupt them in the input."""
 
 import torch
 from torch import Tensor
 
-IGNORED = -100  # the label of a token that is not to be guessed; cross entropy leaves it out by itself
+IGNORED = -100  # the label of a token that is not predicted; torch's cross entropy leaves it out
 
 _AS_MASK, _AS_RANDOM = 0.8, 0.1  # of the chosen tokens; the rest stays as it is
 
 
-def hide_tokens(
+def mask_tokens(
     input_ids: Tensor,
     *,
     special_ids: Tensor,
@@ -17,22 +17,23 @@ def hide_tokens(
     probability: float,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Choose tokens to guess; of them 80 % become the mask, 10 % a random token, 10 % stay (Devlin et al. 2019,
+    """Choose tokens to predict; 80 % of them become the mask token, 10 % a random token, 10 % stay (Devlin et al. 2019,
     arXiv:1810.04805, section 3.1 and appendix A.1).
 
-    As in the code of that paper each text has a fixed number of chosen tokens, its own number times ``probability``,
-    rounded and at least one, so that every text teaches something.
+    As in the code of that paper the number of chosen tokens of a text is its number of tokens times ``probability``,
+    rounded, and at least one, so that every text has a loss.
 
     Args:
-        input_ids: int64, ``(..., tokens)``, each row a text; left as it is.
+        input_ids: int64, ``(..., tokens)``, each row a text; not changed.
         special_ids: tokens that are never chosen, padding among them.
         mask_id: of the mask token.
         vocabulary: random tokens are drawn from ids below it.
         probability: fraction of the tokens to choose, in (0, 1).
-        generator: of the random numbers, on the device of ``input_ids``; None is torch's own.
+        generator: of the random numbers, on the device of ``input_ids``; None: torch's default.
 
     Returns:
-        What the model sees, and the labels: the token where one was chosen, elsewhere ``IGNORED``. Shapes as given.
+        The corrupted input, and the labels: the original token where one was chosen, else ``IGNORED``. Both in the
+        shape of ``input_ids``.
     """
 
     def random() -> Tensor:

@@ -1,16 +1,16 @@
-"""Fake quantisation: numbers rounded to a grid of integers, with a gradient (Jacob et al. 2018, arXiv:1712.05877)."""
+"""Fake quantisation: round values to a grid of integers, with a gradient (Jacob et al. 2018, arXiv:1712.05877)."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-_EPS = torch.finfo(torch.float32).eps  # the smallest scale: that of values which are all zero
-INT32 = (-(2**31) + 128, 2**31 - 128)  # as far as float32 goes
+_EPS = torch.finfo(torch.float32).eps  # the smallest scale, used for values that are all zero
+INT32 = (-(2**31) + 128, 2**31 - 128)  # the largest range of int32 that float32 represents exactly
 
 
 def asymmetric_grid(minimum: Tensor, maximum: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:
-    """Scale and zero point that spread the integers ``low`` to ``high`` over a range; 0.0 is on the grid.
+    """Scale and zero point of a grid of the integers ``low`` to ``high`` over a range; 0.0 is on the grid.
 
     scale = (max - min) / (high - low), zero_point = low - round(min / scale), where min <= 0 <= max (eq. 1 and 12).
 
@@ -19,7 +19,7 @@ def asymmetric_grid(minimum: Tensor, maximum: Tensor, low: int, high: int) -> tu
         maximum: of the values; below 0 it counts as 0.
 
     Returns:
-        The scale, and the zero point (int32), which stands for 0.0.
+        The scale, and the zero point (int32), the integer that represents 0.0.
     """
     minimum, maximum = minimum.clamp(max=0.0), maximum.clamp(min=0.0)
     scale = ((maximum - minimum) / (high - low)).clamp(min=_EPS)
@@ -33,15 +33,15 @@ def symmetric_scale(largest: Tensor, low: int, high: int) -> Tensor:
 
 
 def grid_codes(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int) -> Tensor:
-    """The integers that values are rounded to, half to even as ONNX's QuantizeLinear does; whole numbers in float32."""
+    """The integers to which values are rounded, half to even as in ONNX's QuantizeLinear; float32."""
     return torch.round(x.float() / scale).add_(zero_point).clamp_(low, high)
 
 
 def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int) -> Tensor:
     """Values rounded to their grid: (clamp(round(x / scale) + zero_point, low, high) - zero_point) * scale.
 
-    The gradient passes as if nothing had been rounded (straight-through estimator, Bengio et al. 2013,
-    arXiv:1308.3432), but for values that lie more than one step outside the grid, which get none.
+    The gradient is that of the identity (straight-through estimator, Bengio et al. 2013, arXiv:1308.3432), except for
+    values more than one grid step outside the range, whose gradient is 0.
 
     Args:
         x: float32, bfloat16 or float16.
@@ -49,9 +49,10 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: 
         zero_point: like ``scale``.
 
     Returns:
-        Values like ``x``.
+        The shape and type of ``x``.
     """
-    return _FakeQuantize.apply(x, scale, zero_point, low, high)
+    rounded: Tensor = _FakeQuantize.apply(x, scale, zero_point, low, high)  # type: ignore[no-untyped-call]  # torch's
+    return rounded
 
 
 class _FakeQuantize(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""The largest of very many scores, exactly, at the price of a few passes over them."""
+"""Exact selection of the largest of very many scores, in a few passes over them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,15 +19,15 @@ _SAMPLE = (1 << 13, 1 << 16)  # smallest and largest size of a sample, one value
 def keep_largest(scores: Sequence[Tensor], zeros: int, *, signed: bool = False) -> list[Tensor]:
     """Prune the ``zeros`` smallest magnitudes; of equal ones at the threshold the first in index order are kept.
 
-    A score of 0 is never kept, so what was pruned before stays pruned. On a CPU one look at each score decides
-    nearly all of them: a sorted sample gives two magnitudes between which the threshold lies almost surely, and only
-    the few scores between them are ranked (Floyd & Rivest 1975, doi:10.1145/360680.360691). A bracket that misses
-    is noticed by the counts, and all scores are ranked then.
+    A score of 0 is never kept, so pruned weights stay pruned. On a CPU one comparison decides nearly all scores: a
+    sorted sample gives two magnitudes between which the threshold lies almost surely, and only the few scores between
+    them are ranked (Floyd & Rivest 1975, doi:10.1145/360680.360691). If the counts show that the threshold lies
+    outside, all scores are ranked.
 
     Args:
         scores: no NaN, any shapes; they are ranked together.
         zeros: how many to prune, 0 to the number of scores.
-        signed: the smallest scores rather than magnitudes; -inf is what is never kept.
+        signed: prune the smallest scores rather than magnitudes; -inf is never kept.
 
     Returns:
         bool, the shapes of ``scores``.
@@ -38,12 +38,12 @@ def keep_largest(scores: Sequence[Tensor], zeros: int, *, signed: bool = False) 
         masks = _by_bracket(scores, zeros, sum(sizes), signed)
     if masks is None:
         values = torch.cat([score.detach().flatten() for score in scores])
-        masks = list(_by_rank(values if signed else values.abs(), zeros, floor(signed)).split(sizes))
+        masks = list(torch.split(_by_rank(values if signed else values.abs(), zeros, floor(signed)), sizes))
     return [mask.view(score.shape) for mask, score in zip(masks, scores, strict=True)]
 
 
 def floor(signed: bool) -> float:
-    """The score of what stays pruned."""
+    """The score of a weight that stays pruned."""
     return -math.inf if signed else 0.0
 
 
@@ -71,7 +71,8 @@ def _by_bracket(scores: Sequence[Tensor], zeros: int, n: int, signed: bool) -> l
     below = n - len(undecided) - sum(int(np.count_nonzero(keep)) for keep, _, _ in parts)
     if not below < zeros <= below + len(undecided):
         return None
-    decided = _by_rank(undecided, zeros - below, floor(signed)).split([len(places) for _, places, _ in parts])
+    sizes = [len(places) for _, places, _ in parts]
+    decided = torch.split(_by_rank(undecided, zeros - below, floor(signed)), sizes)
     for (keep, places, _), kept in zip(parts, decided, strict=True):
         keep[places] = kept.numpy()
     return [torch.from_numpy(keep) for keep, _, _ in parts]
@@ -89,7 +90,7 @@ def _bracket(scores: Sequence[Tensor], k: int, n: int, signed: bool) -> tuple[An
 
 
 def _decide(score: Tensor, low: Any, high: Any, signed: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which values are above ``high``; the places of those from ``low`` to ``high``, and these values.
+    """A mask of the values above ``high``; the indices of the values from ``low`` to ``high``, and these values.
 
     numpy compares several times faster than torch, and block by block in the cache of a core.
     """
@@ -108,18 +109,21 @@ def _decide(score: Tensor, low: Any, high: Any, signed: bool) -> tuple[np.ndarra
 
 
 def _places(marks: np.ndarray) -> np.ndarray:
-    """``np.flatnonzero`` of few marks among many, in half the time: eight are looked at at once."""
+    """``np.flatnonzero`` for few marks among many, in half the time: it tests eight at once."""
     if len(marks) % 8:
         return np.flatnonzero(marks)
     eights = marks.view(np.uint64)
     some = np.flatnonzero(eights != 0)
     found = np.flatnonzero(eights[some].view(bool))
-    return 8 * some[found >> 3] + (found & 7)
+    places: np.ndarray = 8 * some[found >> 3] + (found & 7)
+    return places
 
 
 def flat(tensor: Tensor) -> np.ndarray:
+    """The values as a flat numpy array; half precision as float32, since numpy has no bf16 and a slow fp16."""
     values = tensor.detach().reshape(-1)
-    return (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
+    array: np.ndarray = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
+    return array
 
 
 def on_cpu(tensors: Sequence[Tensor]) -> bool:
@@ -127,8 +131,10 @@ def on_cpu(tensors: Sequence[Tensor]) -> bool:
 
 
 def in_threads(work: Callable[..., Any], tensors: Sequence[Tensor], *others: Sequence[Any]) -> list[Any]:
-    """``work`` on each tensor and what belongs to it, in order; numpy computes outside Python's lock, so that threads
-    share the cores."""
+    """Results of ``work`` on each tensor and the others at its index, in order, computed in threads.
+
+    numpy releases Python's lock while it computes, so the threads share the cores.
+    """
     threads = min(torch.get_num_threads(), len(tensors))
     if threads == 1 or not on_cpu(tensors):
         return list(map(work, tensors, *others))

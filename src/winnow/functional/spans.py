@@ -1,4 +1,4 @@
-"""Spans of tokens: the best answers that start and end scores allow."""
+"""Spans of tokens: the best answers by start and end scores."""
 
 import torch
 import torch.nn.functional as F
@@ -8,14 +8,14 @@ from torch import Tensor
 def best_spans(
     start: Tensor, end: Tensor, allowed: Tensor, *, max_length: int, n_best: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The spans with the largest sums of start and end score, exactly, over all spans that are short enough.
+    """The spans with the largest sums of start and end score, by an exact search over all spans up to a length.
 
     Args:
         start: scores of each token as the first of an answer, ``(batch, seq)``.
         end: scores of each token as the last of an answer, ``(batch, seq)``.
         allowed: bool, ``(batch, seq)``, True = may begin or end an answer.
-        max_length: tokens of the longest span, 1 or more.
-        n_best: spans wanted for each row.
+        max_length: tokens in the longest span, 1 or more.
+        n_best: number of spans for each row.
 
     Returns:
         First token, last token and score, each ``(batch, k)`` with k <= n_best, the best first; the score is -inf

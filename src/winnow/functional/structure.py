@@ -1,4 +1,4 @@
-"""Which weights are pruned together, and how many zeros a sparsity asks for. Plain Python, without torch."""
+"""The structure in which weights are pruned, and the number of zeros at a sparsity. Plain Python, without torch."""
 
 import re
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ MAX_GROUP = 16
 
 
 def zeros_count(numel: int, sparsity: float) -> int:
-    """Number of zeros that ``sparsity`` asks of ``numel`` weights: half-even rounding, 768 * 768 at 0.8 -> 471,859."""
+    """Number of zeros of ``numel`` weights at a sparsity, rounded half to even: 768 * 768 at 0.8 -> 471,859."""
     return round(numel * sparsity)
 
 
 @dataclass(frozen=True)
 class Structure:
-    """Blocks of weights in a row that are pruned as one, or groups of a row that keep so many weights each.
+    """Blocks of weights in a row that are pruned together, or groups of a row that keep N of M weights.
 
     Args:
-        block: weights of a block, along the input dimension.
-        kept: the N of N:M, weights kept of each group; 0 where there are no groups.
-        group: the M of N:M, weights of a group.
+        block: weights in a block, along the input dimension.
+        kept: the N of N:M, weights kept in each group; 0 without groups.
+        group: the M of N:M, weights in a group; 0 without groups.
     """
 
     block: int = 1
@@ -34,7 +34,7 @@ class Structure:
             ValueError: for anything else.
         """
         if isinstance(value, int) and not isinstance(value, bool):
-            value = "{}:{}".format(*divmod(value, 60))  # YAML 1.1 takes 2:4 for two minutes and four seconds
+            value = "{}:{}".format(*divmod(value, 60))  # YAML 1.1 reads 2:4 as a number in base 60, 124
         text = re.sub(r"\s", "", str(value))
         if text == "unstructured":
             return cls()
@@ -54,16 +54,16 @@ class Structure:
 
     @property
     def width(self) -> int:
-        """What the rows of a matrix must divide by."""
+        """The number by which the length of a matrix's rows must be divisible."""
         return self.group or self.block
 
     @property
     def sparsity(self) -> float | None:
-        """The only sparsity that groups can have in the end; None without groups."""
+        """The final sparsity that N:M implies; None without groups."""
         return 1.0 - self.kept / self.group if self.group else None
 
     def zeros(self, numel: int, sparsity: float) -> int:
-        """Number of zeros that ``sparsity`` asks of ``numel`` weights; blocks are counted whole."""
+        """Number of zeros of ``numel`` weights at a sparsity, in whole blocks."""
         return self.block * zeros_count(numel // self.block, sparsity)
 
 

@@ -1,7 +1,8 @@
-"""The numbered layers of an encoder: found, dropped, and copied from a model that still has them all."""
+"""The numbered layers of an encoder: find them, drop some, and copy weights from a model that has all of them."""
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,7 +14,7 @@ def layer_list(model: nn.Module, called: str = "the model") -> tuple[str, nn.Mod
 
     Args:
         model: of transformers.
-        called: the model in the message of the error.
+        called: words for the model in the error message.
 
     Raises:
         UserError: for a model without such a list, such as ALBERT, whose layers share their weights.
@@ -22,48 +23,53 @@ def layer_list(model: nn.Module, called: str = "the model") -> tuple[str, nn.Mod
         if isinstance(module, nn.ModuleList) and re.fullmatch(r"(.*\.)?layers?", name):
             return name, module
     raise UserError(
-        f"{called} ({type(model).__name__}) has no list of encoder layers; name another, such as a BERT, RoBERTa, "
+        f"{called} ({type(model).__name__}) has no list of encoder layers; use another model, such as a BERT, RoBERTa, "
         "DistilBERT, ELECTRA or MiniLM."
     )
 
 
 def kept_layers(model: nn.Module) -> tuple[list[int], int]:
-    """For each layer the number it had before any was dropped, and how many there were."""
+    """For each layer its number before any was dropped, and the number of layers before."""
     count = len(layer_list(model)[1])
-    return getattr(model, "kept_layers", (list(range(count)), count))
+    kept: tuple[list[int], int] = getattr(model, "kept_layers", (list(range(count)), count))
+    return kept
 
 
 def keep_layers(model: nn.Module, kept: Sequence[int]) -> None:
-    """Remove all other layers; the configuration says how many are left. Doing it twice is doing it once.
+    """Remove all other layers from the model and its configuration; a second call with the same layers does nothing.
 
     Args:
-        model: changed in place; `kept_layers` tells afterwards.
-        kept: ascending numbers of layers as they were before any was dropped.
+        model: changed in place; `kept_layers` returns what was kept.
+        kept: ascending numbers of layers, counted before any was dropped.
 
     Raises:
-        UserError: if other layers were dropped before, or if the layers are not alike.
+        UserError: if other layers were dropped before, or if the layers differ in their shapes.
     """
     before, count = kept_layers(model)
     if before == list(kept):
         return
     if len(before) < count:
-        raise UserError(f"layers {_listed(before)} of {count} were kept already; drop layers once in a recipe.")
+        raise UserError(
+            f"layers were dropped already ({_listed(before)} of {count} are left); drop layers once in a recipe."
+        )
     name, layers = layer_list(model)
     if len({_shapes(layer) for layer in layers}) > 1:
-        raise UserError(f"the layers of {type(model).__name__} are not alike, so none can be dropped.")
+        raise UserError(f"the layers of {type(model).__name__} differ in their shapes, so none can be dropped.")
     left = nn.ModuleList(layers[i] for i in kept)
     for i, layer in enumerate(left):
         for module in layer.modules():
             if hasattr(module, "layer_idx"):
-                module.layer_idx = i
+                numbered: Any = module
+                numbered.layer_idx = i
     parent, _, leaf = name.rpartition(".")
     setattr(model.get_submodule(parent), leaf, left)
-    model.config.num_hidden_layers = len(left)  # a DistilBERT calls it n_layers; its configuration knows
-    model.kept_layers = (list(kept), count)
+    changed: Any = model
+    changed.config.num_hidden_layers = len(left)  # DistilBERT's configuration maps it to n_layers
+    changed.kept_layers = (list(kept), count)
 
 
 def state_of_kept_layers(teacher: nn.Module, student: nn.Module) -> Mapping[str, Tensor]:
-    """The state dict of a teacher without the layers that the student has dropped, the others renumbered."""
+    """A teacher's state dict for a student: without the layers that it has dropped, the others renumbered."""
     state = teacher.state_dict()
     if not hasattr(student, "kept_layers"):
         return state

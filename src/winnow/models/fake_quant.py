@@ -1,5 +1,6 @@
-"""Modules that compute on the grid of integers that the deployed model will have, once they are told to."""
+"""Modules with fake quantisation: they round to the integers of the deployed model, once it is enabled."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,58 +11,59 @@ from transformers.masking_utils import eager_mask
 
 from winnow.functional.quantization_grid import INT32, asymmetric_grid, fake_quantize, grid_codes, symmetric_scale
 
-ATTENTION = "winnow_fake_quant"  # the name of our attention in transformers
-_FLOAT_ATTENTION = AttentionInterface()["sdpa"]
+ATTENTION = "winnow_fake_quant"  # the name of `fake_quant_attention` in transformers
+_FLOAT_ATTENTION: Callable[..., tuple[Tensor, Tensor | None]] = AttentionInterface()["sdpa"]  # type: ignore[no-untyped-call]  # untyped there
 _AVERAGED = 100  # observations over which the range of activations is averaged; later ones weigh a hundredth each
 
 
 class FakeQuant(nn.Module):
-    """Rounds a tensor to the grid of integers from ``low`` to ``high``; does nothing until it is switched on.
+    """Rounds a tensor to a grid of the integers from ``low`` to ``high``; does nothing until it is enabled.
 
     Args:
         low: smallest integer.
         high: largest integer.
-        channels: rows (dim 0) with a scale each; 0 for a single scale.
-        device: of its state.
+        channels: number of rows (dim 0), each with its scale; 0 for a single scale.
+        device: of its buffers.
     """
 
     scale: Tensor  # (channels,), or (1,); float32
-    zero_point: Tensor  # int32; the integer that stands for 0.0
+    zero_point: Tensor  # int32; the integer that represents 0.0
+    observations: Tensor  # int64, a scalar
 
     def __init__(self, low: int, high: int, channels: int = 0, device: Any = None) -> None:
         super().__init__()
         self.low, self.high = low, high
         self.per_channel = channels > 0
-        # Python flags, because one in a tensor would break a compiled graph
-        self.observes = False
-        self.quantizes = False
+        # Python flags, because a flag in a tensor would break a compiled graph
+        self.observer_enabled = False
+        self.fake_quant_enabled = False
         size = max(channels, 1)
         self.register_buffer("scale", torch.ones(size, device=device))
         self.register_buffer("zero_point", torch.zeros(size, dtype=torch.int32, device=device))
         self.register_buffer("observations", torch.zeros((), dtype=torch.int64, device=device))
 
     def observe(self, x: Tensor) -> None:
-        """Fit the grid to the values."""
+        """Update the grid to the range of the values."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, fit_to: Tensor | None = None) -> Tensor:
-        """``x`` on the grid.
+    def forward(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """``x``, rounded if fake quantisation is enabled.
 
         Args:
-            fit_to: what the grid must hold, where ``x`` is a part of it.
+            observed: the tensor whose range the observer takes; None: ``x``.
         """
-        if self.observes:
+        if self.observer_enabled:
             with torch.no_grad():
-                self.observe(x if fit_to is None else fit_to)
+                self.observe(x if observed is None else observed)
                 self.observations += 1
-        return self.rounded(x) if self.quantizes else x
+        return self.rounded(x) if self.fake_quant_enabled else x
 
     def rounded(self, x: Tensor) -> Tensor:
-        """``x`` on the grid, whether it is in use or not."""
+        """``x`` rounded to the grid, whether fake quantisation is enabled or not."""
         return fake_quantize(x, *self._grid(x))
 
     def codes(self, x: Tensor) -> Tensor:
-        """The integers that ``x`` is rounded to, int32."""
+        """The integers to which ``x`` is rounded, int32."""
         return grid_codes(x, *self._grid(x)).to(torch.int32)
 
     def _grid(self, x: Tensor) -> tuple[Tensor, Tensor, int, int]:
@@ -70,13 +72,16 @@ class FakeQuant(nn.Module):
 
 
 class ActivationFakeQuant(FakeQuant):
-    """Asymmetric, 8 bits: the range is a moving average of smallest and largest values.
+    """Asymmetric, 8 bits: the range is a moving average of the smallest and largest values.
 
-    The first hundred batches weigh the same, so that a short training has a range too.
+    The first hundred batches weigh the same, so that the range of a short training is not that of its first batch.
 
     Args:
         reduce_range: the integers are 0 to 127, for CPUs that add products in 16 bits.
     """
+
+    minimum: Tensor  # (1,)
+    maximum: Tensor  # (1,)
 
     def __init__(self, reduce_range: bool = False, device: Any = None) -> None:
         super().__init__(0, 127 if reduce_range else 255, device=device)
@@ -84,7 +89,7 @@ class ActivationFakeQuant(FakeQuant):
         self.register_buffer("maximum", torch.zeros(1, device=device))
 
     def observe(self, x: Tensor) -> None:
-        weight = (1.0 / (self.observations + 1)).clamp(min=1.0 / _AVERAGED)
+        weight = (self.observations + 1).reciprocal().clamp(min=1.0 / _AVERAGED)
         smallest, largest = torch.aminmax(x)
         self.minimum.lerp_(smallest.float(), weight)
         self.maximum.lerp_(largest.float(), weight)
@@ -94,11 +99,11 @@ class ActivationFakeQuant(FakeQuant):
 
 
 class WeightFakeQuant(FakeQuant):
-    """Symmetric: the range is that of the weights as they are now, so zeros stay zeros.
+    """Symmetric, so that zeros stay zeros; the range is that of the present weights.
 
     Args:
         bits: 8 or 4.
-        channels: rows with a scale each; 0 for one scale.
+        channels: number of rows, each with its scale; 0 for one scale.
     """
 
     def __init__(self, bits: int = 8, channels: int = 0, device: Any = None) -> None:
@@ -111,39 +116,41 @@ class WeightFakeQuant(FakeQuant):
 
 
 class QuantizedLinear(nn.Linear):
-    """A linear layer whose input, weight and bias are rounded as in the deployed graph."""
+    """A linear layer whose input, weight and bias are rounded as in the deployed model."""
 
     weight_quantizer: WeightFakeQuant
     input_quantizer: ActivationFakeQuant
 
     def bias_scale(self) -> Tensor:
-        """Scale of the bias, an int32 that is added to sums of products: (out,), or (1,) with one scale a weight."""
+        """Scale of the bias, which is added to sums of products as int32: (out,), or (1,) with one weight scale."""
         return self.input_quantizer.scale * self.weight_quantizer.scale
 
     def bias_codes(self) -> Tensor:
-        """The integers that the bias is rounded to, (out,), int32."""
+        """The integers to which the bias is rounded, (out,), int32."""
         scale = self.bias_scale()
         return grid_codes(self.bias, scale, torch.zeros_like(scale), *INT32).to(torch.int32)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, weight, bias = self.input_quantizer(x), self.weight_quantizer(self.weight), self.bias
-        if bias is not None and self.weight_quantizer.quantizes:
+        x, weight = self.input_quantizer(x), self.weight_quantizer(self.weight)
+        bias: Tensor | None = self.bias
+        if bias is not None and self.weight_quantizer.fake_quant_enabled:
             scale = self.bias_scale()
             bias = fake_quantize(bias, scale, torch.zeros_like(scale), *INT32)
         return F.linear(x, weight, bias)
 
 
 class QuantizedEmbedding(nn.Embedding):
-    """A table of which only the rows that are looked up are rounded, which gives the same and costs less."""
+    """An embedding that rounds only the rows of the given ids, which has the same result and costs less."""
 
     weight_quantizer: WeightFakeQuant
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.weight_quantizer(super().forward(ids), fit_to=self.weight)
+        rows: Tensor = self.weight_quantizer(super().forward(ids), observed=self.weight)
+        return rows
 
 
-class QuantizedProducts(nn.Module):
-    """What goes into the two matrix products of attention."""
+class QuantizedMatmuls(nn.Module):
+    """Fake quantisation of the inputs of attention's two matmuls: query with key, probabilities with value."""
 
     def __init__(self, reduce_range: bool = False, device: Any = None) -> None:
         super().__init__()
@@ -153,8 +160,8 @@ class QuantizedProducts(nn.Module):
         self.value = ActivationFakeQuant(reduce_range, device)
 
     @property
-    def acts(self) -> bool:
-        return self.query.observes or self.query.quantizes
+    def is_enabled(self) -> bool:
+        return self.query.observer_enabled or self.query.fake_quant_enabled
 
 
 def fake_quant_attention(
@@ -167,22 +174,22 @@ def fake_quant_attention(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention as transformers calls it, with its products on their grids once those are in use.
+    """Attention as transformers calls it, with fake quantisation of its matmuls once it is enabled.
 
     Args:
         query, key, value: (batch, heads, seq, head size).
         attention_mask: added to the scores, (batch, 1, seq, seq).
     """
-    products = getattr(module, "products", None)
-    if products is None or not products.acts:
+    matmuls = getattr(module, "products", None)
+    if not isinstance(matmuls, QuantizedMatmuls) or not matmuls.is_enabled:
         return _FLOAT_ATTENTION(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
     scaling = query.size(-1) ** -0.5 if scaling is None else scaling
-    scores = torch.matmul(products.query(query), products.key(key).transpose(2, 3)) * scaling
+    scores = torch.matmul(matmuls.query(query), matmuls.key(key).transpose(2, 3)) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
-    probabilities = products.probabilities(torch.softmax(scores, dim=-1))  # before dropout, which stretches its range
+    probabilities = matmuls.probabilities(torch.softmax(scores, dim=-1))  # before dropout, which stretches its range
     probabilities = F.dropout(probabilities, p=dropout, training=module.training)
-    return torch.matmul(probabilities, products.value(value)).transpose(1, 2).contiguous(), probabilities
+    return torch.matmul(probabilities, matmuls.value(value)).transpose(1, 2).contiguous(), probabilities
 
 
 AttentionInterface.register(ATTENTION, fake_quant_attention)

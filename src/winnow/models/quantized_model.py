@@ -1,4 +1,4 @@
-"""Putting fake quantisation into a model of transformers, and keeping what it has learnt beside the saved weights."""
+"""Insert fake quantisation into a model of transformers, and save its grids beside the weights."""
 
 import json
 from collections.abc import Collection
@@ -20,7 +20,7 @@ from winnow.models.fake_quant import (
     FakeQuant,
     QuantizedEmbedding,
     QuantizedLinear,
-    QuantizedProducts,
+    QuantizedMatmuls,
     WeightFakeQuant,
     fake_quant_attention,
 )
@@ -35,13 +35,13 @@ _MULTIPLY = {
 
 
 def quantizable(model: PreTrainedModel) -> dict[str, str]:
-    """What in a model can be quantised: full name -> ``linear``, ``embedding`` or ``attention``, in order of use.
+    """The modules that can be quantised: full name -> ``linear``, ``embedding`` or ``attention``, in order of use.
 
-    The model is run once, on a few tokens, to see which of its modules multiply matrices; afterwards its attention
-    goes through `fake_quant_attention`.
+    One forward pass on a few tokens shows which modules multiply matrices; afterwards the model's attention is
+    `fake_quant_attention`.
 
     Raises:
-        UserError: if a module multiplies matrices in a way of its own, such as the attention of DeBERTa.
+        UserError: if another kind of module multiplies matrices, such as the attention of DeBERTa.
     """
     model.set_attn_implementation(ATTENTION)
     multiplying, attending = _watch_a_forward_pass(model)
@@ -57,15 +57,15 @@ def quantizable(model: PreTrainedModel) -> dict[str, str]:
             strange.append(f"{name} ({type(module).__name__})")
     if strange:
         raise UserError(
-            f"{type(model).__name__} cannot be quantised whole: {len(strange)} modules multiply matrices in a way of "
-            f"their own, {', '.join(strange[:3])}{', ...' if len(strange) > 3 else ''}; "
-            "take a BERT, RoBERTa, DistilBERT, ELECTRA or MiniLM."
+            f"{type(model).__name__} cannot be quantised: {len(strange)} modules that multiply matrices are neither "
+            f"linear, embedding nor standard attention, {', '.join(strange[:3])}{', ...' if len(strange) > 3 else ''}; "
+            "use a BERT, RoBERTa, DistilBERT, ELECTRA or MiniLM."
         )
     return kinds
 
 
 def _watch_a_forward_pass(model: PreTrainedModel) -> tuple[list[str], list[nn.Module]]:
-    """Names of the modules that call a product themselves, and the modules whose attention goes through ours."""
+    """Names of the modules that call a matrix product, and the modules that call `fake_quant_attention`."""
     running: list[str] = []
     multiplying: dict[str, None] = {}
     attending: list[nn.Module] = []
@@ -88,7 +88,7 @@ def _watch_a_forward_pass(model: PreTrainedModel) -> tuple[list[str], list[nn.Mo
     AttentionInterface.register(ATTENTION, attention)
     try:
         with torch.no_grad(), Watch():
-            model.eval()(**{key: value.to(model.device) for key, value in model.dummy_inputs.items()})
+            model.train(False)(**{key: value.to(model.device) for key, value in model.dummy_inputs.items()})
     finally:
         AttentionInterface.register(ATTENTION, fake_quant_attention)
         model.train(training)
@@ -100,20 +100,20 @@ def _watch_a_forward_pass(model: PreTrainedModel) -> tuple[list[str], list[nn.Mo
 def insert_fake_quant(
     model: PreTrainedModel, names: Collection[str], *, weight_bits: int, per_channel: bool, reduce_range: bool
 ) -> None:
-    """Give modules their quantisers, all switched off; Parameters and their names stay as they are.
+    """Give modules their quantisers, all disabled; parameters and their names stay as they are.
 
     Args:
-        names: of modules, out of `quantizable`.
-        weight_bits: of linear layers, 8 or 4; tables have 8.
-        per_channel: a scale for each output of a linear weight; tables have one scale.
-        reduce_range: activations take 7 bits.
+        names: of modules, among those of `quantizable`.
+        weight_bits: of linear layers, 8 or 4; embeddings have 8.
+        per_channel: a scale for each output of a linear weight; embeddings have one scale.
+        reduce_range: activations have 7 bits.
     """
     model.set_attn_implementation(ATTENTION)
     for name in names:
-        module = model.get_submodule(name)
+        module: Any = model.get_submodule(name)
         if isinstance(module, nn.Linear):
             device = module.weight.device
-            module.__class__ = QuantizedLinear  # the same object, so optimizer, hooks and names know it still
+            module.__class__ = QuantizedLinear  # the same object, so optimizer, hooks and names stay valid
             channels = module.out_features if per_channel else 0
             module.weight_quantizer = WeightFakeQuant(weight_bits, channels, device)
             module.input_quantizer = ActivationFakeQuant(reduce_range, device)
@@ -122,8 +122,9 @@ def insert_fake_quant(
             module.__class__ = QuantizedEmbedding
             module.weight_quantizer = WeightFakeQuant(device=device)
         else:
-            module.products = QuantizedProducts(reduce_range, model.device)
-    model.quantization = {  # what it takes to do it again
+            module.products = QuantizedMatmuls(reduce_range, model.device)  # this name is in saved files
+    quantized: Any = model
+    quantized.quantization = {  # the arguments, for `restore_quantizers`
         "names": list(names),
         "weight_bits": weight_bits,
         "per_channel": per_channel,
@@ -132,18 +133,18 @@ def insert_fake_quant(
 
 
 def quantizers(model: nn.Module) -> dict[str, FakeQuant]:
-    """By full name; none in a model that is not quantised."""
+    """The quantisers of a model by full name; empty if it is not quantised."""
     return {name: module for name, module in model.named_modules() if isinstance(module, FakeQuant)}
 
 
-def switch(model: nn.Module, *, observes: bool, quantizes: bool) -> None:
-    """Whether all quantisers fit their grids to what they see, and whether they round to them."""
+def set_fake_quant(model: nn.Module, *, observer_enabled: bool, fake_quant_enabled: bool) -> None:
+    """Toggle the observers and the fake quantisation of all quantisers."""
     for quantizer in quantizers(model).values():
-        quantizer.observes, quantizer.quantizes = observes, quantizes
+        quantizer.observer_enabled, quantizer.fake_quant_enabled = observer_enabled, fake_quant_enabled
 
 
 def rounded_state(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The state of a quantised model as one without quantisers: weights and biases lie on their grids."""
+    """The state dict of a quantised model without its quantisers, with weights and biases rounded to their grids."""
     state = dict(model.state_dict())
     for name in quantizers(model):
         for key in [key for key in state if key.startswith(f"{name}.")]:
@@ -167,10 +168,10 @@ def save_quantizers(model: PreTrainedModel, folder: Path) -> None:
 
 
 def restore_quantizers(model: PreTrainedModel, folder: Path) -> None:
-    """Make a model with rounded weights compute as it did when it was saved."""
+    """Insert the saved quantisers into a model with rounded weights, so that it computes as when it was saved."""
     with safe_open(folder / QUANTIZERS, framework="pt") as file:
         insert_fake_quant(model, **json.loads(file.metadata()["quantization"]))
         for name, quantizer in quantizers(model).items():
             quantizer.scale.copy_(file.get_tensor(f"{name}.scale"))
             quantizer.zero_point.copy_(file.get_tensor(f"{name}.zero_point"))
-    switch(model, observes=False, quantizes=True)
+    set_fake_quant(model, observer_enabled=False, fake_quant_enabled=True)

@@ -31,7 +31,7 @@ class Clock:
         return step / self.steps_per_epoch
 
     def length(self, epochs: float) -> float:
-        """So many epochs in steps, at least one; not rounded, so that what recurs does not drift."""
+        """A length in epochs in steps, at least one; not rounded, so that recurring updates do not drift."""
         return max(1.0, epochs * self.steps_per_epoch)
 
     def window(self, start_epoch: float, end_epoch: float, update_frequency: float | None = None) -> "Window":
@@ -61,7 +61,7 @@ class Window:
         return self.start <= step < self.end
 
     def interval_around(self, step: int) -> tuple[int, int]:
-        """The step with which the interval begins that ``step`` is in, and the one with which the next begins."""
+        """The first step of the interval that contains ``step``, and the first step of the next interval."""
         n = int((step - self.start) / self.interval) + 1  # or one too many
         return next((self._nth(i), self._nth(i + 1)) for i in (n, n - 1) if self._nth(i) <= step)
 
@@ -79,28 +79,28 @@ class Window:
         return [*(step for step in steps if step < self.end), self.end]
 
     def progress(self, step: int) -> float:
-        """Fraction of the window done, in [0, 1]; a window without length is done at once."""
+        """Fraction of the window done, in [0, 1]; 1 in a window without length."""
         if self.end == self.start:
             return 1.0
         return min(max((step - self.start) / (self.end - self.start), 0.0), 1.0)
 
 
 def recipe_clock(batches: int, num_epochs: int, trainer: Trainer) -> Clock:
-    """The clock of a run before it starts, which counts as Lightning will.
+    """The clock of a run before it starts; it counts steps as Lightning will.
 
     Args:
-        batches: of an epoch on one device.
+        batches: of one epoch on one device.
         num_epochs: of the recipe.
         trainer: the ``trainer`` section.
 
     Raises:
-        UserError: if ``trainer.max_steps`` ends before the recipe, and the recipe is not to be scaled.
+        UserError: if ``trainer.max_steps`` ends the training before the recipe and ``trainer.scale_recipe`` is false.
     """
     limit = trainer.limit_train_batches
     if limit is not None:
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     if batches < 1:
-        raise UserError(f"trainer.limit_train_batches={limit} leaves no batch of an epoch; raise it.")
+        raise UserError(f"trainer.limit_train_batches={limit} leaves no batch in an epoch; raise it.")
     steps = -(-batches // trainer.accumulate_grad_batches)
     total, most = steps * num_epochs, trainer.max_steps
     if most is not None and most < total:

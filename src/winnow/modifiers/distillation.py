@@ -6,53 +6,51 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 from torch import Tensor
 
+from winnow.config.modifiers import DistillationSettings
 from winnow.functional.distillation_loss import mix_losses
-from winnow.modifiers.modifier import Event, Modifier
-from winnow.ranges import check_range
+from winnow.modifiers.modifier import Event, Modifier, model_of
 
 if TYPE_CHECKING:
     from winnow.models.teacher import Teacher
 
 
-class Distillation(Modifier):
+class Distillation(Modifier[DistillationSettings]):
     """loss = (1 - hardness) * task loss + hardness * distance to the teacher's outputs (Hinton et al. 2015).
 
+    The LightningModule has a ``task`` (`winnow.tasks.task.Task`) and calls ``adjust_loss``. With
+    ``start_from_teacher`` the student begins with the teacher's weights; if their shapes or labels differ, it prints a
+    note and begins with the student's weights.
+
     Args:
-        teacher: a module that takes the student's batches; kept out of checkpoints and the optimizer.
-        hardness: weight of the teacher in [0, 1].
-        temperature: softens both distributions, above 0; a regression has none.
-        start_from_teacher: the student begins with the teacher's weights; where their shapes differ it
-            begins with its own, and says so.
+        teacher: a module that takes the student's batches; kept out of checkpoints and the optimizer. None for a
+            plan.
     """
 
-    order = 100  # mixes what the others have made of the task's loss
+    Settings = DistillationSettings
+    order = 100  # mixes the task's loss as the other modifiers have adjusted it
 
-    def __init__(
-        self,
-        *,
-        teacher: "Teacher",
-        hardness: float,
-        temperature: float,
-        start_from_teacher: bool = False,
-        **window: Any,
-    ) -> None:
-        super().__init__(**window)
-        check_range("hardness", hardness)
-        check_range("temperature", temperature)
-        self.hardness = hardness
-        self.temperature = temperature
-        self.start_from_teacher = start_from_teacher
-        self._teacher = [teacher]  # in a list, so that no module registers it
+    def __init__(self, *, teacher: "Teacher | None" = None, name: str | None = None, **settings: Any) -> None:
+        super().__init__(name=name, **settings)
+        self._teacher = teacher
+
+    @property
+    def teacher(self) -> "Teacher":
+        assert self._teacher is not None, "a plan has no teacher"
+        return self._teacher
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if self.start_from_teacher and not self._teacher[0].give_weights_to(pl_module.model):
-            print("note: the teacher has other shapes or labels than the student, which starts from its own weights.")
+        super().setup(trainer, pl_module, stage)
+        if self.settings.start_from_teacher and not self.teacher.give_weights_to(model_of(pl_module)):
+            print(
+                "note: the teacher's shapes or labels differ from the student's, so the student starts from its own "
+                "weights."
+            )
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.task = pl_module.task
-        self._teacher[0].to(pl_module.device).eval()
+        self.task: Any = pl_module.task
+        self.teacher.to(pl_module.device).eval()
 
-    def rules(self) -> set[str]:
+    def exclusive_targets(self) -> set[str]:
         return {"the weight of the teacher"}
 
     def events(self) -> Iterator[Event]:
@@ -62,18 +60,15 @@ class Distillation(Modifier):
 
     def curves(self, step: int) -> dict[str, float]:
         distils = self.window.contains(min(step, self.clock.total_steps - 1))
-        hardness = self.hardness if distils else 0.0
+        hardness = self.settings.hardness if distils else 0.0
         return {"weight of the teacher": hardness, "weight of the labels": 1.0 - hardness}
-
-    def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.report_events(step, trainer, pl_module)
 
     def adjust_loss(self, loss: Tensor, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
         if not self.window.contains(self._last_step):
             return loss
-        target = self._teacher[0].outputs(self.task, batch)
-        distance = self.task.distillation_loss(outputs, target, batch, temperature=self.temperature)
-        return mix_losses(loss, distance, hardness=self.hardness)
+        target = self.teacher.outputs(self.task, batch)
+        distance = self.task.distillation_loss(outputs, target, batch, temperature=self.settings.temperature)
+        return mix_losses(loss, distance, hardness=self.settings.hardness)
 
     def facts(self) -> dict[str, Any]:
-        return {"distilled": True, "teacher_outputs": "live" if self._teacher[0].stored is None else "stored"}
+        return {"distilled": True, "teacher_outputs": "live" if self.teacher.stored is None else "stored"}

@@ -1,4 +1,4 @@
-"""Frozen parameters: some of the model does not train for a while, or at all."""
+"""Frozen parameters: some of the model's parameters do not train within a window, or at all."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,39 +6,35 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import nn
 
+from winnow.config.modifiers import FrozenParametersSettings
 from winnow.errors import UserError
-from winnow.modifiers.modifier import Event, Modifier
+from winnow.modifiers.modifier import Event, Modifier, model_of
 from winnow.modifiers.patterns import matching
 
 
-class FrozenParameters(Modifier):
+class FrozenParameters(Modifier[FrozenParametersSettings]):
     """Keep the matched parameters as they are within the window: no update, no weight decay, no moments.
 
     Their gradients do not count in the norm that gradients are clipped to. A frozen matrix that a pruner matches is
-    pruned all the same: its other weights stay as they are.
-
-    Args:
-        params: regular expressions that match full names of parameters whole, biases and embeddings included.
+    still pruned; its other weights stay as they are.
     """
 
-    def __init__(self, *, params: list[str], **window: Any) -> None:
-        super().__init__(**window)
-        if self._epochs[0] == self._epochs[1]:
-            raise UserError(f"{self.name} freezes nothing: start_epoch and end_epoch are both {self.start_epoch:g}.")
-        self.params = params
+    Settings = FrozenParametersSettings
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        start, end, _ = self._epochs
+        start, end = self.settings.start_epoch, self.settings.end_epoch
         if start <= 0 and (end == -1 or end >= (trainer.max_epochs or 0)):
             for parameter in self._frozen.values():
-                parameter.requires_grad_(False)  # the backward pass stops earlier, the optimizer never sees them
-            if not any(parameter.requires_grad for parameter in pl_module.model.parameters()):
-                raise UserError(f"{self.name}: with it every parameter of the model is frozen; leave some to train.")
+                parameter.requires_grad_(False)  # the backward pass stops earlier; the optimizer does not get them
+            if not any(parameter.requires_grad for parameter in model_of(pl_module).parameters()):
+                raise UserError(
+                    f"{self.name}.params: with these, every parameter of the model is frozen; leave some to train."
+                )
 
     def match(self, model: nn.Module) -> None:
         parameters = dict(model.named_parameters())
-        names = matching(self.params, parameters, setting=f"{self.name}.params", kind="parameters")
+        names = matching(self.settings.params, parameters, setting=f"{self.name}.params", kind="parameters")
         if len(names) == len(parameters):
             raise UserError(f"{self.name}.params: every parameter of the model is frozen; leave some to train.")
         self._frozen = {name: parameter for name, parameter in parameters.items() if name in names}
@@ -51,9 +47,6 @@ class FrozenParameters(Modifier):
         yield Event(self.window.start, f"freezes {count:,} parameters")
         if self.window.end < self.clock.total_steps:
             yield Event(self.window.end, f"trains {count:,} parameters again")
-
-    def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.report_events(step, trainer, pl_module)
 
     def on_before_optimizer_step(self, *args: Any) -> None:
         if self.window.contains(self._last_step):

@@ -1,94 +1,96 @@
 """Distillation of hidden states: the student's layers learn from the teacher's."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from winnow.config.modifiers import HiddenDistillationSettings
 from winnow.errors import UserError
 from winnow.functional.distillation_loss import evenly_mapped, hidden_state_loss
 from winnow.models.encoder_layers import kept_layers, layer_list
-from winnow.modifiers.modifier import Event, Modifier
-from winnow.ranges import check_range
+from winnow.modifiers.modifier import Event, Modifier, model_of
 
 if TYPE_CHECKING:
     from winnow.models.teacher import Teacher
 
 
-class HiddenDistillation(Modifier):
+class HiddenDistillation(Modifier[HiddenDistillationSettings]):
     """Add weight * mean over pairs of layers of the squared distance of their hidden states.
 
-    (Jiao et al. 2020, arXiv:1909.10351, eq. 8; Sun et al. 2019, arXiv:1908.09355.) Padding does not count. Where
-    the widths differ, one linear projection of the student's states is learnt, for training alone.
+    (Jiao et al. 2020, arXiv:1909.10351, eq. 8; Sun et al. 2019, arXiv:1908.09355.) Padding does not count. If the
+    widths differ, one linear projection of the student's states is learnt, for training only. With ``layers: auto``
+    each layer of the student learns from the layer that it was before others were dropped, if the teacher still has
+    all of them; else from evenly spread layers. The LightningModule has a ``task`` and calls ``adjust_loss``.
 
     Args:
-        teacher: a module that takes the student's batches; kept out of checkpoints and the optimizer.
-        weight: of this part of the loss, above 0.
-        layers: ``auto``: each layer learns from the one it was before layers were dropped, else from one of as many
-            evenly spread layers; or a mapping from the layers that the student has left to layers of the teacher,
-            counted from 0.
+        teacher: a module that takes the student's batches; kept out of checkpoints and the optimizer. None for a
+            plan.
     """
 
-    order = 101  # adds to what is left of the task's loss once it is mixed with the teacher's
+    Settings = HiddenDistillationSettings
+    order = 101  # adds to the mixture of the task's loss and the teacher's
 
-    def __init__(
-        self, *, teacher: "Teacher", weight: float, layers: str | Mapping[int, int] = "auto", **window: Any
-    ) -> None:
-        super().__init__(**window)
-        check_range("weight", weight)
-        if not (isinstance(layers, Mapping) and layers):
-            check_range("layers", layers)
-        self.weight = weight
-        self.layers = layers
+    def __init__(self, *, teacher: "Teacher | None" = None, name: str | None = None, **settings: Any) -> None:
+        super().__init__(name=name, **settings)
         self._teacher = teacher
-        if teacher is not None:  # a rehearsal has none
+        if teacher is not None:
             teacher.shows_states = True
         self._projection: nn.Module = nn.Identity()
         self._hooks: list[Any] = []
-        self._states: dict[tuple[str, int], Tensor] = {}  # of the batch at hand
+        self._states: dict[tuple[str, int], Tensor] = {}  # of the current batch
+
+    @property
+    def teacher(self) -> "Teacher":
+        assert self._teacher is not None, "a plan has no teacher"
+        return self._teacher
 
     def match(self, model: nn.Module) -> None:
         student = layer_list(model)[1]
         teacher = layer_list(self._teacher.model, "the teacher")[1] if self._teacher else None
-        if isinstance(self.layers, Mapping):
-            for number, of, called in (
-                *((i, student, "student") for i in self.layers),
-                *((i, teacher, "teacher") for i in self.layers.values()),
-            ):
-                if of is not None and (not isinstance(number, int) or not 0 <= number < len(of)):
-                    raise UserError(
-                        f"{self.name}.layers: the {called} has layers 0 to {len(of) - 1}, and none called {number}."
-                    )
-            self.pairs = dict(self.layers)
+        if isinstance(self.settings.layers, dict):
+            self._require_layers("student", student, self.settings.layers)
+            self._require_layers("teacher", teacher, self.settings.layers.values())
+            self.pairs = dict(self.settings.layers)
         elif teacher is not None:
             kept, count = kept_layers(model)
             self.pairs = dict(enumerate(kept)) if len(teacher) == count else evenly_mapped(len(student), len(teacher))
 
+    def _require_layers(self, owner: str, layers: nn.ModuleList | None, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            if layers is not None and number >= len(layers):
+                raise UserError(
+                    f"{self.name}.layers: the {owner} has no layer {number}; it has layers 0 to {len(layers) - 1}."
+                )
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        teacher = self._teacher.model
-        widths = pl_module.model.config.hidden_size, teacher.config.hidden_size
-        if widths[0] != widths[1]:
-            self._projection = nn.Linear(*widths, bias=False)
+        student: Any = model_of(pl_module)
+        teacher = self.teacher.model
+        width, teacher_width = student.config.hidden_size, teacher.config.hidden_size
+        if width != teacher_width:
+            self._projection = nn.Linear(width, teacher_width, bias=False)
             pl_module.add_module(f"{self.name}_projection", self._projection)  # in optimizer and checkpoint
-        for mine, theirs in self.pairs.items():
+        for student_layer, teacher_layer in self.pairs.items():
             self._hooks += [
-                layer_list(pl_module.model)[1][mine].register_forward_hook(self._remember("student", mine)),
-                layer_list(teacher)[1][theirs].register_forward_hook(self._remember("teacher", theirs)),
+                layer_list(student)[1][student_layer].register_forward_hook(self._keep("student", student_layer)),
+                layer_list(teacher)[1][teacher_layer].register_forward_hook(self._keep("teacher", teacher_layer)),
             ]
 
-    def _remember(self, whose: str, number: int) -> Callable[..., None]:
+    def _keep(self, owner: str, number: int) -> Callable[..., None]:
+        """A hook that keeps the hidden states that a layer returns."""
+
         def hook(layer: nn.Module, inputs: Any, output: Tensor | tuple[Tensor, ...]) -> None:
-            if (layer.training or whose == "teacher") and self.window.contains(self._last_step):
-                self._states[whose, number] = output[0] if isinstance(output, tuple) else output
+            if (layer.training or owner == "teacher") and self.window.contains(self._last_step):
+                self._states[owner, number] = output[0] if isinstance(output, tuple) else output
 
         return hook
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.task = pl_module.task
-        self._teacher.to(pl_module.device).eval()
+        self.task: Any = pl_module.task
+        self.teacher.to(pl_module.device).eval()
 
     def events(self) -> Iterator[Event]:
         yield Event(self.window.start, "learns from the teacher's hidden states")
@@ -97,24 +99,21 @@ class HiddenDistillation(Modifier):
 
     def curves(self, step: int) -> dict[str, float]:
         distils = self.window.contains(min(step, self.clock.total_steps - 1))
-        return {"weight of the hidden states": self.weight if distils else 0.0}
-
-    def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.report_events(step, trainer, pl_module)
+        return {"weight of the hidden states": self.settings.weight if distils else 0.0}
 
     def adjust_loss(self, loss: Tensor, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
         project = self._projection
         if not self.window.contains(self._last_step):
-            # data parallel processes wait for the gradient of every parameter
+            # data-parallel processes wait for the gradient of every parameter
             return loss + 0.0 * sum(weight.sum() for weight in project.parameters())
-        self._teacher.outputs(self.task, batch)
+        self.teacher.outputs(self.task, batch)
         mask = batch["attention_mask"]
         losses = [
-            hidden_state_loss(project(self._states["student", mine]), self._states["teacher", theirs], mask)
-            for mine, theirs in self.pairs.items()
+            hidden_state_loss(project(self._states["student", student]), self._states["teacher", teacher], mask)
+            for student, teacher in self.pairs.items()
         ]
         self._states.clear()
-        return loss + self.weight * torch.stack(losses).mean()
+        return loss + self.settings.weight * torch.stack(losses).mean()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         for hook in self._hooks:

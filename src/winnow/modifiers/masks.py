@@ -7,20 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from winnow.config.modifiers import ENCODER
 from winnow.errors import UserError
 from winnow.functional.mask import count_zeros, pack_mask, unpack_mask
 from winnow.modifiers.patterns import matching
 
-# Encoder layers are numbered modules of a list called layer or layers in all BERT-like models.
-ENCODER = r".*\.layers?\.\d+\..*"
-
 
 class PruningMasks:
-    """Masks over some of a model's linear weights.
+    """Masks of some of a model's linear weights.
 
-    A pruned weight is zero, its gradient is zeroed before every optimizer step and its optimizer moments when
-    it is pruned, so the step leaves it at zero. One pass over the gradients does it, and pruned weights do not
-    count in the norm that gradients are clipped to.
+    A pruned weight is zero; its gradient is set to zero before every optimizer step and its optimizer moments when it
+    is pruned, so that the step leaves it at zero. This costs one pass over the gradients. Pruned weights do not count
+    in the norm that gradients are clipped to.
     """
 
     def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
@@ -45,11 +43,11 @@ class PruningMasks:
                     moment.mul_(keep)
         return {name: count_zeros(mask) for name, mask in zip(self.parameters, masks, strict=True)}
 
-    def lift(self, optimizer: torch.optim.Optimizer) -> dict[str, int]:
-        """Set all weights free; the optimizer starts anew for them.
+    def remove(self, optimizer: torch.optim.Optimizer) -> dict[str, int]:
+        """Let all weights train again, with a fresh optimizer state.
 
         Returns:
-            The number of zeros that are kept of each parameter: none.
+            The number of zeros that stay zero in each parameter: 0.
         """
         self._keep = []
         for weight in self.parameters.values():
@@ -59,17 +57,22 @@ class PruningMasks:
     @torch.no_grad()
     def apply_to_gradients(self) -> None:
         if self._keep:
-            self._follow_weights()
+            self._move_to_weights()
             pairs = zip(self.parameters.values(), self._keep, strict=True)
             trained = [(weight.grad, keep) for weight, keep in pairs if weight.grad is not None]
-            if trained:  # none where all are frozen
+            if trained:  # empty if all are frozen
                 torch._foreach_mul_([grad for grad, _ in trained], [keep for _, keep in trained])
 
-    def _follow_weights(self) -> None:
-        """A checkpoint is read before the model is moved to its device."""
+    def _move_to_weights(self) -> None:
+        """Move the masks to the device of the weights: Lightning reads a checkpoint before it moves the model."""
         device = next(iter(self.parameters.values())).device
         if self._keep[0].device != device:
             self._keep = [keep.to(device) for keep in self._keep]
+
+    def pruned(self) -> dict[str, int]:
+        """Number of pruned weights of each parameter, counted in the masks; empty before the first update."""
+        pairs = zip(self.parameters, self._keep, strict=False)
+        return {name: keep.numel() - int(keep.count_nonzero()) for name, keep in pairs}
 
     def zeros(self) -> dict[str, int]:
         """Number of zeros of each parameter, counted in the weights."""
@@ -94,12 +97,10 @@ class PruningMasks:
 
 def linear_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weight of every linear layer by its full name, without a decoder that is tied to the embeddings."""
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    return {
-        f"{name}.weight": module.weight
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and id(module.weight) not in embeddings
-    }
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    linear = {f"{name}.weight": module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    weights = {name: module.get_parameter("weight") for name, module in linear.items()}
+    return {name: weight for name, weight in weights.items() if id(weight) not in embeddings}
 
 
 def encoder_weights(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -115,9 +116,9 @@ def match_linear_weights(model: nn.Module, patterns: Iterable[str]) -> dict[str,
 
 
 def match_targets(names: Collection[str], targets: Mapping[str, float]) -> dict[str, float]:
-    """The sparsity of each name that a pattern matches whole, by the first such pattern.
+    """The sparsity of each name, by the first pattern that matches it whole.
 
-    A pattern that matches none, or only what those before it match, is an error.
+    A pattern that matches no name, or only names that an earlier pattern matches, is an error.
     """
     found: dict[str, float] = {}
     for pattern, target in targets.items():
@@ -125,8 +126,8 @@ def match_targets(names: Collection[str], targets: Mapping[str, float]) -> dict[
         left = [name for name in names if name in hits and name not in found]
         if not left:
             raise UserError(
-                f"final_sparsity: all that '{pattern}' matches is matched by the patterns before it; "
-                "put it before them or leave it out."
+                f"final_sparsity: earlier patterns match all names that '{pattern}' matches; put it before them or "
+                "leave it out."
             )
         found |= dict.fromkeys(left, target)
     return found

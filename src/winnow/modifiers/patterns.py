@@ -1,4 +1,4 @@
-"""Regular expressions that match full names whole."""
+"""Match full names by regular expressions."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -7,13 +7,13 @@ from winnow.errors import UserError, nearest
 
 
 def matching(patterns: Iterable[str], names: Collection[str], *, setting: str, kind: str) -> set[str]:
-    """The names that a pattern matches whole; a pattern that matches none is an error.
+    """The names that any of the patterns matches whole; a pattern that matches none is an error.
 
     Args:
         patterns: regular expressions.
-        names: all there are.
-        setting: where the patterns stand, e.g. ``params``.
-        kind: what the names are of, e.g. ``parameters``.
+        names: all names.
+        setting: of the patterns, for the error message, e.g. ``params``.
+        kind: of the named things, for the error message, e.g. ``parameters``.
     """
     matched: set[str] = set()
     for pattern in patterns:

@@ -1,10 +1,11 @@
-"""What the modifiers of a recipe will do, before they do it: from the windows and formulas that they act by."""
+"""The plan of a recipe before it runs, from the same windows and formulas by which its modifiers act."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
+from winnow.config.recipe import Recipe
 from winnow.modifiers.clock import Clock
 from winnow.modifiers.conflicts import refuse_conflicts
 from winnow.modifiers.modifier import Modifier, build_modifiers, event_row
@@ -12,13 +13,15 @@ from winnow.modifiers.modifier import Modifier, build_modifiers, event_row
 _POINTS = 1000  # of a curve, beside the steps of events
 
 
-def rehearse(recipe: Mapping[str, Any], model: nn.Module, clock: Clock) -> list[Modifier]:
-    """The modifiers of a recipe, matched with a model and told the time; what cannot run is refused.
+def rehearse(recipe: Recipe, model: nn.Module, clock: Clock) -> list[Modifier]:
+    """The modifiers of a recipe, matched with a model and with their windows in steps.
 
     Args:
-        recipe: the resolved recipe.
-        model: gets the structure that the recipe gives it; a copy of the student, or a model without weights.
+        model: a copy of the student, or a model without weights; its structure is changed as the recipe says.
         clock: of the run.
+
+    Raises:
+        UserError: for a recipe that cannot run on this model.
     """
     modifiers = build_modifiers(recipe)
     for modifier in modifiers:
@@ -29,7 +32,7 @@ def rehearse(recipe: Mapping[str, Any], model: nn.Module, clock: Clock) -> list[
 
 
 def planned_events(modifiers: Sequence[Modifier]) -> list[dict[str, Any]]:
-    """All events in the order in which they will happen, as `winnow.modifiers.modifier.event_row` gives them.
+    """All events in the order in which they will happen, as rows of `winnow.modifiers.modifier.event_row`.
 
     Args:
         modifiers: in the order in which they act, after ``match`` and ``begin``.
@@ -43,13 +46,13 @@ def planned_events(modifiers: Sequence[Modifier]) -> list[dict[str, Any]]:
 
 
 def learning_rate(modifiers: Sequence[Modifier], step: int) -> float | None:
-    """The rate of the optimizer step after ``step`` others, by the last schedule that has begun; None: by none."""
+    """The learning rate after ``step`` optimizer steps, by the last schedule that has begun; None before the first."""
     rates = [curves["learning rate"] for m in modifiers if "learning rate" in (curves := m.curves(step))]
     return rates[-1] if rates else None
 
 
 def planned_matches(modifiers: Sequence[Modifier]) -> dict[str, list[dict[str, Any]]]:
-    """The parameters of each modifier that names some: name, shape, size."""
+    """Name, shape and size of the parameters that each modifier acts on, by modifier."""
     return {
         modifier.name: [{"name": n, "shape": list(p.shape), "size": p.numel()} for n, p in modifier.matched().items()]
         for modifier in modifiers
@@ -58,21 +61,21 @@ def planned_matches(modifiers: Sequence[Modifier]) -> dict[str, list[dict[str, A
 
 
 def planned_zeros(modifiers: Sequence[Modifier]) -> int:
-    """Zeros at the end of the run in the matrices of all pruners; of one that several prune in turn, by the last.
+    """Zeros at the end of the run in the matrices of all pruners; the last pruner of a matrix counts.
 
-    Zeros that the starting model comes with are not known and not counted.
+    Zeros of the starting model are not known and not counted.
     """
     last = {name: m for m in sorted(modifiers, key=lambda m: m.window.end) for name in m.matched()}
     zeros = 0.0
     for modifier in modifiers:
         sparsity = [event.sparsity for event in modifier.events() if event.sparsity is not None][-1:]
-        mine = sum(p.numel() for name, p in modifier.matched().items() if last[name] is modifier)
-        zeros += mine * sum(sparsity)
+        size = sum(p.numel() for name, p in modifier.matched().items() if last[name] is modifier)
+        zeros += size * sum(sparsity)
     return round(zeros)
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:
-    """Parameters by part: the embeddings, the layers, what follows them; ``all`` is their sum."""
+    """Number of parameters of the embeddings, the layers, the pooler and head; ``all`` is their sum."""
     counts = {"embeddings": 0, "layers": 0, "pooler and head": 0}
     for name, parameter in model.named_parameters():
         part = "embeddings" if "embeddings" in name.split(".") else "pooler and head"
@@ -86,7 +89,7 @@ def planned_curves(modifiers: Sequence[Modifier]) -> dict[str, dict[str, list[tu
     every = max(1, clock.total_steps // _POINTS)
     steps = {*range(0, clock.total_steps, every), clock.total_steps}
     for event in (event for modifier in modifiers for event in modifier.events()):
-        steps |= {event.step, max(0, event.step - 1)}  # a step looks like one
+        steps |= {event.step, max(0, event.step - 1)}  # so that a jump is drawn as a jump
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for step in sorted(steps):
         values = {(quantity, _line(quantity, m)): v for m in modifiers for quantity, v in m.curves(step).items()}

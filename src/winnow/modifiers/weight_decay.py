@@ -1,39 +1,46 @@
-"""Weight decay from one epoch on."""
+"""Another weight decay within a window."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
 
+from winnow.config.modifiers import WeightDecaySettings
 from winnow.modifiers.modifier import Event, Modifier
-from winnow.ranges import check_range
 
 
-class WeightDecay(Modifier):
-    """Set the weight decay within the window; biases and norms stay without (Loshchilov & Hutter 2019).
+class WeightDecay(Modifier[WeightDecaySettings]):
+    """Set the weight decay within the window; afterwards that of the optimizer applies (Loshchilov & Hutter 2019).
 
-    Args:
-        weight_decay: 0 or more; after the window that of the optimizer's settings holds again.
+    Biases and norms stay without: a parameter group of the optimizer is changed if its key ``decayed`` is true, or, in
+    an optimizer without that key, if the group has a parameter of two or more dimensions.
     """
 
-    def __init__(self, *, weight_decay: float, **window: Any) -> None:
-        super().__init__(**window)
-        check_range("weight_decay", weight_decay)
-        self.weight_decay = weight_decay
+    Settings = WeightDecaySettings
 
-    def rules(self) -> set[str]:
+    def __init__(self, *, name: str | None = None, **settings: Any) -> None:
+        super().__init__(name=name, **settings)
+        self._of_optimizer: list[float] = []  # the weight decay of each group before the window
+
+    def exclusive_targets(self) -> set[str]:
         return {"the weight decay"}
 
     def events(self) -> Iterator[Event]:
-        yield Event(self.window.start, f"weight decay {self.weight_decay:g}")
+        yield Event(self.window.start, f"weight decay {self.settings.weight_decay:g}")
         if self.window.end < self.clock.total_steps:
             yield Event(self.window.end, "weight decay of the optimizer")
 
     def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if step not in (self.window.start, self.window.end):
-            return
-        own = pl_module.optimizer_settings["weight_decay"]
-        for group in trainer.optimizers[0].param_groups:
-            if group["decayed"]:
-                group["weight_decay"] = self.weight_decay if self.window.contains(step) else own
-        self.report_events(step, trainer, pl_module)
+        groups = trainer.optimizers[0].param_groups
+        if step == self.window.start:
+            self._of_optimizer = [group["weight_decay"] for group in groups]
+        if step in (self.window.start, self.window.end):
+            for group, before in zip(groups, self._of_optimizer, strict=True):
+                if group.get("decayed", any(parameter.ndim > 1 for parameter in group["params"])):
+                    group["weight_decay"] = self.settings.weight_decay if self.window.contains(step) else before
+
+    def own_state(self) -> dict[str, Any]:
+        return {"of_optimizer": self._of_optimizer}
+
+    def load_own_state(self, state: dict[str, Any]) -> None:
+        self._of_optimizer = state["of_optimizer"]

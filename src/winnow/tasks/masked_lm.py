@@ -16,7 +16,7 @@ from winnow.data.batch import Batch, Collator, Columns, ModelOutputs
 from winnow.data.cached_map import cached_map
 from winnow.errors import UserError
 from winnow.functional.distillation_loss import distillation_loss
-from winnow.functional.masked_tokens import IGNORED, hide_tokens
+from winnow.functional.masked_tokens import IGNORED, mask_tokens
 from winnow.tasks.task import Task, check_metric_names
 
 TokenIds = list[int]
@@ -172,7 +172,7 @@ class MaskedLM(Task):
 
     def _masking(self, tokenizer: PreTrainedTokenizerBase) -> Masking:
         return partial(
-            hide_tokens,
+            mask_tokens,
             special_ids=torch.tensor(tokenizer.all_special_ids),
             mask_id=tokenizer.mask_token_id,
             vocabulary=len(tokenizer),

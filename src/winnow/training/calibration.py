@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from winnow.data.datamodule import TaskData
 from winnow.errors import UserError
 from winnow.modifiers.clock import Clock
-from winnow.modifiers.modifier import Modifier, event_row
+from winnow.modifiers.modifier import Modifier, recorded_events
 
 
 def apply_without_training(
@@ -30,10 +30,8 @@ def apply_without_training(
         )
     began = time.monotonic()
     model.train(False)
-    events = []
     for modifier in modifiers:
         modifier.match(model)
         modifier.begin(clock)
-        modifier.without_training(model, data.task, data.train_dataloader())
-        events += [event_row(modifier, event, None) for event in modifier.events()]
-    return time.monotonic() - began, events
+        modifier.calibrate(model, data.task, data.train_dataloader())
+    return time.monotonic() - began, recorded_events(modifiers)

@@ -9,7 +9,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 
 from winnow.config.recipe import Optimizer
-from winnow.modifiers.modifier import Modifier
+from winnow.modifiers.modifier import modifiers_of
 from winnow.tasks.metrics import metric_collection, metric_suffixes
 from winnow.tasks.task import Task
 
@@ -33,15 +33,15 @@ class FineTuner(pl.LightningModule):
         self.model = model
         self.task = task
         self.optimizer_settings = optimizer
-        self.val_metrics = nn.ModuleList(
+        self._metrics = [
             metric_collection(task.metrics(split), suffix)
             for split, suffix in zip(validation.values(), metric_suffixes(list(validation)), strict=True)
-        )
+        ]
+        self.val_metrics = nn.ModuleList(self._metrics)  # moves them to the device of the model
         self.progress: dict[str, Any] = {}  # what the progress bar shows beside the epoch
-        self.events: list[dict[str, Any]] = []  # what the modifiers have done, see winnow.modifiers.modifier.event_row
 
     def on_fit_start(self) -> None:
-        self._modifiers = [c for c in self.trainer.callbacks if isinstance(c, Modifier)]
+        self._modifiers = modifiers_of(self.trainer)
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         outputs = self.task.outputs(self.model, batch)
@@ -55,16 +55,10 @@ class FineTuner(pl.LightningModule):
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         outputs = self.task.outputs(self.model, batch)
-        self.task.update_metrics(self.val_metrics[dataloader_idx], outputs, batch)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["events"] = self.events
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.events = checkpoint["events"]
+        self.task.update_metrics(self._metrics[dataloader_idx], outputs, batch)
 
     def on_validation_epoch_end(self) -> None:
-        for metrics in self.val_metrics:
+        for metrics in self._metrics:
             for name, value in metrics.compute().items():
                 self.log(f"val/{name}", value)
                 self.progress[name] = value

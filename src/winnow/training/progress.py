@@ -7,6 +7,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import TQDMProgressBar
 
+from winnow.modifiers.modifier import modifiers_of, recorded_events
+
 
 def progress_callback(title: str, show_bar: bool | str) -> pl.Callback:
     """A progress bar or progress lines.
@@ -27,6 +29,12 @@ def shown(progress: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _values(trainer: pl.Trainer, pl_module: Any) -> dict[str, Any]:
+    """`FineTuner.progress` and the sparsity of the modifier that has pruned last."""
+    pruned = [row for row in recorded_events(modifiers_of(trainer)) if row["sparsity"] is not None]
+    return {**pl_module.progress, **({"sparsity": pruned[-1]["sparsity"]} if pruned else {})}
+
+
 class ProgressBar(TQDMProgressBar):
     def __init__(self, title: str) -> None:
         super().__init__(refresh_rate=10)
@@ -45,7 +53,7 @@ class ProgressBar(TQDMProgressBar):
         self.train_progress_bar.set_description(f"{self.title} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        return dict(shown(pl_module.progress))
+        return dict(shown(_values(trainer, pl_module)))
 
 
 class ProgressLines(pl.Callback):
@@ -59,6 +67,6 @@ class ProgressLines(pl.Callback):
         if not trainer.is_global_zero:
             return
         epoch = trainer.global_step * (trainer.max_epochs or 0) / trainer.estimated_stepping_batches
-        values = "  ".join(f"{name} {value}" for name, value in shown(pl_module.progress).items())
+        values = "  ".join(f"{name} {value}" for name, value in shown(_values(trainer, pl_module)).items())
         seconds = time.monotonic() - self.started
         print(f"{self.title}  epoch {epoch:.1f} of {trainer.max_epochs}  {values}  {seconds:.0f} s", flush=True)

@@ -16,7 +16,7 @@ from winnow.files.atomic import compact_json, require_disk_space, save_folder, w
 from winnow.models.pretrained import load_saved, load_student, load_tokenizer, save_model
 from winnow.models.teacher import find_teacher
 from winnow.modifiers.clock import Clock, recipe_clock
-from winnow.modifiers.modifier import Modifier, build_modifiers, trainer_clock
+from winnow.modifiers.modifier import Modifier, build_modifiers, recorded_events, trainer_clock
 from winnow.modifiers.rehearsal import rehearse
 from winnow.tasks.task import Task, build_task
 from winnow.training.calibration import apply_without_training
@@ -165,7 +165,7 @@ def _fit(
         cache.remove_own()
     assert trainer_clock(trainer) == clock, "the training took other steps than its plan has"
     module.load_state_dict(best_weights(trainer))
-    return Outcome(seconds, epochs_taken(trainer), module.events)
+    return Outcome(seconds, epochs_taken(trainer), recorded_events(modifiers))
 
 
 def _measured(folder: Path, task: Task, data: TaskData) -> dict[str, Any]:
