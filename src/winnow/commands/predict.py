@@ -12,6 +12,8 @@ import hydra
 from omegaconf import DictConfig
 from pydantic import BeforeValidator
 
+from winnow.commands.hydra_errors import hydra_errors
+from winnow.config.composed import plain_values
 from winnow.config.section import Section
 from winnow.deployment.engines import check_engine
 from winnow.deployment.folder import find_deployment
@@ -19,7 +21,6 @@ from winnow.deployment.input_files import STANDARD_INPUT, check_format, read_row
 from winnow.errors import UserError, short_errors
 from winnow.files.atomic import open_atomically
 from winnow.files.conf_folder import CONF
-from winnow.hydra_errors import hydra_errors, plain_values
 from winnow.plain_arguments import unwrapped, wrapped
 from winnow.values import CountOrNull, Expected, Text, TextOrNull, YesNo, as_list
 

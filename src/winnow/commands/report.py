@@ -10,10 +10,11 @@ from omegaconf import DictConfig
 from pydantic import BeforeValidator
 
 from winnow.command_line import SWEEP_PLAN
+from winnow.commands.hydra_errors import hydra_errors
+from winnow.config.composed import plain_values
 from winnow.config.section import Section
 from winnow.errors import UserError, nearest, short_errors
 from winnow.files.conf_folder import CONF
-from winnow.hydra_errors import hydra_errors, plain_values
 from winnow.plain_arguments import unwrapped, wrapped
 from winnow.reports.report_files import SHOWN, on_screen, write_report
 from winnow.reports.results import collect

@@ -6,11 +6,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from winnow.config.composed import plain_values
 from winnow.config.labels import model_label, settings_label, settings_of, sweep_name
 from winnow.config.numbered import check_not_hidden, check_number
 from winnow.config.run import ADDED, RunConfig
 from winnow.config.section import check_names
-from winnow.hydra_errors import plain_values
 from winnow.sparseml.running import translated
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
+from winnow.config.composed import plain_values
+from winnow.config.numbered import families, names_like
 from winnow.errors import TRACES, UserError, describe, first_line, nearest, short_errors, wants_traces
-
-_MOST = 900  # characters of a list of names; a terminal of 80 columns shows them in 12 lines
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def describe_hydra(error: BaseException) -> str:
     """The message for a person: the name or the override that is wrong, and the nearest that is right."""
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _missing_option(str(error.missing_cfg_file), list(error.options or ()))
+        return _missing_option(error)
     if isinstance(error, OverrideParseException):
         return (
             f"'{error.override}' cannot be read as NAME=VALUE; a value with blanks, brackets or other signs needs "
@@ -84,29 +84,16 @@ def _unresolved(error: OmegaConfBaseException) -> str:
     return f"{error.full_key or 'the configuration'}: {first_line(error)}."
 
 
-def plain_values(composed: Any) -> dict[str, Any]:
-    """The composed configuration as plain values, without Hydra's own section.
-
-    Raises:
-        UserError: for a value that is missing, or refers to nothing.
-    """
-    config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise UserError(f"{error.full_key} must be given: add {error.full_key}=VALUE to the command.") from error
-    except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key or 'the configuration'}: {first_line(error)}.") from error
-    assert isinstance(plain, dict)
-    return {str(name): value for name, value in plain.items()}
-
-
-def _missing_option(file: str, options: list[str]) -> str:
-    group, _, name = file.rpartition("/")
-    listed = ", ".join(sorted(options))
-    listed = listed if len(listed) <= _MOST else f"{listed[:_MOST].rpartition(',')[0]}, ..."
-    there = f" There are {listed}." if options else ""
-    return f"{group or 'config'}={name}: there is no such {group or 'configuration'}.{nearest(name, options)}{there}"
+def _missing_option(error: MissingConfigException) -> str:
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    if parent := re.match(r"In '(?:[^']*/)?recipe/([^']+)'", str(error)):
+        name = parent[1]  # prune80_x names a family prune_x that does not exist
+    options = sorted(error.options or ())
+    names, shown = (names_like(name, options), list(families(options))) if group == "recipe" else (options, options)
+    there = f" There are {', '.join(shown)}." if options else ""
+    numbers = " <N> is a sparsity in percent or a number of layers." if group == "recipe" else ""
+    what = group or "configuration"
+    return f"{group or 'config'}={name}: there is no such {what}.{nearest(name, names)}{there}{numbers}"
 
 
 def _unknown_setting(error: OmegaConfBaseException) -> str:

@@ -7,10 +7,10 @@ import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+from winnow.commands.hydra_errors import hydra_errors
 from winnow.config.resolve import run_config
 from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
-from winnow.hydra_errors import hydra_errors
 
 
 @pytest.fixture
