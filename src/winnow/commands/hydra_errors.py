@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from winnow.config.composed import plain_values
 from winnow.config.numbered import families, names_like
 from winnow.errors import TRACES, UserError, describe, first_line, nearest, short_errors, wants_traces
+from winnow.files.conf_folder import CONF
 
 
 @contextmanager
@@ -88,7 +89,7 @@ def _missing_option(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     if parent := re.match(r"In '(?:[^']*/)?recipe/([^']+)'", str(error)):
         name = parent[1]  # prune80_x names a family prune_x that does not exist
-    options = sorted(error.options or ())
+    options = sorted(error.options or [file.stem for file in (CONF / group).glob("*.yaml")])
     names, shown = (names_like(name, options), list(families(options))) if group == "recipe" else (options, options)
     there = f" There are {', '.join(shown)}." if options else ""
     numbers = " <N> is a sparsity in percent or a number of layers." if group == "recipe" else ""
