@@ -194,7 +194,8 @@ def test_a_run_of_other_data_in_the_folder_of_a_job_makes_way(place, trained):
 def test_an_experiment_is_no_single_run(place):
     message = failure("train", "experiment=squad_layers", "seed=1", folder=place)
     assert message == (
-        "error: an experiment is a sweep over recipe, teacher: add -m after 'python -m src.train', or choose one of each."
+        "error: an experiment is a sweep over recipe, teacher: add -m after 'python -m src.train', or choose one of "
+        "each."
     )
 
 
