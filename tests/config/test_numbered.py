@@ -3,7 +3,7 @@ import json
 import pytest
 from hydra.errors import HydraException
 
-from tests.toys import run, run_in_subprocess
+from tests.toys import run, run_command
 from winnow.config.numbered import is_recipe, names_like
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
@@ -157,6 +157,6 @@ def test_the_recipes_of_a_user_are_listed_for_a_mistyped_name(own_folder, capsys
 
 def test_a_file_of_a_user_with_the_name_of_a_shipped_recipe_is_refused(own_folder):
     file = (own_folder / "recipe/mine.yaml").rename(own_folder / "recipe/prune85.yaml")
-    ended = run_in_subprocess("plan", "--config-dir", str(own_folder), "recipe=prune85")
+    ended = run_command("plan", "--config-dir", str(own_folder), "recipe=prune85")
     assert ended.returncode == 1
     assert ended.stderr == f"error: recipe=prune85 is a shipped recipe, so {file} is not read; rename the file.\n"
