@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 
 from tests.toys import toy_data, toy_model
 from winnow.config.checks import check
+from winnow.config.recipe import Recipe
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
 from winnow.functional.schedule import SHAPES
@@ -72,7 +73,7 @@ def test_every_recipe_composes_with_every_teacher_task_and_model_and_builds_what
         config = configured(*words(task, recipe, kind, model))
         check(config)
         assert (config["task"]["name"], config["recipe"]["name"]) == (task, recipe)
-        modifiers = {m.name: m for m in build_modifiers(config["recipe"], teacher=teacher)}
+        modifiers = {m.name: m for m in build_modifiers(Recipe.read(config["recipe"]), teacher=teacher)}
         assert ("distillation" in modifiers) == (kind != "none" and recipe != "ptq")
         assert ("hidden_distillation" in modifiers) == (kind != "none" and recipe.endswith("hidden"))
         assert ("pruning" in modifiers) == bool(re.search(r"[a-z]80|transfer", recipe))
