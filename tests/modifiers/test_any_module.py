@@ -82,8 +82,8 @@ def test_a_learning_rate_and_frozen_parameters_work_too():
     net = Net()
     before = net.top.weight.detach().clone()
     rate = LearningRate(initial_learning_rate=0.1, warmup=0.0)
-    frozen = FrozenParameters(params=[r"top\..*"], end_epoch=0.9)
-    trainer = train(net, rate, frozen, epochs=1)
+    frozen = FrozenParameters(params=[r"top\..*"], end_epoch=1.96)  # all ten steps, though not the whole training
+    trainer = train(net, rate, frozen, epochs=2)
     assert torch.equal(net.top.weight, before)
     assert trainer.optimizers[0].param_groups[0]["lr"] == 0.0
     for modifier in (rate, frozen):

@@ -83,7 +83,7 @@ def test_a_modifier_of_the_user_is_built_by_its_full_name_and_its_own_class_chec
     [
         (
             "os.system",
-            r"recipe\.diary\._target_: os\.system is not a subclass of winnow\.modifiers\.modifier\.Modifier",
+            r"recipe\.diary\._target_: os\.system is not a subclass of winnow\.modifiers\.modifier",
         ),
         ("pathlib.Path", r"pathlib\.Path is not a subclass"),
         ("no_such_module.Diary", r"no_such_module\.Diary cannot be imported \(No module named 'no_such_module'\)"),

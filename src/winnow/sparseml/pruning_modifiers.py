@@ -49,14 +49,10 @@ def gradual(step: Step, file: str, everywhere: bool = False) -> None:
     final = step.values["final_sparsity"]
     if isinstance(final, dict):
         step.values["params"] = list(final)
-    _pruned(
-        step,
-        file,
-        step.values.get("global_sparsity", everywhere),
-        initial_sparsity=step.values["init_sparsity"],
-        final_sparsity=final,
-        shape=step.values.get("inter_func", "cubic"),
-    )
+    is_one_shot = max(step.start, 0) == step.end
+    ramp = {"initial_sparsity": step.values["init_sparsity"], "shape": step.values.get("inter_func", "cubic")}
+    everywhere = step.values.get("global_sparsity", everywhere)
+    _pruned(step, file, everywhere, final_sparsity=final, **({} if is_one_shot else ramp))
     if step.written["init_sparsity"] == FROM_PARAM:
         step.differs("init_sparsity __FROM_PARAM__ is 0 here; the zeros that are there stay, the ramp begins lower")
     if step.values.get("phased"):
