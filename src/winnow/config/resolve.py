@@ -16,7 +16,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from winnow.errors import UserError
 from winnow.files.local_files import local_files, looks_local, resolve_model_folder
 from winnow.ranges import BY_PATTERN
-from winnow.sparseml.running import translated
+from winnow.sparseml.config_translation import translate_config
 
 # Settings of a task and of modifiers that are lists; a single word stands for a list of one.
 _LISTS = ("metrics", "text_columns", "validation", "params", "submodules", "exclude")
@@ -94,7 +94,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     translation = {}
     if OmegaConf.select(config, "recipe.path"):
-        config, translation["translation"] = translated(config)
+        config, translation["translation"] = translate_config(config)
     try:
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except MissingMandatoryValue as error:
