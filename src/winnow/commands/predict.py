@@ -18,7 +18,7 @@ from winnow.deployment.input_files import STANDARD_INPUT, check_format, read_row
 from winnow.errors import UserError, nearest_names, short_errors
 from winnow.files.atomic import open_atomically
 from winnow.files.conf_folder import CONF
-from winnow.plain_arguments import unwrapped, wrapped
+from winnow.plain_arguments import decoded, encoded
 from winnow.ranges import check_range
 
 _TEXTS = ("text", "text_pair", "question", "context")
@@ -26,7 +26,7 @@ _PLAIN = (*_TEXTS, "deployment", "file", "out")
 
 
 def main() -> None:
-    sys.argv[1:] = wrapped(["file=-" if argument == "-" else argument for argument in sys.argv[1:]], _PLAIN)
+    sys.argv[1:] = encoded(["file=-" if argument == "-" else argument for argument in sys.argv[1:]], _PLAIN)
     with nearest_names():
         _main()
 
@@ -34,7 +34,7 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="predict")
 def _main(composed: DictConfig) -> None:
     with short_errors():
-        settings = unwrapped(resolve(composed), _PLAIN)
+        settings = decoded(resolve(composed), _PLAIN)
         _check(settings)
         from winnow.deployment.pipeline import open_pipeline
         from winnow.deployment.rows import Wanted, checked_rows

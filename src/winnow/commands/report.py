@@ -11,7 +11,7 @@ from winnow.command_line import SWEEP_PLAN
 from winnow.config.resolve import resolve
 from winnow.errors import UserError, nearest, nearest_names, short_errors
 from winnow.files.conf_folder import CONF
-from winnow.plain_arguments import unwrapped, wrapped
+from winnow.plain_arguments import decoded, encoded
 from winnow.reports.report_files import SHOWN, on_screen, write_report
 from winnow.reports.results import collect
 from winnow.runs.sweep_status import progress
@@ -20,7 +20,7 @@ _PLAIN = ("path", "out")
 
 
 def main() -> None:
-    sys.argv[1:] = [word if word.startswith("path=[") else wrapped([word], _PLAIN)[0] for word in sys.argv[1:]]
+    sys.argv[1:] = [word if word.startswith("path=[") else encoded([word], _PLAIN)[0] for word in sys.argv[1:]]
     with nearest_names():
         _main()
 
@@ -28,7 +28,7 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="report")
 def _main(composed: DictConfig) -> None:
     with short_errors():
-        settings = unwrapped(resolve(composed), _PLAIN)
+        settings = decoded(resolve(composed), _PLAIN)
         paths = settings["path"] if isinstance(settings["path"], list) else [settings["path"]]
         folders = [_folder(str(path)) for path in paths]
         if not folders:
