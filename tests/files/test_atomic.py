@@ -55,5 +55,5 @@ def test_a_folder_is_replaced_completely_or_not_at_all(tmp_path):
 
 def test_a_run_that_would_not_fit_on_the_disk_does_not_start(tmp_path):
     require_disk_space(tmp_path, bytes_needed=1)
-    with pytest.raises(UserError, match=r"writes up to 1,000,000,000,000 MB .*hydra\.run\.dir=FOLDER"):
+    with pytest.raises(UserError, match=r"writes up to 1,000,000,000,000 MB, .*hydra\.run\.dir=FOLDER"):
         require_disk_space(tmp_path, bytes_needed=10**18)

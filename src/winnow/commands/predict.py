@@ -37,7 +37,7 @@ def _main(composed: DictConfig) -> None:
         settings = decoded(resolve(composed), _PLAIN)
         _check(settings)
         from winnow.deployment.pipeline import open_pipeline
-        from winnow.deployment.rows import Wanted, checked_rows
+        from winnow.deployment.rows import RowFormat, checked_rows
         from winnow.quiet import quiet_libraries
 
         quiet_libraries()
@@ -52,8 +52,8 @@ def _main(composed: DictConfig) -> None:
         )
         task = pipeline.deployment.task
         columns, keep = _listed(settings["text_columns"]), _listed(settings["keep"])
-        wanted = Wanted.of(task, columns, keep=keep, drop_empty=settings["drop_empty"])
-        _write(pipeline.answers(checked_rows(_rows(settings, task.asked), wanted)), settings["out"])
+        row_format = RowFormat.of(task, columns, keep=keep, drop_empty=settings["drop_empty"])
+        _write(pipeline.answers(checked_rows(_rows(settings, task.asked), row_format)), settings["out"])
 
 
 def _check(settings: Mapping[str, Any]) -> None:
