@@ -15,7 +15,7 @@ from winnow.config.composed import plain_values
 from winnow.config.section import Section
 from winnow.errors import UserError, nearest, short_errors
 from winnow.files.conf_folder import CONF
-from winnow.plain_arguments import unwrapped, wrapped
+from winnow.plain_arguments import decoded, encoded
 from winnow.reports.report_files import SHOWN, on_screen, write_report
 from winnow.reports.results import collect
 from winnow.runs.sweep_status import progress
@@ -34,7 +34,7 @@ class Settings(Section):
 
 
 def main() -> None:
-    sys.argv[1:] = [word if word.startswith("path=[") else wrapped([word], _AS_TYPED)[0] for word in sys.argv[1:]]
+    sys.argv[1:] = [word if word.startswith("path=[") else encoded([word], _AS_TYPED)[0] for word in sys.argv[1:]]
     with hydra_errors():
         _main()
 
@@ -42,7 +42,7 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="report")
 def _main(composed: DictConfig) -> None:
     with short_errors():
-        settings = Settings.read(unwrapped(plain_values(composed), _AS_TYPED))
+        settings = Settings.read(decoded(plain_values(composed), _AS_TYPED))
         folders = [_folder(path) for path in settings.path]
         if not folders:
             raise UserError("path=[] names no folder.")
