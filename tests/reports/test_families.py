@@ -5,7 +5,7 @@ from winnow.reports.results import collect
 
 
 def found(folder):
-    return {(family.name, family.teacher): family for family in families(collect([folder]).cells)}
+    return {(family.name, family.teacher): family for family in families(collect([folder]).groups)}
 
 
 def test_a_family_is_what_differs_in_one_number(tmp_path):

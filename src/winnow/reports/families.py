@@ -1,10 +1,11 @@
-"""Cells that differ in one number alone: what a picture joins by a line."""
+"""Families: groups that differ in one number only, which a plot joins by a line."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from winnow.reports.cells import Cell, short_names
+from winnow.reports.groups import Group, short_names
+from winnow.text import truncated
 
 _NUMBERED = re.compile(r"(?:(?<=_)|^)([a-z]+)(\d+)(?=_|$)", re.IGNORECASE)  # not the 18of30 of prune80_18of30
 _SCHEDULE = re.compile(r"(_\d+of\d+)?")
@@ -13,68 +14,68 @@ _NUMBER = re.compile(r"-?\d+(\.\d*)?(e-?\d+)?")
 
 @dataclass(frozen=True)
 class Family:
-    """Cells of one kind, ordered by their number.
+    """Groups of one teacher, ordered by their number.
 
     Args:
-        name: what they share, such as ``prune``; of a single cell its recipe.
-        cells: at least one, all of one teacher.
-        numbers: what tells each from the others, as it is written: ``80``; empty for a single cell.
-        start: the cell from which their line begins: dense, or the kept layers before they are pruned.
+        name: what they share, such as ``prune``; of a single group its title.
+        groups: at least one.
+        numbers: of each group as text, such as ``80``; empty for a single group.
+        start: the group from which their line begins: dense, or the kept layers before they are pruned.
     """
 
     name: str
-    cells: tuple[Cell, ...]
+    groups: tuple[Group, ...]
     numbers: tuple[str, ...] = ()
-    start: Cell | None = None
+    start: Group | None = None
 
     @property
     def teacher(self) -> str:
-        return self.cells[0].teacher
+        return self.groups[0].teacher
 
     @property
-    def line(self) -> tuple[Cell, ...]:
-        return (self.start, *self.cells) if self.start else self.cells
+    def line(self) -> tuple[Group, ...]:
+        return (self.start, *self.groups) if self.start else self.groups
 
 
-def families(cells: Sequence[Cell]) -> list[Family]:
-    """All cells of a task, each in one family; families in the order of their first cells."""
-    groups: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in cells:
-        name, numbers = _split(cell)
+def families(groups: Sequence[Group]) -> list[Family]:
+    """Each group of a task in one family, in the order of their first groups."""
+    alike: dict[tuple[str, ...], list[Group]] = {}
+    for group in groups:
+        name, numbers = _split(group)
         varied = (name, *(number.split("=")[0] for number in numbers[1:]))
-        groups.setdefault((cell.model, cell.teacher, *varied, str(len(numbers))), []).append(cell)
-    return [family for group in groups.values() for family in _families_of(group, cells)]
+        alike.setdefault((group.model, group.teacher, *varied, str(len(numbers))), []).append(group)
+    return [family for members in alike.values() for family in _families_of(members, groups)]
 
 
-def _families_of(group: Sequence[Cell], cells: Sequence[Cell]) -> list[Family]:
-    numbers = {id(cell): _split(cell)[1] for cell in group}
-    if len(group) == 1 or any(len(each) != 1 for each in numbers.values()):
-        return [Family(shortened(cell.title, 32), (cell,)) for cell in group]
-    ordered = sorted(group, key=lambda cell: float(numbers[id(cell)][0].split("=")[-1]))
-    texts = tuple(numbers[id(cell)][0] for cell in ordered)
-    return [Family(_split(group[0])[0], tuple(ordered), texts, _start(group[0], cells))]
+def _families_of(members: Sequence[Group], groups: Sequence[Group]) -> list[Family]:
+    """One family if the members have one number each, else a family for each."""
+    name, _ = _split(members[0])
+    numbers = [_split(group)[1] for group in members]
+    if len(members) == 1 or any(len(each) != 1 for each in numbers):
+        return [Family(truncated(group.title, 32), (group,)) for group in members]
+    pairs = sorted(
+        ((number, group) for (number,), group in zip(numbers, members, strict=True)),
+        key=lambda pair: float(pair[0].split("=")[-1]),
+    )
+    return [Family(name, tuple(g for _, g in pairs), tuple(n for n, _ in pairs), _start(members[0], groups))]
 
 
-def _split(cell: Cell) -> tuple[str, list[str]]:
-    """The name of the family, and the numbers by which its members may differ."""
-    name, numbers = cell.recipe, []
+def _split(group: Group) -> tuple[str, list[str]]:
+    """The name of the family, and the numbers in which its members may differ."""
+    name, numbers = group.recipe, []
     if numbered := list(_NUMBERED.finditer(name)):
         last = numbered[-1]
         name, numbers = name[: last.end(1)] + name[last.end() :], [last[2]]
-    words = {f"{setting}={value}": value for setting, value in short_names(cell.settings).items()}
-    numbers += [word for word, value in words.items() if _NUMBER.fullmatch(value)]
-    return ", ".join([name, *(word for word in words if word not in numbers)]), numbers
+    settings = {f"{setting}={value}": value for setting, value in short_names(group.shown_settings).items()}
+    numbers += [text for text, value in settings.items() if _NUMBER.fullmatch(value)]
+    return ", ".join([name, *(text for text in settings if text not in numbers)]), numbers
 
 
-def shortened(name: str, most: int) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
-
-
-def _start(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
-    """The cell without what the family varies: before prune80 it is dense, before layers6_prune80 it is layers6."""
-    numbered = list(_NUMBERED.finditer(cell.recipe))
-    if not numbered or cell.settings or not _SCHEDULE.fullmatch(cell.recipe[numbered[-1].end() :]):
+def _start(group: Group, groups: Sequence[Group]) -> Group | None:
+    """The group without what the family varies: before prune80 it is dense, before layers6_prune80 it is layers6."""
+    numbered = list(_NUMBERED.finditer(group.recipe))
+    if not numbered or group.shown_settings or not _SCHEDULE.fullmatch(group.recipe[numbered[-1].end() :]):
         return None
-    recipe = cell.recipe[: numbered[-1].start()].rstrip("_") or "dense"
-    same = [c for c in cells if (c.model, c.recipe, c.teacher) == (cell.model, recipe, cell.teacher)]
+    recipe = group.recipe[: numbered[-1].start()].rstrip("_") or "dense"
+    same = [g for g in groups if (g.model, g.recipe, g.teacher) == (group.model, recipe, group.teacher)]
     return same[0] if len(same) == 1 else None
