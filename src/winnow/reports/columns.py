@@ -1,7 +1,7 @@
 """The columns of a results table: which figure they show, how it is written, and whether its best value is marked."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from winnow.reports.groups import Group, mean, same_latency_conditions, sd, smaller_is_better
@@ -66,21 +66,15 @@ def percent(share: float) -> str:
     return f"{round(value, 1):g}" if value < 99.9 or share >= 1 else f"{min(value, 99.99):.4g}"
 
 
-def _metrics(groups: Sequence[Group]) -> list[Column]:
+def _metrics(groups: Sequence[Group]) -> Iterator[Column]:
     """In the task's order. With an exact match, as SQuAD has it, all are in percent, else they are fractions."""
     names = dict.fromkeys(name for group in groups for name in group.metrics)
     names |= dict.fromkeys(name for group in groups for row in group.published for name in row.metrics)
     in_percent = any(name.startswith("exact_match") for name in names)
-    return [
-        Column(
-            name,
-            name,
-            decimals=2 if in_percent or "perplexity" in name else 4,
-            with_sd=True,
-            best=min if smaller_is_better(name) else max,
-        )
-        for name in names
-    ]
+    for name in names:
+        decimals = 2 if in_percent or "perplexity" in name else 4
+        best = min if smaller_is_better(name) else max
+        yield Column(name, name, decimals=decimals, with_sd=True, best=best)
 
 
 def _in_unit(

@@ -27,7 +27,7 @@ def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Pa
         ["same predictions", "", f"{100 * report['predictions']['agreement']:.2f} %"],
         ["mean logit difference", "", f"{logits['mean_difference']:.2g}"],
         [f"  of {logits['control']}", f"{logits['control_mean_difference']:.2g}", ""],
-        *_matmuls(report["matmuls"]),
+        *([name, "", count] for name, count in _matmuls(report["matmuls"]).items()),
         ["size", "", f"{facts['bytes'] / 1e6:,.1f} MB"],
         ["  compressed by zstd", "", f"{facts['compressed_bytes'] / 1e6:,.1f} MB"],
     ]
@@ -45,11 +45,11 @@ def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Pa
     )
 
 
-def _matmuls(matmuls: Mapping[str, Any]) -> list[list[str]]:
+def _matmuls(matmuls: Mapping[str, Any]) -> dict[str, str]:
     if not matmuls["expected_int8"]:
-        return [["matmuls in float", "", f"{matmuls['as_exported']['float']}"]]
+        return {"matmuls in float": f"{matmuls['as_exported']['float']}"}
     counts = {"matmuls in int8": matmuls["as_exported"], "  in a fixed shape": matmuls["fixed_shape"]}
-    return [[name, "", f"{count['int8']} of {count['int8'] + count['float']}"] for name, count in counts.items()]
+    return {name: f"{count['int8']} of {count['int8'] + count['float']}" for name, count in counts.items()}
 
 
 def _cautions(report: Mapping[str, Any]) -> Iterator[str]:

@@ -1,9 +1,8 @@
 """A group holds the rows of one configuration, which differ only in their seeds: one line of the results table."""
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from winnow.reports.folder_scan import Scan
@@ -103,40 +102,32 @@ def short_names(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def group_rows(found: Scan) -> list[Group]:
-    """The groups in the order of the sweeps' plans, then of the other rows, task by task, dense groups first."""
-    jobs = [job for plan in found.plans for job in plan.jobs]
-    identity = _identity_of(found.rows, {job.folder: job for job in jobs})
-    rows: dict[Any, list[Row]] = {}
-    for row in (*jobs, *found.rows):
-        rows.setdefault(identity(row), []).append(row)
-    return by_task(_group(alike, found.left_out) for alike in rows.values())
+    """The groups in the order of the sweeps' plans, then of the other rows, task by task, dense groups first.
 
-
-def _identity_of(rows: Iterable[Row], jobs: Mapping[Path, Row]) -> Callable[[Row], Any]:
-    """A function that gives the same value for all rows of a configuration.
-
-    It is the fingerprint without the seed where that is known. A planned job, an older row and a run that failed
+    Rows of a configuration share the fingerprint without the seed. A planned run, an older row and a run that failed
     early have names and settings only; those of the plan are preferred, as they are written alike for all seeds.
     """
+    jobs = {job.folder: job for plan in found.plans for job in plan.jobs}
 
     def key(row: Row) -> Any:
         return row.names, tuple(sorted(row.settings.items()))
 
-    def planned(row: Row) -> Row:
-        return jobs.get(row.folder, row)
-
-    cells = {key(each): row.cell for row in rows if row.cell for each in (planned(row), row)}
-    return lambda row: row.cell or cells.get(key(planned(row)), key(planned(row)))
+    cells = {key(each): row.cell for row in found.rows if row.cell for each in (jobs.get(row.folder, row), row)}
+    rows: dict[Any, list[Row]] = {}
+    for row in (*jobs.values(), *found.rows):
+        planned = key(jobs.get(row.folder, row))
+        rows.setdefault(row.cell or cells.get(planned, planned), []).append(row)
+    return by_task(_group(alike, found.left_out) for alike in rows.values())
 
 
 def _group(rows: Sequence[Row], left_out: list[str]) -> Group:
-    """Sort the rows of a configuration by what became of each seed: the newest success, else the newest failure."""
+    """A group of the newest successful run of each seed, else the newest failed one, else the planned one."""
     planned = [row for row in rows if row.status == "missing"]
-    ended = [row for row in rows if row.status != "missing"]
+    ended = sorted((row for row in rows if row.status != "missing"), key=lambda row: row.written)
     named = next((row for row in ended if row.cell), (ended or planned)[0])  # only its names are certain to be resolved
     group = Group(named.names, settings=(planned or ended)[-1].settings)  # a teacher's row lacks settings of its plan
     for seed in sorted({row.seed for row in rows}):
-        tried = sorted((row for row in ended if row.seed == seed), key=lambda row: row.written)
+        tried = [row for row in ended if row.seed == seed]
         good = [row for row in tried if row.status == "ok"]
         if good:
             group.runs.append(good[-1])
@@ -158,19 +149,17 @@ def by_task(groups: Iterable[Group]) -> list[Group]:
 
 
 def add_published(groups: Sequence[Group], published: Iterable[Row]) -> list[Group]:
-    """The groups, each with the published figures for its task, recipe and teacher.
+    """The groups with the published figures for their task, recipe and teacher, if possible also for their model.
 
-    They belong to the groups of their model, or of any model if no group has theirs. Without such a group they are a
-    group by themselves, unless the report has no run of their task.
+    Figures without such a group are a group by themselves, unless the report has no run of their task.
     """
     tasks, placed = {group.task for group in groups}, list(groups)
     for row in published:
-        fitting = [group for group in placed if (group.task, *group.names[2:]) == (row.task, *row.names[2:])]
-        same_model = [group for group in fitting if group.model == row.model]
+        fitting = [g for g in placed if (g.task, g.recipe, g.teacher) == (row.task, row.recipe, row.teacher)]
         if not fitting and row.task in tasks:
             fitting = [Group(row.names)]
             placed += fitting
-        for group in same_model or fitting:
+        for group in [group for group in fitting if group.model == row.model] or fitting:
             if row not in group.published:  # two sweeps of one experiment repeat them
                 group.published.append(row)
     return by_task(placed)

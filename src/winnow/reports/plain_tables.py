@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable
 
-from winnow.reports.columns import Column, columns
+from winnow.reports.columns import columns
 from winnow.reports.groups import Group, mean, sd
 from winnow.reports.result_rows import FIGURES
 from winnow.reports.results import Results
@@ -18,7 +18,9 @@ def csv_text(header: Iterable[str], lines: Iterable[Iterable[Value]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([["NaN" if value is None else _without_returns(value) for value in line] for line in lines])
+    for line in lines:  # the writer does not quote a carriage return, which readers take for the end of the line
+        values = ["NaN" if value is None else value for value in line]
+        writer.writerow([value.replace("\r", " ") if isinstance(value, str) else value for value in values])
     return text.getvalue()
 
 
@@ -29,50 +31,37 @@ def group_table(results: Results) -> tuple[list[str], list[list[Value]]]:
         The names of the columns, and lines with the mean, the standard deviation (``_sd``) and the number of seeds
         (``_n``) of each figure.
     """
-    figures = columns(results.groups)
+    figures = [column.name for column in columns(results.groups)]
     header = ["task", "model", "recipe", "teacher", *results.shown_settings, "source", "status", "seeds"]
-    header += [f"{column.name}{part}" for column in figures for part in ("", "_sd", "_n")]
+    header += [f"{name}{part}" for name in figures for part in ("", "_sd", "_n")]
     lines: list[list[Value]] = []
     for group in results.groups:
         if group.has_runs:
-            measured = [value for column in figures for value in _mean_sd_n(column, group)]
-            lines.append([*_names(results, group), OURS, status(group), len(group.runs), *measured])
+            reasons = [f"seed {run.seed}: {run.error}" for run in group.failed]
+            status = "; ".join([seeds(group) if group.failed or group.missing else "ok", *reasons])
+            found = [group.values(name) for name in figures]
+            measured = [value for v in found for value in ((mean(v), sd(v), len(v)) if v else (None, None, 0))]
+            lines.append([*_names(results, group), OURS, status, len(group.runs), *measured])
         for row in group.published:
-            theirs = [value for column in figures for value in (row.metrics.get(column.name), None, None)]
+            theirs = [value for name in figures for value in (row.metrics.get(name), None, None)]
             names = [group.task, row.model, group.recipe, group.teacher, *("" for _ in results.shown_settings)]
             lines.append([*names, row.source, "published", None, *theirs])
     return header, lines
 
 
 def run_table(results: Results) -> tuple[list[str], list[list[Value]]]:
-    """The same with one line a run."""
-    metrics = list(dict.fromkeys(name for group in results.groups for name in group.metrics))
+    """One line a run, with its metrics and figures."""
+    figures = [*dict.fromkeys(name for group in results.groups for name in group.metrics), *FIGURES]
     header = ["task", "model", "recipe", "teacher", *results.shown_settings, "seed", "status", "error", "folder"]
     lines: list[list[Value]] = []
     for group in results.groups:
         for row in (*group.runs, *group.failed, *group.missing):
             folder = "" if row.status == "missing" else str(row.folder)
             error = row.error if row.status == "failed" else ""
-            values = [row.figure(name) if row.status == "ok" else None for name in (*metrics, *FIGURES)]
+            values = [row.figure(name) if row.status == "ok" else None for name in figures]
             lines.append([*_names(results, group), row.seed, row.status, error, folder, *values])
-    return [*header, *metrics, *FIGURES], lines
-
-
-def status(group: Group) -> str:
-    """``ok`` if all seeds succeeded, else how many did and why the others failed."""
-    reasons = [f"seed {run.seed}: {run.error}" for run in group.failed]
-    return "; ".join(["ok" if group.runs and not (group.failed or group.missing) else seeds(group), *reasons])
+    return [*header, *figures], lines
 
 
 def _names(results: Results, group: Group) -> list[str]:
     return [*group.names, *(group.shown_settings.get(name, "") for name in results.shown_settings)]
-
-
-def _mean_sd_n(column: Column, group: Group) -> tuple[float | None, float | None, float | None]:
-    values = group.values(column.name)
-    return (mean(values), sd(values), len(values)) if values else (None, None, 0)
-
-
-def _without_returns(value: str | float) -> str | float:
-    """The writer does not quote a carriage return, which readers take for the end of the line."""
-    return value.replace("\r", " ") if isinstance(value, str) else value

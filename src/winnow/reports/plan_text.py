@@ -25,7 +25,11 @@ def plan_text(plan: Mapping[str, Any], every_event: bool = False) -> str:
         total = sum(match["size"] for match in matches)
         lines += ["", f"{modifier}: {len(matches)} parameters, {total:,} weights"]
         lines += [f"  {line}" for line in aligned(_match_rows(matches))]
-    return "\n".join([*titled(_title(plan), lines), "", *_parameter_lines(plan["parameters"]), ""])
+    before, after, zeros = (plan["parameters"][name] for name in ("before", "after", "zeros"))
+    sizes = [["parameters", "before", "after"], *([part, f"{before[part]:,}", f"{after[part]:,}"] for part in before)]
+    if zeros:
+        sizes.append(["nonzero", "", f"{after['all'] - zeros:,}"])
+    return "\n".join([*titled(_title(plan), lines), "", *aligned(sizes), ""])
 
 
 def _title(plan: Mapping[str, Any]) -> str:
@@ -35,18 +39,22 @@ def _title(plan: Mapping[str, Any]) -> str:
 def _event_lines(events: Sequence[Mapping[str, Any]], every_event: bool) -> list[str]:
     rows = [["step", "epoch", "modifier", "change", "sparsity", "learning rate"]]
     for (modifier, _), group in itertools.groupby(events, key=lambda row: (row["modifier"], row["change"])):
-        cells = [_event_cells(event) for event in group]
+        cells = [
+            [
+                f"{event['step']:,}",
+                f"{event['epoch']:.2f}",
+                modifier,
+                event["change"],
+                "" if event["sparsity"] is None else f"{100 * event['sparsity']:.2f} %",
+                "" if event["learning_rate"] is None else f"{event['learning_rate']:.2e}",
+            ]
+            for event in group
+        ]
         if len(cells) > _MAX_EVENTS and not every_event:
             left_out = f"{len(cells) - 2 * _ENDS} more (plan.all=true shows them)"
             cells[_ENDS:-_ENDS] = [["...", "", modifier, left_out, "", ""]]
         rows += cells
     return aligned(rows, left=(2, 3))
-
-
-def _event_cells(row: Mapping[str, Any]) -> list[str]:
-    sparsity = "" if row["sparsity"] is None else f"{100 * row['sparsity']:.2f} %"
-    rate = "" if row["learning_rate"] is None else f"{row['learning_rate']:.2e}"
-    return [f"{row['step']:,}", f"{row['epoch']:.2f}", row["modifier"], row["change"], sparsity, rate]
 
 
 def _match_rows(matches: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -55,15 +63,6 @@ def _match_rows(matches: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         (re.sub(r"\.\d+\.", ".*.", match["name"]), " x ".join(map(str, match["shape"]))) for match in matches
     )
     return [[name, shape, f"{n} times" if n > 1 else "once"] for (name, shape), n in counts.items()]
-
-
-def _parameter_lines(parameters: Mapping[str, Any]) -> list[str]:
-    before, after = parameters["before"], parameters["after"]
-    table = [["parameters", "before", "after"]]
-    table += [[part, f"{before[part]:,}", f"{after[part]:,}"] for part in before]
-    if parameters["zeros"]:
-        table.append(["nonzero", "", f"{after['all'] - parameters['zeros']:,}"])
-    return aligned(table)
 
 
 def draw_plan(curves: Mapping[str, Any], plan: Mapping[str, Any], path: Path) -> None:

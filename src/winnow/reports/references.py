@@ -9,9 +9,7 @@ from winnow.reports.groups import NAME_SETTINGS, Group, by_task, group_rows, mai
 
 
 def add_references(groups: Sequence[Group]) -> list[Group]:
-    """The groups, and for those without a dense group of their task and model one from elsewhere in the same outputs
-    with the seeds that are needed.
-    """
+    """The groups, and missing dense groups from elsewhere in the same outputs with the seeds that are needed."""
     added: list[Group] = []
     for task in dict.fromkeys(group.task for group in groups):
         lacking = [g for g in groups if g.task == task and g.runs and dense_group(g, groups) is None]

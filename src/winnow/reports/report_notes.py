@@ -23,8 +23,14 @@ def notes(found: Scan, groups: Sequence[Group]) -> Iterator[str]:
         yield f"The published figures for {task} are not shown because this report has no run of that task."
     yield from _common_settings(groups)
     for group in groups:
-        yield from _reference(group)
-        yield from _published_differences(group)
+        if group.is_reference:
+            folders = ", ".join(str(relative_path(run.folder)) for run in group.runs)
+            yield f"The dense run of {group.model} on {group.task} is outside the folders of this report: {folders}."
+        data = [f"{name}={value}" for name, value in group.settings.items() if name.startswith("task.")]
+        for row in group.published if group.runs else ():
+            if group.model != row.model or data:
+                own = ", ".join([group.model, *data])
+                yield f"The published figures are for {row.model} on all of {row.task}; the runs here use {own}."
     for task, alike in itertools.groupby(groups, key=lambda group: group.task):
         if not same_latency_conditions(alike):
             yield (
@@ -45,20 +51,6 @@ def _unfinished(plan: SweepPlan, found: Scan) -> Iterator[str]:
             yield f"{relative_path(folder)} is running."
         elif folder not in ended and os.path.isdir(folder):  # false for a name that no file system can hold
             yield f"{relative_path(folder)} has started and not ended, and no process on this machine is running it."
-
-
-def _reference(group: Group) -> Iterator[str]:
-    if group.is_reference:
-        folders = ", ".join(str(relative_path(run.folder)) for run in group.runs)
-        yield f"The dense run of {group.model} on {group.task} is outside the folders of this report: {folders}."
-
-
-def _published_differences(group: Group) -> Iterator[str]:
-    data = [f"{name}={value}" for name, value in group.settings.items() if name.startswith("task.")]
-    for row in group.published:
-        if group.runs and (group.model != row.model or data):
-            own = ", ".join([group.model, *data])
-            yield f"The published figures are for {row.model} on all of {row.task}; the runs here use {own}."
 
 
 def _common_settings(groups: Sequence[Group]) -> Iterator[str]:

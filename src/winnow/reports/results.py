@@ -1,7 +1,7 @@
 """The results of all runs below some folders, which every form of a report shows."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,18 +62,11 @@ def _name_groups(groups: Sequence[Group]) -> None:
     for group in groups:
         group.shown_settings = {name: group.settings.get(name, "default") for name in differing}
     lines = [(group.names, tuple(group.shown_settings.items())) for group in groups]
-    several_models = len({group.model for group in groups if group.has_runs}) > 1
+    models = {group.model for group in groups if group.has_runs}
     for group, line in zip(groups, lines, strict=True):
         if lines.count(line) > 1:
-            group.shown_settings["configuration"] = _fingerprint(group)
-        group.title = _title(group.recipe, group.shown_settings, group.model if several_models else "")
-
-
-def _fingerprint(group: Group) -> str:
-    run = next(iter((*group.runs, *group.failed)), None)
-    return (run.cell or run.fingerprint if run else "") or "planned"
-
-
-def _title(recipe: str, settings: Mapping[str, str], model: str) -> str:
-    values = [f"{name}={Path(value).name}" for name, value in short_names(settings).items() if value != "default"]
-    return ", ".join([*([model] if model else []), recipe, *values])
+            run = next(iter((*group.runs, *group.failed)), None)
+            group.shown_settings["configuration"] = (run and (run.cell or run.fingerprint)) or "planned"
+        settings = short_names(group.shown_settings).items()
+        values = [f"{name}={Path(value).name}" for name, value in settings if value != "default"]
+        group.title = ", ".join([*([group.model] if len(models) > 1 else []), group.recipe, *values])

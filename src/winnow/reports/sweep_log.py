@@ -13,28 +13,26 @@ from winnow.reports.results import collect
 
 
 def log_sweep(settings: Mapping[str, Any], folder: Path) -> None:
-    """Log the tables with ``logger=wandb``; a failure is printed and does not fail the sweep.
+    """With ``logger=wandb`` log the tables as one more run in the sweep's group, the same one if it is resumed.
+
+    A failure is printed and does not fail the sweep.
 
     Args:
         settings: the ``logger`` section.
         folder: of the sweep.
     """
-    if settings["kind"] == "wandb":
-        try:
-            _log_tables(folder, settings)
-        except Exception as error:
-            print(f"note: the tables of the sweep could not be logged to W&B: {describe(error)}")
+    if settings["kind"] != "wandb":
+        return
+    try:
+        from winnow.loggers.wandb_log import log_table, open_run, read_state  # heavy
 
-
-def _log_tables(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Log ``results`` and ``runs`` as one more W&B run in the sweep's group, the same one if the sweep is resumed."""
-    from winnow.loggers.wandb_log import log_table, open_run, read_state  # heavy
-
-    results = collect([folder])
-    state = folder / "wandb" / "state.json"
-    known = read_state(state) or {"id": secrets.token_hex(4)}
-    write_atomically(state, json.dumps(known))
-    run = open_run(folder, settings, id=known["id"], group=folder.name, job_type="sweep", config={})
-    log_table(run, "results", *group_table(results))
-    log_table(run, "runs", *run_table(results))
-    run.finish()
+        results = collect([folder])
+        state = folder / "wandb" / "state.json"
+        known = read_state(state) or {"id": secrets.token_hex(4)}
+        write_atomically(state, json.dumps(known))
+        run = open_run(folder, settings, id=known["id"], group=folder.name, job_type="sweep", config={})
+        log_table(run, "results", *group_table(results))
+        log_table(run, "runs", *run_table(results))
+        run.finish()
+    except Exception as error:
+        print(f"note: the tables of the sweep could not be logged to W&B: {describe(error)}")
