@@ -12,23 +12,14 @@ _TIMES = {"h": 3600.0, "min": 60.0, "s": 1.0}
 
 @dataclass(frozen=True)
 class Column:
-    """A metric or a figure.
+    """A metric or a figure."""
 
-    Args:
-        name: as `Group.values` takes it; the title in tables for programs, which use fractions, bytes and seconds.
-        title: in tables for people, with the unit.
-        factor: from the unit of programs to that of people.
-        decimals: that people see.
-        with_sd: people see the standard deviation too.
-        best: ``max`` or ``min`` if the best value of a task is marked.
-    """
-
-    name: str
-    title: str
-    factor: float = 1.0
+    name: str  # as `Group.values` takes it; the title in tables for programs
+    title: str  # in tables for people, with the unit
+    factor: float = 1.0  # from fractions, bytes and seconds to this unit
     decimals: int = 2
     with_sd: bool = False
-    best: Callable[[Iterable[float]], float] | None = None
+    best: Callable[[Iterable[float]], float] | None = None  # max or min if the best value of a task is marked
 
     def text(self, values: Sequence[float]) -> str:
         """The mean, and the standard deviation if there are several values."""

@@ -58,7 +58,7 @@ def draw_costs(figure: Figure | SubFigure, plot: CostPlot, title: str = "") -> N
         ax.plot(*zip(*map(plot.point, plot.front), strict=True), **_FRONT, zorder=1)
     lines = []
     for family in (family for family in found if family.numbers):
-        lines.append(np.array(sorted(map(plot.point, family.line))))
+        lines.append(np.array(sorted(map(plot.point, filter(None, [family.start, *family.groups])))))
         ax.plot(*lines[-1].T, color=looks[family.teacher].colour, linestyle=strokes[family.name], zorder=2)
     for group in plot.groups:
         lines += _draw_point(ax, plot, group, looks[group.teacher])

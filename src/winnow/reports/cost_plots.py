@@ -11,18 +11,11 @@ _LEAST_REMAINING = 1e-4  # of the weights, on a logarithmic axis
 
 @dataclass(frozen=True)
 class Cost:
-    """A quantity of which less is better.
+    """A quantity of which less is better."""
 
-    Args:
-        name: in a sentence.
-        axis: name with the unit.
-        figure: as `Group.values` takes it.
-        unit: of the axis, in that of the figure.
-    """
-
-    name: str
-    axis: str
-    figure: str
+    name: str  # in a sentence
+    axis: str  # with the unit
+    figure: str  # as `Group.values` takes it
     unit: float = 1.0
 
     def values(self, group: Group) -> tuple[float, ...]:
@@ -40,22 +33,18 @@ LATENCY = Cost("latency", "latency of one input, ms", "latency", 1e-3)
 
 
 class CostPlot:
-    """The main metric of a task against a cost.
-
-    Attributes:
-        teachers: of all groups of the task.
-        groups: those with both figures; by sparsity only those with all their layers, as others cannot be compared.
-        front: the groups on the Pareto front, the cheapest first.
-    """
+    """The main metric of a task against a cost."""
 
     def __init__(self, groups: Sequence[Group], cost: Cost) -> None:
         self.cost = cost
         self.metric = main_metric(groups)
         self.teachers = [group.teacher for group in groups]
         measured = [group for group in groups if group.values(self.metric) and group.values(cost.figure)]
+        # By sparsity only models with all their layers can be compared.
         self.groups = with_all_layers(measured) if cost is SPARSITY else measured
         candidates = comparable(self.groups, self.metric)
         points = [self.point(group) for group in candidates]
+        # The cheapest first.
         self.front = [candidates[i] for i in pareto_front(points, smaller_is_better(self.metric))]
 
     def point(self, group: Group) -> tuple[float, float]:
@@ -70,25 +59,21 @@ class CostPlot:
 def cost_plots(groups: Sequence[Group]) -> tuple[list[CostPlot], list[str]]:
     """The plots of a task, the main one first, and sentences about the costs that have none."""
     layers = {mean(values) for group in groups if (values := group.values("layers"))}
-    costs = [PARAMETERS, SPARSITY] if len(layers) > 1 else [SPARSITY]
     plots, sentences = [], []
-    for plot in (CostPlot(groups, cost) for cost in (*costs, SIZE, LATENCY)):
-        if reason := _reason_against(plot, groups):
-            sentences.append(f"There is no plot against {plot.cost.name}: {reason}.")
+    for cost in (PARAMETERS, SPARSITY, SIZE, LATENCY) if len(layers) > 1 else (SPARSITY, SIZE, LATENCY):
+        plot = CostPlot(groups, cost)
+        reason = ""
+        if len(plot.groups) < 2:
+            reason = "it was measured for one configuration only" if plot.groups else "it was not measured"
+        elif len({round(plot.point(group)[0], 4) for group in plot.groups}) == 1:
+            reason = "it is the same everywhere"
+        elif cost is LATENCY and not same_latency_conditions(groups):
+            reason = "it was measured on different processors, numbers of threads or input lengths"
+        if reason:
+            sentences.append(f"There is no plot against {cost.name}: {reason}.")
         else:
             plots.append(plot)
     return plots, sentences
-
-
-def _reason_against(plot: CostPlot, groups: Sequence[Group]) -> str:
-    """Why a plot would show nothing; empty if it is worth drawing."""
-    if len(plot.groups) < 2:
-        return "it was measured for one configuration only" if plot.groups else "it was not measured"
-    if len({round(plot.point(group)[0], 4) for group in plot.groups}) == 1:
-        return "it is the same everywhere"
-    if plot.cost is LATENCY and not same_latency_conditions(groups):
-        return "it was measured on different processors, numbers of threads or input lengths"
-    return ""
 
 
 def with_all_layers(groups: Sequence[Group]) -> list[Group]:

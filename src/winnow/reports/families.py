@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from winnow.reports.groups import Group, short_names
 from winnow.text import truncated
@@ -12,52 +12,35 @@ _SCHEDULE = re.compile(r"(_\d+of\d+)?")
 _NUMBER = re.compile(r"-?\d+(\.\d*)?(e-?\d+)?")
 
 
-@dataclass(frozen=True)
-class Family:
-    """Groups of one teacher, ordered by their number.
-
-    Args:
-        name: what they share, such as ``prune``; of a single group its title.
-        groups: at least one.
-        numbers: of each group as text, such as ``80``; empty for a single group.
-        start: the group from which their line begins: dense, or the kept layers before they are pruned.
-    """
+class Family(NamedTuple):
+    """Groups of one teacher, ordered by their number; of a single group the name is its title."""
 
     name: str
-    groups: tuple[Group, ...]
-    numbers: tuple[str, ...] = ()
-    start: Group | None = None
-
-    @property
-    def teacher(self) -> str:
-        return self.groups[0].teacher
-
-    @property
-    def line(self) -> tuple[Group, ...]:
-        return (self.start, *self.groups) if self.start else self.groups
+    teacher: str
+    groups: list[Group]
+    numbers: list[str]  # of each group, such as 80; empty for a single group
+    start: Group | None = None  # where their line begins: dense, or the kept layers before they are pruned
 
 
 def families(groups: Sequence[Group]) -> list[Family]:
     """Each group of a task in one family, in the order of their first groups."""
-    alike: dict[tuple[str, ...], list[Group]] = {}
+    alike: dict[tuple[str, ...], list[tuple[list[str], Group]]] = {}
     for group in groups:
         name, numbers = _split(group)
-        varied = (name, *(number.split("=")[0] for number in numbers[1:]))
-        alike.setdefault((group.model, group.teacher, *varied, str(len(numbers))), []).append(group)
-    return [family for members in alike.values() for family in _families_of(members, groups)]
-
-
-def _families_of(members: Sequence[Group], groups: Sequence[Group]) -> list[Family]:
-    """One family if the members have one number each, else a family for each."""
-    name, _ = _split(members[0])
-    numbers = [_split(group)[1] for group in members]
-    if len(members) == 1 or any(len(each) != 1 for each in numbers):
-        return [Family(truncated(group.title, 32), (group,)) for group in members]
-    pairs = sorted(
-        ((number, group) for (number,), group in zip(numbers, members, strict=True)),
-        key=lambda pair: float(pair[0].split("=")[-1]),
-    )
-    return [Family(name, tuple(g for _, g in pairs), tuple(n for n, _ in pairs), _start(members[0], groups))]
+        settings = (number.split("=")[0] for number in numbers[1:])
+        alike.setdefault((name, group.teacher, group.model, str(len(numbers)), *settings), []).append((numbers, group))
+    found = []
+    for (name, teacher, *_), members in alike.items():
+        if len(members) > 1 and len(members[0][0]) == 1:
+            members.sort(key=lambda member: float(member[0][0].split("=")[-1]))
+            found.append(
+                Family(
+                    name, teacher, [g for _, g in members], [n for (n,), _ in members], _start(members[0][1], groups)
+                )
+            )
+        else:
+            found += [Family(truncated(group.title, 32), teacher, [group], []) for _, group in members]
+    return found
 
 
 def _split(group: Group) -> tuple[str, list[str]]:

@@ -18,14 +18,7 @@ from winnow.text import relative_path
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """A sweep.json.
-
-    Args:
-        command: the last one.
-        jobs: rows with status ``missing``, each with the folder of its run.
-        published: rows with status ``published``.
-        runs: the folders of the runs that each command of the sweep planned, earlier commands first.
-    """
+    """A sweep.json; ``runs`` are the folders that each of its commands planned, earlier commands first."""
 
     folder: Path
     command: str

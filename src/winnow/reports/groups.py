@@ -14,26 +14,17 @@ NAME_SETTINGS = ("model.name", "teacher.name")  # settings that the names of a g
 
 @dataclass(eq=False)
 class Group:
-    """The rows of one configuration.
-
-    Args:
-        settings: all settings of its command lines.
-        runs: successful ones, of each seed the newest, ordered by seed; of other seeds a run is ``failed`` or
-            ``missing``.
-        is_reference: a dense group from outside the folders of the report.
-        shown_settings: the settings in which the groups of a task differ.
-        title: recipe and whatever else distinguishes the groups of a task, except for the teacher.
-    """
+    """The rows of one configuration."""
 
     names: tuple[str, str, str, str]
-    settings: Mapping[str, str] = field(default_factory=dict)
-    runs: list[Row] = field(default_factory=list)
-    failed: list[Row] = field(default_factory=list)
+    settings: Mapping[str, str] = field(default_factory=dict)  # all of its command lines
+    runs: list[Row] = field(default_factory=list)  # successful ones, of each seed the newest, ordered by seed
+    failed: list[Row] = field(default_factory=list)  # one run for each seed without a successful one
     missing: list[Row] = field(default_factory=list)
     published: list[Row] = field(default_factory=list)
-    is_reference: bool = False
-    shown_settings: dict[str, str] = field(default_factory=dict)
-    title: str = ""
+    is_reference: bool = False  # dense, from outside the folders of the report
+    shown_settings: dict[str, str] = field(default_factory=dict)  # in which the groups of a task differ
+    title: str = ""  # what distinguishes it from the groups of its task with the same teacher
 
     def __post_init__(self) -> None:
         self.task, self.model, self.recipe, self.teacher = self.names

@@ -58,10 +58,7 @@ def page(results: Results) -> str:
         summary=_summary(results.groups),
         results=results,
         sections=sections,
-        lists={
-            "Failed": [f"{name}: {error}" for name, error in failures(results.groups)],
-            "Left out": results.left_out,
-        },
+        lists={"Failed": [": ".join(each) for each in failures(results.groups)], "Left out": results.left_out},
         commands=_commands(results),
         max_commands=_MAX_COMMANDS,
         high_contrast=_HIGH_CONTRAST,

@@ -15,9 +15,7 @@ _GAP = 5.0  # points between the centre of a mark and its label
 _MARK = 3.5  # points from the centre of a mark to its edge
 # Directions from a point to its label (right or left, up or down), the best first.
 _DIRECTIONS = ((0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0))
-_OVERLAP_COST = 100.0  # of a label or a point that would be covered, or of a label outside the axes
-_LINE_COST = 2.0  # of a sample of a line that would be covered
-_DIRECTION_COST = 0.1  # of each better direction that is not used
+_LINE_COST = 0.02  # of a sample of a line that would be covered, relative to a label or a point
 
 
 class PointLabel(NamedTuple):
@@ -37,29 +35,22 @@ def place_labels(ax: Axes, labels: Sequence[PointLabel], lines: Sequence[np.ndar
         labels: the most important first.
         lines: ``(points, 2)`` each, in data coordinates.
     """
+    frame = ax.get_window_extent().padded(4)
     samples = [Path(ax.transData.transform(line)).interpolated(20).vertices for line in lines]
     sampled = np.concatenate([np.empty((0, 2)), *samples])
     marks = [Bbox([point, point]) for point in (ax.transData.transform((label.x, label.y)) for label in labels)]
     taken = [mark.padded(_MARK * ax.figure.dpi / 72) for mark in marks]
     for label in labels:
         candidates = [_annotation(ax, label, direction) for direction in _DIRECTIONS]
-        costs = [
-            _cost(ax, candidate.get_window_extent(), taken, sampled) + _DIRECTION_COST * rank
-            for rank, candidate in enumerate(candidates)
-        ]
-        best = candidates.pop(int(np.argmin(costs)))
-        if min(costs) < _OVERLAP_COST:
-            taken.append(best.get_window_extent())
-        else:
-            candidates.append(best)
+        boxes = [candidate.get_window_extent() for candidate in candidates]
+        inside = [frame.count_contains(box.corners()) == 4 for box in boxes]
+        overlaps = [box.count_overlaps(taken) + _LINE_COST * box.count_contains(sampled) for box in boxes]
+        best = min(range(len(boxes)), key=lambda i: (not inside[i], overlaps[i]))
+        if inside[best] and not boxes[best].count_overlaps(taken):
+            taken.append(boxes[best])
+            del candidates[best]
         for candidate in candidates:
             candidate.remove()
-
-
-def _cost(ax: Axes, box: Bbox, taken: Sequence[Bbox], sampled: np.ndarray) -> float:
-    corners = ax.get_window_extent().padded(4).count_contains(box.corners())
-    overlaps = box.count_overlaps(taken) + (corners < 4)
-    return _OVERLAP_COST * overlaps + _LINE_COST * box.count_contains(sampled)
 
 
 def _annotation(ax: Axes, label: PointLabel, direction: tuple[int, int]) -> Annotation:

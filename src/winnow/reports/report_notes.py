@@ -40,7 +40,7 @@ def notes(found: Scan, groups: Sequence[Group]) -> Iterator[str]:
 
 
 def _unfinished(plan: SweepPlan, found: Scan) -> Iterator[str]:
-    succeeded = {row.folder for row in found.rows if row.succeeded}
+    succeeded = {row.folder for row in found.rows if row.status == "ok" and not row.error}
     ended = {row.folder for row in found.rows}
     missing = [job.folder for job in plan.jobs if job.folder not in succeeded]
     if missing:

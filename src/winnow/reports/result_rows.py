@@ -34,37 +34,24 @@ Share = Annotated[StrictInt | StrictFloat, Field(ge=0, le=1)]
 
 
 class Row(BaseModel):
-    """A run or published figures; shares are fractions, sizes bytes, times seconds.
-
-    Args:
-        status: ``missing`` for a planned run without a result, ``published`` for figures of others.
-        settings: of the command line by their full names, without the four names and the seed.
-        cell: fingerprint without the seed, equal for all seeds of one configuration; empty in older rows.
-        error: reason of a failure; with status ``ok`` the failure of a step after the training.
-        metrics: in the task's order; those on the test split are last and their names end in `TEST`.
-        latency: of the deployed graph in ONNX Runtime at batch 1.
-        latency_conditions: processor, threads and input length.
-        kept_zeros: the zeros come from the pretrained model and were only kept.
-        recovery: main metric over that of the dense run with the same seed; below 1 is worse than dense.
-        source: of published figures, with a note if there is one.
-    """
+    """A run or published figures; shares are fractions, sizes bytes, times seconds."""
 
     model_config = ConfigDict(frozen=True)
 
-    status: Literal["ok", "failed", "missing", "published"]
+    status: Literal["ok", "failed", "missing", "published"]  # missing: planned, without a result
     task: str
     model: Label
     recipe: str
     teacher: Label
     seed: StrictInt
     folder: Path
-    settings: dict[str, Annotated[str, BeforeValidator(str)]] = {}
-    cell: str = ""
+    settings: dict[str, Annotated[str, BeforeValidator(str)]] = {}  # of its command by full names, without the above
+    cell: str = ""  # fingerprint without the seed, equal for all seeds of one configuration; empty in older rows
     fingerprint: str = ""
-    error: Line = ""
+    error: Line = ""  # reason of a failure; with status ok the failure of a step after the training
     command: str = ""
     written: float = 0.0
-    metrics: dict[str, Number] = {}
+    metrics: dict[str, Number] = {}  # in the task's order; on the test split their names end in TEST
     test_metrics: dict[str, Number] = {}
     sparsity: Share | None = None
     parameters: Size | None = None
@@ -72,23 +59,19 @@ class Row(BaseModel):
     layers: Size | None = None
     epochs: Size | None = None
     train_seconds: Size | None = None
-    bytes: Size | None = None
-    compressed_bytes: Size | None = None
-    latency: Size | None = None
-    latency_conditions: tuple[str, ...] = ()
     deployment: dict[str, Any] = {}
+    bytes: Size | None = None  # of the deployed graph
+    compressed_bytes: Size | None = None
+    latency: Size | None = None  # of the deployed graph in ONNX Runtime at batch 1
+    latency_conditions: tuple[str, ...] = ()  # processor, threads, input length
     sparsity_by_layer: dict[str, Share] = {}
-    kept_zeros: bool = False
-    recovery: float | None = None
-    source: str = ""
+    kept_zeros: bool = False  # the zeros come from the pretrained model and were only kept
+    recovery: float | None = None  # main metric over that of the dense run with the same seed; below 1 is worse
+    source: str = ""  # of published figures
 
     @property
     def names(self) -> tuple[str, str, str, str]:
         return self.task, self.model, self.recipe, self.teacher
-
-    @property
-    def succeeded(self) -> bool:
-        return self.status == "ok" and not self.error
 
     def figure(self, name: str) -> float | None:
         """A metric, or one of FIGURES or ``recovery``; None if it was not measured."""

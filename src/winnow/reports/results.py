@@ -13,19 +13,12 @@ from winnow.reports.report_notes import notes
 
 @dataclass(frozen=True)
 class Results:
-    """The content of a report.
+    """The content of a report; ``left_out`` and ``notes`` are sentences."""
 
-    Args:
-        groups: task by task, in the order of the table.
-        left_out: sentences: what was not read or not used, and why.
-        notes: sentences: what a reader of the figures must know.
-        commands: of the sweeps, each with the folders of the runs that it planned.
-    """
-
-    groups: list[Group]
-    left_out: list[str]
-    notes: list[str] = field(default_factory=list)
-    commands: dict[str, set[Path]] = field(default_factory=dict)
+    groups: list[Group]  # task by task, in the order of the table
+    left_out: list[str]  # what was not read or not used, and why
+    notes: list[str] = field(default_factory=list)  # what a reader of the figures must know
+    commands: dict[str, set[Path]] = field(default_factory=dict)  # of sweeps, with the folders of their runs
 
     @property
     def tasks(self) -> list[list[Group]]:

@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple
 
 from winnow.reports.columns import Column, columns
 from winnow.reports.groups import Group, comparable, mean
-from winnow.reports.result_rows import Row
 from winnow.reports.results import Results
 
 NOT_MEASURED = "\N{EN DASH}"
@@ -24,25 +23,17 @@ _GAP = Cell(NOT_MEASURED, "gap")
 
 
 class Line(NamedTuple):
-    """One cell for each column of a table."""
-
     cells: list[Cell]
     is_published: bool
 
 
 @dataclass(frozen=True)
 class Table:
-    """The lines of one task; published figures are below the group with which they are compared.
-
-    Args:
-        title: the task, and the model if there is one only.
-        columns: their titles.
-        num_names: so many columns come first that name the line; the others are figures.
-    """
+    """The lines of one task; published figures are below the group with which they are compared."""
 
     title: str
     columns: list[str]
-    num_names: int
+    num_names: int  # of columns before the figures
     lines: list[Line]
 
 
@@ -80,7 +71,10 @@ def _table(groups: Sequence[Group]) -> Table:
         for row in group.published:
             theirs = shared | {"model": row.model, "source": row.source}
             cells = [Cell(theirs[name]) if name in theirs else _GAP for name in names]
-            lines.append(Line([*cells, *(_published_cell(row, column) for column in measured)], is_published=True))
+            for column in measured:  # with the digits that were published, or those of the column if these are fewer
+                value = row.metrics.get(column.name)
+                cells.append(_GAP if value is None else Cell(min(str(value), column.number(value), key=len)))
+            lines.append(Line(cells, is_published=True))
     title = f"{groups[0].task}, {models.pop()}" if len(models) == 1 else groups[0].task
     return Table(title, [*names, *(title for title, _ in figures)], len(names), lines)
 
@@ -98,12 +92,6 @@ def _figures(column: Column, groups: Sequence[Group]) -> tuple[str, list[Cell]]:
         else:
             cells.append(_GAP if group.runs else Cell("failed" if group.failed else "missing", "bad"))
     return column.title + in_title, cells
-
-
-def _published_cell(row: Row, column: Column) -> Cell:
-    """With the digits that were published, or those of the column if these are fewer."""
-    value = row.metrics.get(column.name)
-    return _GAP if value is None else Cell(min(str(value), column.number(value), key=len))
 
 
 def _best(column: Column, groups: Sequence[Group]) -> set[Group]:

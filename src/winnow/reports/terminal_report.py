@@ -38,7 +38,7 @@ def on_screen(results: Results, files: Sequence[Path]) -> str:
     left_out = results.left_out[:MAX_SENTENCES]
     if len(results.left_out) > MAX_SENTENCES:
         left_out.append(f"{len(results.left_out) - MAX_SENTENCES} more: {relative_path(files[0])}")
-    failed = [f"{name}: {error}" for name, error in failures(results.groups)]
+    failed = [": ".join(each) for each in failures(results.groups)]
     for title, sentences in {"Failed": failed, "Notes": results.notes, "Left out": left_out}.items():
         if sentences:
             console.print(f"## {title}\n", style="bold")
