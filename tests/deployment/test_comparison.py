@@ -139,7 +139,7 @@ def test_the_fastest_way_to_run_the_deployment_is_recommended(tmp_path):
     assert lines[0] == "speed on this machine, 128 random tokens"
     assert lines[2] == "A CPU (avx2), 1 thread on 2 cores, load before the start 0.1"
     assert (
-        "Fastest here, beside the float32 graph in ONNX Runtime: engine=openvino precision=auto, "
+        "Fastest here, relative to the float32 graph in ONNX Runtime: engine=openvino precision=auto, "
         "4.00 times at batch 1 and 8.00 times at batch 32."
     ) in lines
     assert f"python -m src.predict deployment={tmp_path} engine=openvino precision=auto" in lines
@@ -153,7 +153,7 @@ def test_a_float32_graph_that_is_faster_is_named(tmp_path):
 
 def test_zeros_are_reported_as_faster_only_if_they_were(tmp_path):
     said = text(tmp_path, compared())
-    assert "Zeros (80.00 % of the encoder) make downloads smaller: 24.3 MB are 10.7 MB packed." in said
+    assert "Zeros (80.00 % of the encoder) make downloads smaller: 24.3 MB are compressed to 10.7 MB." in said
     assert "OpenVINO is no faster here with its option to skip them: ratio 0.900 (0.880..1.00) at batch 1." in said
     assert "OpenVINO is faster here with its option to skip them" in text(tmp_path, compared(skipped=0.95))
     assert "Zeros" not in text(tmp_path, compared(), sparsity=0.01)

@@ -16,8 +16,9 @@ from winnow.config.section import Section
 from winnow.errors import UserError, nearest, short_errors
 from winnow.files.conf_folder import CONF
 from winnow.plain_arguments import decoded, encoded
-from winnow.reports.report_files import SHOWN, on_screen, write_report
+from winnow.reports.report_files import write_report
 from winnow.reports.results import collect
+from winnow.reports.terminal_report import MAX_SENTENCES, on_screen
 from winnow.runs.sweep_status import progress
 from winnow.values import Expected, TextOrNull, as_list
 
@@ -48,7 +49,7 @@ def _main(composed: DictConfig) -> None:
             raise UserError("path=[] names no folder.")
         default = folders[0] / "report" if len(folders) == 1 else Path("outputs/report")
         results = collect(folders)
-        if not results.cells:
+        if not results.groups:
             raise UserError(_nothing(settings.path, results.left_out))
         files = write_report(results, Path(settings.out or default))
         print(on_screen(results, files))
@@ -73,7 +74,7 @@ def _nothing(paths: Sequence[str], left_out: Sequence[str]) -> str:
         f"path={', '.join(map(str, paths))}: no run has ended below this folder; name one that holds "
         "result.json files, such as outputs."
     )
-    return "\n".join([message, *left_out[:SHOWN]])
+    return "\n".join([message, *left_out[:MAX_SENTENCES]])
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@ import itertools
 
 from matplotlib.figure import Figure
 
-from winnow.reports.labels import Label, place_labels
+from winnow.reports.point_labels import PointLabel, place_labels
 
 
 def placed(points, size=(4, 3)):
     ax = Figure(figsize=size).add_axes((0.1, 0.1, 0.8, 0.8))
     ax.set(xlim=(0, 10), ylim=(0, 10))
-    place_labels(ax, [Label(x, y, f"prune{i}", "#000000") for i, (x, y) in enumerate(points)])
+    place_labels(ax, [PointLabel(x, y, f"prune{i}", "#000000") for i, (x, y) in enumerate(points)])
     return [text.get_window_extent() for text in ax.texts]
 
 

@@ -3,14 +3,14 @@ from matplotlib.figure import Figure
 
 from tests.reports.made_up import write_sweep
 from tests.reports.runs import DENSE, plan, put
-from winnow.reports.pareto import PARAMETERS, SPARSITY
-from winnow.reports.pareto_picture import draw
+from winnow.reports.cost_picture import draw_costs
+from winnow.reports.cost_plots import PARAMETERS, SPARSITY, CostPlot
 from winnow.reports.results import collect
 
 
 def drawn(folder, cost):
-    figure = Figure(figsize=(7, 4.6))
-    draw(figure, collect([folder]).cells, cost)
+    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    draw_costs(figure, CostPlot(collect([folder]).groups, cost))
     return figure
 
 
