@@ -129,14 +129,15 @@ def _parts(rows: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
         start += size
 
 
-def check_labels(task: Task, id2label: Mapping[int, str]) -> None:
+def check_labels(task: Task, id2label: Mapping[int, str] | Mapping[str, str] | None) -> None:
     """Refuse data with other labels than the model.
 
     Args:
         task: prepared.
         id2label: of the model's configuration.
     """
-    expected = [str(id2label[i]) for i in range(len(id2label))]
+    names = {int(number): str(name) for number, name in (id2label or {}).items()}
+    expected = [names[i] for i in range(len(names))]
     if task.labels and task.labels != expected:
         raise UserError(
             f"export.data: the data have the labels {_first(task.labels)}, but the model has {_first(expected)}; name "
