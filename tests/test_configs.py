@@ -4,7 +4,6 @@ import itertools
 import os
 import re
 
-import hydra
 import pytest
 from hydra.errors import HydraException
 
@@ -16,6 +15,7 @@ from winnow.files.hub import work_offline_without_a_connection
 from winnow.functional.schedule import SHAPES
 from winnow.models.teacher import Teacher
 from winnow.modifiers.modifier import build_modifiers
+from winnow.tasks.task import build_task
 
 
 def names(group):
@@ -30,8 +30,8 @@ RECIPES = [name.replace("layers", "layers6").replace("transfer_quant", "transfer
 HUB_TEACHER = ["teacher.name=someone/model"]
 
 
-def words(task, recipe, teacher, model):
-    """The words of a command line."""
+def overrides(task, recipe, teacher, model):
+    """The overrides of a command line."""
     chosen = [f"task={task}", f"recipe={recipe}", f"teacher={teacher}", f"model={model}"]
     return chosen + (HUB_TEACHER if teacher == "checkpoint" else [])
 
@@ -41,7 +41,7 @@ def teacher():
     return Teacher(toy_model(toy_data().task))
 
 
-def test_the_shipped_files_are_those_that_the_design_names():
+def test_tasks_recipes_teachers_and_models_are_shipped():
     glue = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
     assert set(glue) | {"demo", "rotten_tomatoes", "text_classification", "masked_lm"} <= set(TASKS)
     assert {"question_answering", "squad", "squad_v2", "demo_questions"} <= set(TASKS)
@@ -61,7 +61,7 @@ PAIRS = [(task, model) for task in TASKS for model in MODELS]
 
 
 def cells(recipe):
-    """Task, teacher and model of each composition of a recipe; every pair of task and model is in that of some."""
+    """Task, teacher and model of each composition of a recipe; together they have every pair of task and model."""
     turns = zip(PAIRS, itertools.cycle(COMBINATIONS), strict=False)
     return [(task, teacher, model) for (task, model), (name, teacher) in turns if name == recipe]
 
@@ -70,10 +70,10 @@ def cells(recipe):
 def test_every_recipe_composes_with_every_teacher_task_and_model_and_builds_what_it_names(configured, teacher, recipe):
     """Every task meets every model, and every recipe every teacher."""
     for task, kind, model in cells(recipe):
-        config = configured(*words(task, recipe, kind, model))
+        config = configured(*overrides(task, recipe, kind, model))
         check(config)
-        assert (config["task"]["name"], config["recipe"]["name"]) == (task, recipe)
-        modifiers = {m.name: m for m in build_modifiers(Recipe.read(config["recipe"]), teacher=teacher)}
+        assert (config.task.name, config.recipe.name) == (task, recipe)
+        modifiers = {m.name: m for m in build_modifiers(config.recipe, teacher=teacher)}
         assert ("distillation" in modifiers) == (kind != "none" and recipe != "ptq")
         assert ("hidden_distillation" in modifiers) == (kind != "none" and recipe.endswith("hidden"))
         assert ("pruning" in modifiers) == bool(re.search(r"[a-z]80|transfer", recipe))
@@ -87,17 +87,17 @@ def test_there_are_enough_pairs_of_task_and_model_for_all_recipes_and_teachers()
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_builds(configured, task):
-    section = configured(f"task={task}")["task"]
-    assert hydra.utils.instantiate(section, _convert_="all").metric_names == section["metrics"]
+    section = configured(f"task={task}").task
+    assert list(build_task(section).metric_names) == list(section.metrics)
 
 
 @pytest.mark.parametrize("kind", TEACHERS)
 def test_the_kind_of_a_teacher_is_the_name_of_its_file(configured, kind):
-    assert configured(f"teacher={kind}", *(HUB_TEACHER if kind == "checkpoint" else []))["teacher"]["kind"] == kind
+    assert configured(f"teacher={kind}", *(HUB_TEACHER if kind == "checkpoint" else [])).teacher.kind == kind
 
 
 @pytest.mark.parametrize("group", sorted(path.name for path in CONF.iterdir() if path.is_dir()))
-def test_the_first_line_of_each_file_names_it_and_says_what_it_is(group):
+def test_the_first_line_of_each_file_is_its_name_and_purpose(group):
     for name in names(group):
         text = (CONF / group / f"{name}.yaml").read_text()
         assert text.removeprefix("# @package _global_\n").startswith(f"# conf/{group}/{name}.yaml: "), (group, name)
@@ -105,7 +105,7 @@ def test_the_first_line_of_each_file_names_it_and_says_what_it_is(group):
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if re.search(r"prune|oneshot|cyclic", name)])
 def test_only_the_one_shot_family_prunes_in_one_step(configured, recipe):
-    pruning = configured(f"recipe={recipe}")["recipe"]["pruning"]
+    pruning = configured(f"recipe={recipe}").recipe.plain()["pruning"]
     assert pruning["final_sparsity"] == 0.8
     assert (pruning["start_epoch"] == pruning["end_epoch"]) == recipe.startswith("oneshot")
     assert pruning["shape"] in SHAPES
@@ -113,14 +113,14 @@ def test_only_the_one_shot_family_prunes_in_one_step(configured, recipe):
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name.startswith("layers")])
 def test_a_recipe_of_fewer_layers_trains_as_the_recipe_in_the_rest_of_its_name(configured, recipe):
-    plain = configured(f"recipe={recipe.partition('_')[2] or 'prune80'}")["recipe"]
-    shallow = configured(f"recipe={recipe}")["recipe"]
+    plain = configured(f"recipe={recipe.partition('_')[2] or 'prune80'}").recipe.plain()
+    shallow = configured(f"recipe={recipe}").recipe.plain()
     assert shallow["num_epochs"] == plain["num_epochs"]
     assert shallow.get("pruning") == (plain["pruning"] if "prune" in recipe else None)
 
 
 def test_the_number_of_a_transfer_is_the_sparsity_that_its_model_must_have(configured):
-    plain, named = configured("recipe=transfer")["recipe"], configured("recipe=transfer80")["recipe"]
+    plain, named = configured("recipe=transfer").recipe.plain(), configured("recipe=transfer80").recipe.plain()
     assert (plain["pruning"]["min_sparsity"], named["pruning"]["min_sparsity"]) == (0, 0.8)
     assert named == {**plain, "name": "transfer80", "pruning": named["pruning"]}
 
@@ -130,24 +130,22 @@ def test_the_number_of_a_transfer_is_the_sparsity_that_its_model_must_have(confi
     [("prune80_quant", 8, 6, 7), ("transfer80_quant", 13, 8, 12), ("quant", 3, 1, 2)],
 )
 @pytest.mark.parametrize("times", [1, 3])
-def test_quantisation_begins_and_freezes_where_the_recipe_says_however_long_it_is(
-    configured, recipe, epochs, start, frozen, times
-):
-    quantization = configured(f"recipe={recipe}", f"recipe.num_epochs={times * epochs}")["recipe"]["quantization"]
+def test_the_epochs_of_quantisation_scale_with_the_recipe(configured, recipe, epochs, start, frozen, times):
+    quantization = configured(f"recipe={recipe}", f"recipe.num_epochs={times * epochs}").recipe.plain()["quantization"]
     assert quantization["start_epoch"] == pytest.approx(times * start)
     assert quantization["disable_observer_epoch"] == pytest.approx(times * frozen)
 
 
-def test_a_quantised_recipe_is_the_plain_one_with_more_epochs_behind_its_pruning(configured):
-    plain, longer = configured("recipe=prune80")["recipe"], configured("recipe=prune80_quant")["recipe"]
+def test_a_quantised_recipe_prunes_in_the_same_epochs_as_the_plain_one(configured):
+    plain, longer = configured("recipe=prune80").recipe.plain(), configured("recipe=prune80_quant").recipe.plain()
     changed = {"name": "prune80_quant", "num_epochs": 8, "quantization": longer["quantization"]}
     pruning = {**plain["pruning"], "start_epoch": pytest.approx(0.3), "end_epoch": pytest.approx(3.3)}
     assert longer == {**plain, **changed, "pruning": pruning}
 
 
 @pytest.mark.parametrize("level", ["80", "90"])
-def test_a_quantised_transfer_is_the_schedule_of_the_seeds(configured, level):
-    recipe = configured(f"recipe=transfer{level}_quant", "model=bert_base")["recipe"]
+def test_a_quantised_transfer_has_the_published_schedule(configured, level):
+    recipe = configured(f"recipe=transfer{level}_quant", "model=bert_base").recipe.plain()
     rate = recipe["learning_rate"]
     assert (rate["schedule"], rate["initial_learning_rate"], rate["final_learning_rate"]) == ("linear", 1.5e-4, 0)
     assert (rate["warmup"], recipe["pruning"]["min_sparsity"]) == (0, int(level) / 100)
@@ -161,7 +159,7 @@ def test_every_trainer_composes_with_every_logger(configured, trainer, logger):
 
 
 def test_glue_has_the_metrics_of_its_leaderboard(configured):
-    sections = {task: configured(f"task={task}")["task"] for task in TASKS}
+    sections = {task: configured(f"task={task}").plain()["task"] for task in TASKS}
     metrics = {task: section["metrics"] for task, section in sections.items()}
     assert set(metrics["mrpc"]) == set(metrics["qqp"]) == {"accuracy", "f1"}
     assert "matthews_correlation" in metrics["cola"]
@@ -172,27 +170,27 @@ def test_glue_has_the_metrics_of_its_leaderboard(configured):
 
 
 @pytest.mark.parametrize("override", ["task=sst3", "teacher=denser", "model=bert", "experiment=squad_layer"])
-def test_an_unknown_word_is_refused_by_hydra(hydra_compose, override):
+def test_an_unknown_option_is_refused_by_hydra(hydra_compose, override):
     with pytest.raises(HydraException, match=r"Available options"):
         hydra_compose(override)
 
 
-def test_a_mistyped_key_without_a_plus_is_refused_by_hydra(hydra_compose):
+def test_a_mistyped_setting_is_refused_by_hydra(hydra_compose):
     with pytest.raises(HydraException, match="final_sparsty"):
         hydra_compose("recipe.pruning.final_sparsty=0.9")
 
 
-def test_the_demo_asks_no_hub(configured, monkeypatch):
+def test_the_demo_opens_no_connection(configured, monkeypatch):
     monkeypatch.setattr("socket.create_connection", lambda *args, **kwargs: pytest.fail("a connection was opened"))
-    work_offline_without_a_connection(configured())
+    work_offline_without_a_connection(configured().hub_names)
 
 
-def test_a_hub_that_is_out_of_reach_is_not_waited_for(configured, monkeypatch):
+def test_without_a_connection_to_the_hub_the_libraries_work_offline(configured, monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError("no route to host")
 
     monkeypatch.setattr("socket.create_connection", refuse)
     monkeypatch.setattr("urllib.request.getproxies", dict)
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    work_offline_without_a_connection(configured("task=sst2"))
+    work_offline_without_a_connection(configured("task=sst2").hub_names)
     assert os.environ.pop("HF_HUB_OFFLINE") == "1"

@@ -1,4 +1,4 @@
-"""The experiments of conf/experiment: what they sweep is there, what they quote is what was published."""
+"""The experiments of conf/experiment: their sweeps compose, and their figures are the published ones."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from winnow.config.checks import check
-from winnow.config.resolve import dense_config, fingerprint
+from winnow.config.fingerprint import fingerprint
+from winnow.config.run import dense_run
 from winnow.files.conf_folder import CONF
 
 SEEDS = Path(__file__).parent.parent.parent / "shared/seeds"
@@ -27,7 +28,7 @@ HAND_COPIED = [
 
 
 def swept(experiment):
-    """Word -> what an experiment sweeps of it."""
+    """Option -> the values that an experiment sweeps."""
     params = EXPERIMENTS[experiment]["hydra"]["sweeper"]["params"]
     return {word: re.split(r",\s*", str(values).strip()) for word, values in params.items()}
 
@@ -37,15 +38,16 @@ def published(experiment):
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_all_that_an_experiment_sweeps_composes(configured, experiment):
-    """Words take turns, so that each of them is composed, and each teacher with many recipes."""
+def test_the_sweep_of_an_experiment_composes(configured, experiment):
+    """Values of each option take turns, so that each is composed, and each teacher with many recipes."""
     words = swept(experiment)
     assert words.pop("seed") == ["1", "2", "3"]
     for i in range(max(len(values) for values in words.values())):
         chosen = [f"{word}={values[i % len(values)]}" for word, values in words.items()]
         config = configured(f"experiment={experiment}", *chosen)
         check(config)
-        assert config["published"] == published(experiment)
+        rows = [row.model_dump(exclude_none=True) for row in config.published]
+        assert rows == published(experiment)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -53,30 +55,28 @@ def test_an_experiment_can_be_made_as_small_as_the_demo(configured, experiment):
     small = ["task=demo", "model=tiny", "teacher=dense", "recipe=dense", "recipe.num_epochs=1", "seed=5"]
     config = configured(f"experiment={experiment}", *small)
     check(config)
-    assert (config["task"]["name"], config["model"]["name"], config["seed"]) == ("demo", "tiny", 5)
-    assert config["recipe"]["num_epochs"] == 1
+    assert (config.task.name, config.model.name, config.seed) == ("demo", "tiny", 5)
+    assert config.recipe.num_epochs == 1
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_the_dense_cell_is_the_dense_teacher(configured, experiment):
     cell = configured(f"experiment={experiment}", "recipe=dense", "teacher=none")
     other = configured(f"experiment={experiment}", f"recipe={swept(experiment)['recipe'][-1]}", "teacher=dense")
-    assert fingerprint(dense_config(other)) == fingerprint(cell)
+    assert fingerprint(dense_run(other)) == fingerprint(cell)
 
 
-def test_layers_and_zeros_meet_on_equal_terms(configured):
-    """As many weights left of 6 layers, as many epochs, one learning rate, one start."""
+def test_layer_dropping_and_pruning_are_compared_under_equal_conditions(configured):
+    """Equal numbers of remaining weights, epochs and learning rate, and the same initial weights."""
     recipes = swept("sst2_layers")["recipe"]
-    configs = {
-        recipe: configured("experiment=sst2_layers", f"recipe={recipe}", "teacher=dense", "recipe.num_epochs=4")
-        for recipe in recipes
-    }
-    sections = [config["recipe"] for config in configs.values()]
-    assert {section["num_epochs"] for section in sections} == {4}
-    assert all(section["optimizer"] == sections[0]["optimizer"] for section in sections)
-    assert all(section["distillation"] == sections[0]["distillation"] for section in sections)
-    layers = [config["recipe"]["layers"]["keep"] for recipe, config in configs.items() if "layers" in recipe]
-    zeros = [config["recipe"]["pruning"]["final_sparsity"] for recipe, config in configs.items() if "prune" in recipe]
+    chosen = ("experiment=sst2_layers", "teacher=dense", "recipe.num_epochs=4")
+    sections = {recipe: configured(*chosen, f"recipe={recipe}").recipe.plain() for recipe in recipes}
+    first = sections[recipes[0]]
+    for section in sections.values():
+        assert section["num_epochs"] == 4
+        assert (section["optimizer"], section["distillation"]) == (first["optimizer"], first["distillation"])
+    layers = [section["layers"]["keep"] for recipe, section in sections.items() if "layers" in recipe]
+    zeros = [section["pruning"]["final_sparsity"] for recipe, section in sections.items() if "prune" in recipe]
     assert [keep / 6 for keep in layers] == pytest.approx([1 - sparsity for sparsity in zeros], abs=0.005)
 
 
@@ -86,7 +86,7 @@ def test_published_figures_are_those_of_the_paper(experiment, recipe, teacher, m
     assert rows[0]["metrics"] == metrics
 
 
-def test_records_stand_beside_the_cell_of_their_sparsity():
+def test_figures_of_later_papers_have_the_cell_of_their_sparsity():
     rows = {
         (row["source"], row["task"], row["recipe"], row["note"]): row for row in published("squad_distillation")[8:]
     }
