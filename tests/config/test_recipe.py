@@ -55,7 +55,8 @@ def test_without_a_teacher_the_modifiers_that_need_one_are_left_out(configured):
         ("recipe.num_epochs=2.5", "recipe.num_epochs must be a whole number, 1 to 10,000, got 2.5."),
         (
             "recipe.pruning.end_epoch=7",
-            "recipe.pruning.end_epoch is 7, after the end of training at 6; raise recipe.num_epochs or lower end_epoch.",
+            "recipe.pruning.end_epoch is 7, after the end of training at 6; raise recipe.num_epochs or lower "
+            "end_epoch.",
         ),
         (
             "recipe.learning_rate.gamma=0.5",

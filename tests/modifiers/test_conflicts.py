@@ -33,8 +33,8 @@ def test_two_pruners_of_one_matrix_are_refused():
     with pytest.raises(UserError) as refused:
         together(pruner("first", r".*\.layer\.0\..*"), pruner("second", r".*\.query\.weight", start_epoch=2))
     assert str(refused.value) == (
-        "recipe.first and recipe.second both control the zeros of bert.encoder.layer.0.attention.self.query.weight from "
-        "epoch 2 on; let one end before the other starts, or give them different params."
+        "recipe.first and recipe.second both control the zeros of bert.encoder.layer.0.attention.self.query.weight "
+        "from epoch 2 on; let one end before the other starts, or give them different params."
     )
 
 
