@@ -9,7 +9,6 @@ from hydra.errors import HydraException
 
 from tests.toys import toy_data, toy_model
 from winnow.config.checks import check
-from winnow.config.recipe import Recipe
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
 from winnow.functional.schedule import SHAPES

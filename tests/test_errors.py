@@ -36,9 +36,9 @@ def test_an_interrupt_exits_without_a_trace():
 
 def test_a_stopped_run_prints_its_message_and_exits_with_its_status(capsys):
     with pytest.raises(SystemExit) as ended, short_errors():
-        raise StoppedError("stopped at step 5; go on with: ...", status=75)
+        raise StoppedError("stopped at step 5; resume with: ...", status=75)
     assert ended.value.code == 75
-    assert capsys.readouterr().err == "stopped at step 5; go on with: ...\n"
+    assert capsys.readouterr().err == "stopped at step 5; resume with: ...\n"
 
 
 def test_hydra_full_error_shows_the_trace(monkeypatch):

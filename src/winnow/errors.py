@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-TRACES = "WINNOW_TRACES"  # what the user had set HYDRA_FULL_ERROR to, before a command set it for itself
+TRACES = "WINNOW_TRACES"  # the user's HYDRA_FULL_ERROR, which commands replace
 
 
 class UserError(ValueError):
@@ -14,7 +14,7 @@ class UserError(ValueError):
 
 
 class StoppedError(UserError):
-    """A run that was stopped from outside and can go on.
+    """A run that was stopped by a signal and can be resumed.
 
     Args:
         status: with which the command exits.
@@ -28,7 +28,7 @@ class StoppedError(UserError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """' Did you mean X?' where one of the known names is close to ``name``, else an empty string.
 
-    Of names that are equally close it is the first in order: prune8O may be prune80 or prune83.
+    Of names that are equally close the first in order is taken: prune8O may mean prune80 or prune83.
     """
     likeness = {each: difflib.SequenceMatcher(None, each, name).ratio() for each in sorted(known)}
     best = max(likeness, key=likeness.__getitem__, default="")
@@ -45,7 +45,7 @@ def short_errors() -> Iterator[None]:
     """Print an error as one message and exit with status 1; HYDRA_FULL_ERROR=1 shows the trace instead."""
     try:
         yield
-    except BrokenPipeError:  # whoever reads the output has seen enough, as `head` has
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
@@ -60,7 +60,7 @@ def short_errors() -> Iterator[None]:
 
 
 def describe(error: BaseException) -> str:
-    """The message for a person: our own as it stands, any other with its type and how to see more."""
+    """The message for the user: that of a UserError unchanged, any other with its type and how to see the trace."""
     for cause in _causes(error):  # a constructor's error arrives wrapped
         if isinstance(cause, UserError):
             return str(cause)

@@ -83,7 +83,7 @@ def test_a_setting_of_the_same_section_with_another_name_is_not_suggested(messag
 
 
 def test_an_override_that_cannot_be_read_is_quoted(message):
-    assert message("seed=1,", "2").startswith("error: 'seed=1,' is not NAME=VALUE; write lists without blanks")
+    assert message("seed=1,", "2").startswith("error: 'seed=1,' cannot be read as NAME=VALUE; a value with blanks")
 
 
 @pytest.mark.parametrize(

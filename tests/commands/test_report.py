@@ -64,17 +64,17 @@ def test_a_folder_of_planned_and_failed_runs_alone_stands(tmp_path):
     ("arguments", "message"),
     [
         ([], "error: path must be given: add path=VALUE to the command."),
-        (["path=[]"], "error: path=[] names no folder."),
+        (["path=[]"], "error: path=[] is empty; name a folder: path=FOLDER."),
         (["path=sweps"], "error: path=sweps: there is no such folder. Did you mean 'sweeps'?"),
         (["path="], "error: path=: there is no such folder."),
         (
             ["path=sweeps,other"],
-            "error: path=sweeps,other: there is no such folder; several are written as 'path=[sweeps,other]'.",
+            "error: path=sweeps,other: there is no such folder; write several folders as 'path=[sweeps,other]'.",
         ),
         (["path=sweeps/result.json"], "error: path=sweeps/result.json is a file; name its folder: path=sweeps"),
         (
             ["path=empty"],
-            "error: path=empty: no run has ended below this folder; name one that holds result.json files, such as "
+            "error: path=empty: no run has ended below this folder; name a folder with result.json files, such as "
             "outputs.",
         ),
         (["path=sweeps", "out=sweeps/result.json"], "error: sweeps/result.json: nothing can be written there"),

@@ -298,7 +298,7 @@ def test_a_sweep_trains_its_dense_teacher_once_and_goes_on_past_a_failed_job(pla
     ]  # fmt: skip
     (failed,) = (row for row in rows if row["status"] == "failed")
     assert "final_sparsity must be in [0, 1), got 95" in failed["error"]
-    assert message == "error: 1 of 3 jobs have no good row; the same command runs them again."
+    assert message == "error: 1 of 3 jobs have not succeeded; the same command repeats them."
 
 
 def clumsy(place, *arguments, **tables):

@@ -82,7 +82,7 @@ def test_of_a_copy_of_a_hub_data_set_the_folder_of_the_subset_is_read(tmp_path):
 def test_rows_of_several_data_sets_are_not_mixed(tmp_path, subset):
     for name in ("cola", "sst2"):
         write(tmp_path / name / "train.csv", ROWS)
-    with pytest.raises(UserError, match=r"train files lie in 2 of its folders; .* such as task.data.path=.*/cola\.$"):
+    with pytest.raises(UserError, match=r"train files are in 2 of its folders; .* such as task.data.path=.*/cola\.$"):
         load_splits(typed_data(path=str(tmp_path), subset=subset))
 
 

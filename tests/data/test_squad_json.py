@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from tests.toys import data_section
+from tests.toys import typed_data
 from winnow.data.splits import load_splits
 from winnow.data.squad_json import is_squad_json
 from winnow.errors import UserError
@@ -28,7 +28,7 @@ ARTICLES = [
 def load(folder, content):
     path = folder / "train.json"
     path.write_text(content)
-    return load_splits(data_section("question_answering", files={"train": str(path)}))["train"]
+    return load_splits(typed_data("question_answering", files={"train": str(path)}))["train"]
 
 
 @pytest.mark.parametrize("layout", [{"version": "v2.0", "data": ARTICLES}, {"data": ARTICLES, "version": "v2.0"}])

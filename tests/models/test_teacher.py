@@ -85,7 +85,7 @@ def test_upper_and_lower_case_of_labels_mean_the_same(saved, task, batch):
 def test_labels_without_names_are_taken_to_be_in_order_and_that_is_said(saved, task, batch, capsys):
     name_labels(saved, ["LABEL_0", "LABEL_1", "LABEL_2"])
     assert torch.equal(load(saved, task)(**batch).logits, logits_of_saved(saved, task, batch))
-    assert "labels have no names; they are taken to be negative, neutral, positive" in capsys.readouterr().out
+    assert "labels have no names; this run assumes negative, neutral, positive" in capsys.readouterr().out
 
 
 def test_a_teacher_with_other_labels_is_refused(saved, task):

@@ -10,7 +10,7 @@ from tests.toys import failure, own_data, review_tables, run_command
 from winnow.errors import StoppedError, UserError
 from winnow.extras import is_installed
 from winnow.processes import stop_signal
-from winnow.runs.launchers import check_launcher, end_by_sigterm, queued_again, runs_beside_others, unfinished_sweeps
+from winnow.runs.launchers import check_launcher, end_by_sigterm, requeued, runs_beside_others, unfinished_sweeps
 
 PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "slurm": "submitit", "ray": "ray"}
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "slurm": "slurm", "ray": "ray"}
@@ -86,43 +86,43 @@ def hydra_section(target, choice="basic"):
     return SimpleNamespace(launcher=SimpleNamespace(_target_=target), runtime=runtime)
 
 
-def test_jobs_one_after_the_other_need_nothing_and_have_the_terminal_for_themselves():
+def test_jobs_that_run_one_after_the_other_need_no_package():
     basic = hydra_section("hydra._internal.core_plugins.basic_launcher.BasicLauncher")
     check_launcher(basic)
     assert not runs_beside_others(basic)
     assert runs_beside_others(hydra_section("hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"))
 
 
-def test_ray_tells_nobody_of_its_clusters(monkeypatch):
+def test_ray_does_not_report_usage(monkeypatch):
     monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
     check_launcher(hydra_section("hydra._internal.core_plugins.basic_launcher.BasicLauncher"))
     assert os.environ.pop("RAY_USAGE_STATS_ENABLED") == "0"
 
 
-def test_a_stopped_job_of_a_cluster_is_queued_again(monkeypatch):
+def test_a_stopped_job_of_a_cluster_is_requeued(monkeypatch):
     queued = []
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     before = signal.signal(signal.SIGUSR2, lambda *args: queued.append(args))
     try:
         assert stop_signal() == signal.SIGUSR2
-        with pytest.raises(StoppedError), queued_again():
+        with pytest.raises(StoppedError), requeued():
             raise StoppedError("stopped", status=75)
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert queued == [(signal.SIGUSR2, None)]
 
 
-def test_a_job_that_ctrl_c_has_ended_is_not_queued_again(monkeypatch):
+def test_a_job_that_ctrl_c_has_ended_is_not_requeued(monkeypatch):
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     before = signal.signal(signal.SIGUSR2, lambda *args: pytest.fail("it was"))
     try:
-        with pytest.raises(StoppedError), queued_again():
+        with pytest.raises(StoppedError), requeued():
             raise StoppedError("interrupted", status=1)
     finally:
         signal.signal(signal.SIGUSR2, before)
 
 
-def test_a_launcher_that_gives_up_is_told_with_how_to_go_on(capsys):
+def test_a_launcher_that_stops_prints_how_to_continue(capsys):
     def hydra(error):
         ended = SystemExit(1)  # after a trace
         ended.__context__ = error
@@ -133,13 +133,13 @@ def test_a_launcher_that_gives_up_is_told_with_how_to_go_on(capsys):
         with pytest.raises(SystemExit), unfinished_sweeps():
             hydra(error)
     assert capsys.readouterr().err == (
-        "error: the launcher gave up, since a job was killed; the same command goes on with what is not done, and "
-        "waits for jobs that live on.\n"
+        "error: the launcher stopped because a job was killed; run the same command again to finish the sweep; it "
+        "waits for jobs that are still running.\n"
     )
 
 
 def test_ctrl_c_ends_a_sweep_without_a_trace():
-    with pytest.raises(SystemExit, match=r"error: interrupted; the same command goes on"), unfinished_sweeps():
+    with pytest.raises(SystemExit, match=r"error: interrupted; run the same command again"), unfinished_sweeps():
         raise KeyboardInterrupt
 
 
@@ -152,11 +152,11 @@ def test_sigterm_ends_a_sweep_whose_jobs_run_elsewhere(capsys):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert ended.value.code == 75
-    assert capsys.readouterr().err.startswith("stopped by SIGTERM; the same command goes on")
+    assert capsys.readouterr().err.startswith("stopped by SIGTERM; run the same command again")
 
 
-def test_elsewhere_sigterm_stops_a_job_and_nothing_queues_it_again(monkeypatch):
+def test_outside_submitit_sigterm_stops_a_job_and_it_is_not_requeued(monkeypatch):
     monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)
     assert stop_signal() == signal.SIGTERM
-    with pytest.raises(StoppedError), queued_again():
+    with pytest.raises(StoppedError), requeued():
         raise StoppedError("stopped", status=75)

@@ -34,7 +34,7 @@ class KilledError(Exception):
 
 @pytest.fixture
 def killed(place, monkeypatch):
-    """Give a command that is killed at its 9th of 12 steps, without a trace of an ordinary end."""
+    """Runs a command that ends at step 9 of 12 as if it were killed."""
 
     def kill(*arguments):
         def stop(self, trainer, *args):
@@ -43,7 +43,7 @@ def killed(place, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(BestCheckpoint, "on_train_batch_start", stop)
-            with suppress(SystemExit):  # a sweep goes on past a job that fails
+            with suppress(SystemExit):  # a failed job does not end a sweep
                 train(place, *arguments)
 
     return kill
@@ -76,11 +76,11 @@ def alone(place):
     return place / "alone"
 
 
-def test_the_run_in_the_named_folder_goes_on(place, alone, killed):
+def test_the_run_in_the_named_folder_is_resumed(place, alone, killed):
     killed("hydra.run.dir=named")
     assert result_of(place / "named")["status"] == "failed"
     output = train(place, "hydra.run.dir=named", "resume=true")
-    assert f"resume=true: the run in {place}/named goes on from last.ckpt" in output
+    assert f"resume=true: the run in {place}/named resumes from last.ckpt" in output
     assert "Resumed at step 8 of 12." in output
     assert differences(last(place / "named"), last(alone)) == []
     row, expected = result_of(place / "named"), result_of(alone)
@@ -96,28 +96,28 @@ def test_a_run_that_has_finished_is_shown_again(place, alone):
     assert (alone / "result.json").stat().st_mtime_ns == changed
 
 
-def test_without_a_folder_the_newest_unfinished_run_like_it_goes_on_and_no_empty_folder_stays(place, alone, killed):
+def test_without_a_folder_the_newest_unfinished_match_is_resumed_and_no_empty_folder_stays(place, alone, killed):
     killed("output_dir=found", "seed=1")
     killed("output_dir=found", "seed=2")
     folders = set((place / "found").rglob("checkpoints"))
     assert len(folders) == 2
     output = train(place, "output_dir=found", "seed=1", "resume=true")
-    assert re.search(r"resume=true: the run in found/.* goes on", output)
+    assert re.search(r"resume=true: the run in found/.* resumes", output)
     assert set((place / "found").rglob("checkpoints")) == folders
     assert {path.parent for path in (place / "found").rglob(".hydra")} == {path.parent for path in folders}
     done = next(path.parent for path in folders if result_of(path.parent)["status"] == "ok")
     assert differences(last(done), last(alone)) == []
     assert "resume=true" in (done / ".hydra" / "overrides.yaml").read_text()
-    assert "so this one starts from the beginning" in train(place, "output_dir=found", "seed=1", "resume=true")
+    assert "so this run starts at step 0" in train(place, "output_dir=found", "seed=1", "resume=true")
 
 
-def test_where_there_is_nothing_to_go_on_with_the_run_starts_and_says_so(place, alone):
+def test_without_a_checkpoint_the_run_starts_at_step_0_and_prints_it(place, alone):
     output = train(place, "hydra.run.dir=fresh", "resume=true")
-    assert f"resume=true: {place}/fresh has no checkpoint, so this one starts from the beginning." in output
+    assert f"resume=true: {place}/fresh has no checkpoint, so this run starts at step 0." in output
     assert differences(last(place / "fresh"), last(alone)) == []
 
 
-def test_another_configuration_than_that_of_the_folder_is_refused_with_what_differs(place, killed):
+def test_a_folder_of_another_configuration_is_refused_with_the_differences(place, killed):
     killed("hydra.run.dir=other")
     arguments = [*own_data(place / "data"), *SETTINGS, "hydra.run.dir=other", "resume=true"]
     message = failure("train", *arguments, "seed=2", "recipe.pruning.final_sparsity=0.7", folder=place)
@@ -127,7 +127,7 @@ def test_another_configuration_than_that_of_the_folder_is_refused_with_what_diff
     assert "num_epochs" not in message
 
 
-def test_other_data_than_those_of_the_folder_are_refused(place, tmp_path, killed):
+def test_a_folder_of_a_run_on_other_data_is_refused(place, tmp_path, killed):
     data = review_tables(tmp_path / "data")
     killed(f"task.data.path={data}", "hydra.run.dir=data_before")
     review_tables(data, train=40)
@@ -142,7 +142,7 @@ def test_without_resume_a_folder_is_started_anew(place, alone, killed):
     assert differences(last(place / "anew"), last(alone)) == []
 
 
-def test_a_dense_teacher_that_was_killed_goes_on_too(place, killed):
+def test_a_dense_teacher_that_was_killed_is_resumed(place, killed):
     shared = ["teacher=dense", "output_dir=taught", "dense.num_epochs=2"]
     killed(*shared, "hydra.run.dir=taught/student")
     dense = next(path.parent for path in (place / "taught").rglob("checkpoints"))
@@ -155,7 +155,7 @@ def test_a_dense_teacher_that_was_killed_goes_on_too(place, killed):
     assert differences(last(place / "taught" / "student"), last(place / "left" / "student")) == []
 
 
-def test_what_a_language_model_guesses_goes_on_too(place, tmp_path, killed):
+def test_a_masked_language_model_is_resumed_with_the_same_masks(place, tmp_path, killed):
     text = place / "train.txt"
     text.write_text("\n".join(f"the plot number {i} was {'not ' * (i % 3)}good" for i in range(48)))
     task = ["task=masked_lm", "task.data.path=null", f"task.data.files.train={text}", "task.line_by_line=true"]
@@ -167,7 +167,7 @@ def test_what_a_language_model_guesses_goes_on_too(place, tmp_path, killed):
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_the_jobs_of_a_sweep_go_on_each_in_its_own_folder(place, killed, named):
+def test_each_job_of_a_sweep_is_resumed_in_its_folder(place, killed, named):
     output_dir = f"swept_{named}"
     sweep = ["-m", "seed=1,2", f"output_dir={output_dir}", *([f"hydra.sweep.dir={output_dir}/sweep"] if named else [])]
     killed(*sweep)
@@ -199,7 +199,7 @@ def unfinished(folder, configured, *overrides, age=0):
     return fingerprint(config)
 
 
-def test_the_newest_run_is_found_that_is_intact_unfinished_and_not_running(tmp_path, configured, monkeypatch):
+def test_the_newest_intact_run_that_is_neither_finished_nor_running_is_found(tmp_path, configured, monkeypatch):
     monkeypatch.setattr("winnow.files.locks._SECONDS_TO_DIE", 0.1)
     wanted = {unfinished(tmp_path / name, configured, age=age) for age, name in enumerate("abcde")}.pop()
     unfinished(tmp_path / "other", configured, "seed=9", age=-9)
@@ -223,7 +223,7 @@ def test_the_newest_run_is_found_that_is_intact_unfinished_and_not_running(tmp_p
 
 
 @pytest.mark.parametrize("parallel", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_cluster_that_stops_a_run_is_told_to_resume_it(place, alone, tmp_path, parallel):
+def test_a_run_stopped_by_sigterm_exits_with_status_75_and_prints_how_to_resume(place, alone, tmp_path, parallel):
     command = [*own_data(place / "data"), *SETTINGS, "trainer.num_workers=2", f"hydra.run.dir={tmp_path}/run"]
     command += ["recipe.num_epochs=15", *(["trainer=ddp", "trainer.devices=2"] if parallel else [])]
     process = subprocess.Popen(
@@ -236,7 +236,7 @@ def test_a_cluster_that_stops_a_run_is_told_to_resume_it(place, alone, tmp_path,
     _, said = process.communicate(timeout=60)
     assert process.returncode == 75, said
     step = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    assert re.search(rf"stopped by SIGTERM at step {step} of \d+, which is saved; go on with: .*resume=true", said)
+    assert re.search(rf"stopped by SIGTERM at step {step} of \d+, which is saved; resume with: .*resume=true", said)
     assert said.count("stopped by SIGTERM") == 1
     row = result_of(tmp_path / "run")
     assert row["status"] == "failed"

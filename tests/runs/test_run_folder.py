@@ -13,7 +13,7 @@ from winnow.runs.run_folder import find_run, new_run_folder, recorded_run, take_
 
 
 def finished(folder, *, status="ok", wanted="abc", age=0, model=True):
-    """A run folder as a run leaves it behind."""
+    """A folder like that of a finished run."""
     (folder / "model").mkdir(parents=True)
     if model:
         (folder / "model" / "config.json").write_text("{}")
@@ -35,7 +35,7 @@ def test_a_run_that_ends_well_is_recorded_as_ok(configured, tmp_path):
 
 
 @pytest.mark.parametrize("error", [UserError("no data"), RuntimeError("boom"), KeyboardInterrupt()])
-def test_a_run_that_fails_is_recorded_as_failed_and_the_error_goes_on(configured, tmp_path, error):
+def test_a_run_that_fails_is_recorded_as_failed_and_the_error_is_raised(configured, tmp_path, error):
     with pytest.raises(type(error)), recorded_run(tmp_path, configured()):
         raise error
     result = read_result(tmp_path)
@@ -43,7 +43,7 @@ def test_a_run_that_fails_is_recorded_as_failed_and_the_error_goes_on(configured
     assert result["error"]
 
 
-def test_the_checkpoints_of_a_run_go_with_its_good_end_alone_and_only_where_that_is_said(configured, tmp_path):
+def test_checkpoints_are_removed_only_after_a_successful_run_with_keep_checkpoints_false(configured, tmp_path):
     def left(name, *words, error=None):
         with suppress(RuntimeError), recorded_run(tmp_path / name, configured(*words)):
             (tmp_path / name / "checkpoints").mkdir()
@@ -57,7 +57,7 @@ def test_the_checkpoints_of_a_run_go_with_its_good_end_alone_and_only_where_that
     assert left("failed", "trainer.keep_checkpoints=false", error=RuntimeError("boom"))
 
 
-def test_a_run_that_another_command_has_ended_meanwhile_is_not_run_again(configured, tmp_path):
+def test_a_run_that_another_command_finished_meanwhile_is_not_repeated(configured, tmp_path):
     for _ in range(2):  # without resume=true it begins anew
         with recorded_run(tmp_path, configured()):
             pass
@@ -66,7 +66,7 @@ def test_a_run_that_another_command_has_ended_meanwhile_is_not_run_again(configu
     assert ended_well(tmp_path)
 
 
-def test_a_folder_that_takes_a_run_over_is_that_run_for_whoever_looks_for_it(configured, tmp_path):
+def test_a_folder_that_takes_a_run_over_has_all_its_files_but_the_record_of_the_command(configured, tmp_path):
     for seed in (1, 2):
         folder = tmp_path / str(seed)
         (folder / ".hydra").mkdir(parents=True)
@@ -85,7 +85,7 @@ def test_the_teacher_of_a_checkpoint_is_recorded_by_its_name(configured, tmp_pat
         assert row["teacher"] == "someone/model"
 
 
-def test_the_newest_good_run_with_the_fingerprint_is_found(tmp_path):
+def test_the_newest_successful_run_with_the_fingerprint_is_found(tmp_path):
     finished(tmp_path / "old", age=100)
     newest = finished(tmp_path / "deep" / "er" / "new", age=10)
     finished(tmp_path / "failed", status="failed")
@@ -106,7 +106,7 @@ def test_the_newest_good_run_with_the_fingerprint_is_found(tmp_path):
         (lambda folder: (folder.mkdir(), (folder / "result.json").write_text("{")), r"result\.json is damaged"),
     ],
 )
-def test_a_folder_that_is_no_finished_run_is_refused(tmp_path, prepare, message):
+def test_a_folder_without_a_finished_run_is_refused(tmp_path, prepare, message):
     prepare(tmp_path / "run")
     with pytest.raises(UserError, match=message):
         read_result(tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Sweeps: their folders, what is run again, what a failure leaves, who trains a dense run."""
+"""Sweeps: folders, jobs that run again, failures, and the shared dense run."""
 
 import json
 from contextlib import ExitStack, contextmanager
@@ -27,7 +27,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Recipe, teacher and seed of each training, as they come; nothing is trained but what shares a dense run."""
+    """Recipe, teacher and seed of each training, in order; trainings are replaced by a function without work."""
     trainings = []
 
     def train(config, folder, *args):
@@ -63,7 +63,7 @@ def test_a_plan_keeps_the_earlier_commands_whose_runs_it_does_not_have_all(place
     assert commands("seed=2,1") == ([], 2)
 
 
-def test_a_sweep_that_is_started_again_runs_what_lacks_a_good_row_and_takes_more_seeds(place, trained):
+def test_a_sweep_that_is_started_again_runs_only_jobs_without_a_good_row_and_accepts_more_seeds(place, trained):
     arguments = ["recipe=oneshot80", "teacher=none", "output_dir=again"]
     sweep(place, *arguments, "seed=1,2")
     first = rows(place / "again")
@@ -78,7 +78,7 @@ def test_a_sweep_that_is_started_again_runs_what_lacks_a_good_row_and_takes_more
     assert {name: again[name]["metrics"] for name in first} == {name: row["metrics"] for name, row in first.items()}
 
 
-def test_its_plan_lists_each_job_once_with_what_is_known_before(place, trained):
+def test_the_plan_of_a_sweep_lists_each_job_once(place, trained):
     sweep(place, "recipe=oneshot80", "teacher=none,none", "seed=1", "output_dir=planned")
     (plan,) = (place / "planned").rglob("sweep.json")
     (job,) = json.loads(plan.read_text())["jobs"]
@@ -92,7 +92,7 @@ def test_its_plan_lists_each_job_once_with_what_is_known_before(place, trained):
 
 @pytest.mark.parametrize("recipes", ["dense,oneshot80", "oneshot80,dense"])
 @pytest.mark.parametrize("teachers", ["none,dense", "dense,none"])
-def test_a_dense_run_is_a_job_and_a_teacher_at_once_and_is_trained_once(place, trained, recipes, teachers):
+def test_a_dense_run_that_is_both_a_job_and_a_teacher_is_trained_once(place, trained, recipes, teachers):
     output_dir = f"{recipes}_{teachers}".replace(",", "_")
     sweep(place, f"recipe={recipes}", f"teacher={teachers}", "seed=1", f"output_dir={output_dir}")
     assert sorted(trained) == [
@@ -114,7 +114,7 @@ def finish(folder, name):
     write_atomically(folder / "result.json", json.dumps({"status": "ok", "fingerprint": name, "metrics": {}}))
 
 
-def test_a_dense_run_that_another_job_trains_in_its_folder_meanwhile_stays(place, trained, monkeypatch):
+def test_a_dense_run_that_another_job_trained_in_the_folder_meanwhile_is_kept(place, trained, monkeypatch):
     @contextmanager
     def waited_for(output_dir, name, waiting=""):
         for folder in Path(output_dir).glob("sweeps/*/*-dense-*"):
@@ -152,7 +152,7 @@ def test_jobs_beside_others_begin_their_lines_with_their_titles(place, monkeypat
     assert "\ndense teacher of oneshot80, teacher dense, seed 2  epoch 1.0 of 1" in said
 
 
-def test_a_mistake_that_all_jobs_have_is_told_once_before_any_runs(place, trained):
+def test_an_error_that_all_jobs_have_is_printed_once_before_any_runs(place, trained):
     arguments = [*own_data(place / "data"), *FAST, "recipe.pruning.final_sparsity=80", "seed=1,2", "output_dir=wrong"]
     message = failure("train", "-m", *arguments, "recipe=oneshot80", folder=place)
     assert message.startswith("error: recipe.pruning.final_sparsity must be in [0, 1), got 80")
@@ -170,7 +170,7 @@ def test_two_jobs_in_one_folder_are_refused(place, trained):
     assert sorted(rows(place / "one")) == ["0", "1"]
 
 
-def test_a_job_that_fails_before_its_training_has_a_row_that_says_why(place):
+def test_a_job_that_fails_before_its_training_has_a_row_with_the_error(place):
     arguments = [*own_data(place / "data"), *FAST, "recipe=oneshot80,layers9", "teacher=none", "output_dir=short"]
     failure("train", "-m", *arguments, folder=place)
     failed = [row for row in rows(place / "short").values() if row["status"] == "failed"]
@@ -182,7 +182,7 @@ def test_a_job_that_fails_before_its_training_has_a_row_that_says_why(place):
     assert json.loads(path.read_text())["error"] == failed[0]["error"]
 
 
-def test_a_run_of_other_data_in_the_folder_of_a_job_makes_way(place, trained):
+def test_a_run_on_other_data_in_the_folder_of_a_job_is_replaced(place, trained):
     review_tables(place / "changing", train=40)
     arguments = [*FAST, "recipe=oneshot80", "teacher=none", "seed=1,2", "output_dir=other"]
     for _ in range(2):
@@ -191,7 +191,7 @@ def test_a_run_of_other_data_in_the_folder_of_a_job_makes_way(place, trained):
     assert len(trained) == 4
 
 
-def test_an_experiment_is_no_single_run(place):
+def test_an_experiment_is_refused_as_a_single_run(place):
     message = failure("train", "experiment=squad_layers", "seed=1", folder=place)
     assert message == (
         "error: an experiment is a sweep over recipe, teacher: add -m after 'python -m src.train', or choose one of "
@@ -237,5 +237,5 @@ def test_over_six_runs_a_teacher_is_trained_once_and_reads_the_training_data_onc
 
 
 @pytest.mark.slow
-def test_a_sweep_that_is_killed_twice_ends_as_one_left_alone(tmp_path):
+def test_a_sweep_that_is_killed_twice_ends_like_one_that_is_not(tmp_path):
     assert kill_sweep(tmp_path, seed=1, kills=2)

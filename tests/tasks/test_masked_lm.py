@@ -12,7 +12,19 @@ from torchmetrics import MetricCollection
 from transformers import AutoConfig, AutoModelForMaskedLM
 from transformers.modeling_outputs import MaskedLMOutput
 
-from tests.toys import BERT, ENCODER_PATTERN, TINY, data_section, failure, fit, review_tables, run, zeros_of
+from tests.toys import (
+    BERT,
+    ENCODER_PATTERN,
+    TINY,
+    data_section,
+    failure,
+    fit,
+    model_section,
+    review_tables,
+    run,
+    typed_data,
+    zeros_of,
+)
 from winnow.config.checks import check
 from winnow.data.datamodule import TaskData
 from winnow.data.demo import reviews
@@ -64,7 +76,7 @@ def toy_batches(texts=TEXTS[:200], batch_size=8, **settings):
 
 def toy_mlm(task, seed=0):
     torch.manual_seed(seed)
-    return load_student({"name": "toy", "config": BERT}, task, tiny_tokenizer())
+    return load_student(model_section(config=BERT), task, tiny_tokenizer())
 
 
 def words(ids):
@@ -222,7 +234,7 @@ def test_a_second_run_finds_its_rows_in_the_cache(tmp_path):
 
     def cached(tokenizer, training):
         task = mlm(path=str(tmp_path))
-        split = task.prepare(load_splits(data_section(path=str(tmp_path), label_column=None, plain_text="text")))
+        split = task.prepare(load_splits(typed_data("masked_lm", path=str(tmp_path), plain_text="text")))
         files = task.encode(split["train"], tokenizer, training=training).cache_files
         return [(file["filename"], tmp_path.joinpath(file["filename"]).stat().st_mtime_ns) for file in files]
 
@@ -331,8 +343,7 @@ def test_a_head_that_was_saved_is_not_new_and_a_plain_encoder_gets_one(tmp_path)
     model.save_pretrained(tmp_path / "whole")
     model.base_model.save_pretrained(tmp_path / "encoder")
     for name, new in (("whole", False), ("encoder", True)):
-        section = {"name": str(tmp_path / name), "config": None}
-        assert load_student(section, task, tiny_tokenizer()).new_head == new
+        assert load_student(model_section(str(tmp_path / name)), task, tiny_tokenizer()).new_head == new
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.functional.text import squad
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
-from tests.toys import TINY, data_section, failure, run, toy_model
+from tests.toys import TINY, data_section, failure, run, toy_model, typed_data
 from winnow.data.datamodule import TaskData
 from winnow.data.demo_questions import questions
 from winnow.data.splits import load_splits
@@ -240,7 +240,7 @@ def test_a_second_run_finds_its_windows_in_the_cache(tmp_path):
 
     def cached(tokenizer, training, **settings):
         task = qa_task(**settings)
-        splits = load_splits(data_section("question_answering", path=str(tmp_path)))
+        splits = load_splits(typed_data("question_answering", path=str(tmp_path)))
         files = task.encode(task.prepare(splits)["train"], tokenizer, training=training).cache_files
         return [(file["filename"], Path(file["filename"]).stat().st_mtime_ns) for file in files]
 

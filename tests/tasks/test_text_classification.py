@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from torchmetrics import MetricCollection
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from tests.toys import OPTIMIZER, data_section, table, toy_model, toy_task
+from tests.toys import OPTIMIZER, table, toy_model, toy_task, typed_data
 from winnow.data.splits import load_splits
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError
@@ -288,7 +288,7 @@ def tokenized_rows(folder, calls=(), **settings):
         tokenized.extend(text)
         return encode(self, text, *args, **kwargs)
 
-    splits = task.prepare(load_splits(data_section(path=str(folder))))
+    splits = task.prepare(load_splits(typed_data(path=str(folder))))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(tokenizer), "_encode_plus", counted)
         task.encode(splits["train"], tokenizer, training=True)

@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 from transformers import AutoModel, AutoModelForTokenClassification, AutoTokenizer, RobertaConfig, RobertaTokenizer
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from tests.toys import OPTIMIZER, TINY, data_section, failure, run, toy_model
+from tests.toys import OPTIMIZER, TINY, failure, model_section, run, toy_model, typed_data
 from winnow.data.datamodule import TaskData
 from winnow.data.demo_entities import tagged_sentences
 from winnow.data.splits import load_splits
@@ -477,7 +477,7 @@ def test_conll_files_train_a_teacher_and_a_pruned_student(pruned):
 def test_a_second_run_finds_its_windows_in_the_cache(folder, place):
     def cached(training, **settings):
         task = tag_task(**settings)
-        splits = load_splits(data_section("token_classification", path=str(place / folder)))
+        splits = load_splits(typed_data("token_classification", path=str(place / folder)))
         files = task.encode(task.prepare(splits)["train"], tiny_tokenizer(), training=training).cache_files
         return [(file["filename"], Path(file["filename"]).stat().st_mtime_ns) for file in files]
 
@@ -526,7 +526,7 @@ def test_the_error_for_a_line_without_a_tag_names_its_sentence_and_word(place):
 
 def test_comments_of_conll_files_are_left_out_with_comment_prefix(tmp_path):
     (tmp_path / "train.conll").write_text("# id 1 domain=en\nin _ _ O\nparis _ _ B-place\n\n# id 2\n#1 _ _ O\n")
-    section = data_section("token_classification", path=str(tmp_path), comment_prefix="# ")
+    section = typed_data("token_classification", path=str(tmp_path), comment_prefix="# ")
     assert load_splits(section)["train"].select_columns(["tokens", "ner_tags"])[:] == {
         "tokens": [["in", "paris"], ["#1"]],
         "ner_tags": [["O", "B-place"], ["O"]],
@@ -553,7 +553,7 @@ def roberta(tmp_path):
 
 
 def test_a_byte_level_tokenizer_gets_each_word_with_a_blank_before_it(roberta):
-    tokenizer = load_tokenizer({"name": str(roberta), "config": None}, **TokenClassification.tokenizer_options)
+    tokenizer = load_tokenizer(model_section(str(roberta)), **TokenClassification.tokenizer_options)
     task, splits = prepared(train=tagged("london/B-place lincoln/I-place left/O"))
     ids = task.encode(splits["train"], tokenizer, training=True)["input_ids"][0]
     assert tokenizer.convert_ids_to_tokens(ids)[1:-1] == ["Ġlondon", "Ġlincoln", "Ġleft"]

@@ -33,7 +33,7 @@ class KilledError(Exception):
 
 
 class Kill(pl.Callback):
-    """End the training, as far as a process can without ending, when a hook is called after so many steps."""
+    """Raise an error in a hook after a number of steps, the nearest to `kill -9` within one process."""
 
     def __init__(self, hook, step):
         setattr(self, hook, lambda trainer, *args: self.kill(trainer, step))
@@ -44,7 +44,7 @@ class Kill(pl.Callback):
 
 
 def train(configured, folder, *overrides, kill=None, rows=52, workers=0, prune=True, quantize=False, **model):
-    """Prune, distil, with dropout: 3 epochs of 7 batches, 4 steps an epoch, in folder; from its checkpoint, if any."""
+    """Train in a folder, from its checkpoint if there is one: 3 epochs of 4 steps with dropout and distillation."""
     config = configured(
         *("recipe=dense", "recipe.num_epochs=3", "trainer.accelerator=cpu", "trainer.precision=32-true"),
         *("trainer.accumulate_grad_batches=2", "trainer.checkpoint_every=3", "trainer.log_every_n_steps=1"),
@@ -135,9 +135,7 @@ def quantized(configured, tmp_path_factory):
         ("on_train_batch_end", 12),
     ],
 )
-def test_so_does_one_that_is_quantised_before_and_after_its_grids_are_frozen(
-    configured, quantized, tmp_path, hook, step
-):
+def test_a_killed_training_with_quantisation_ends_as_if_it_had_not_been(configured, quantized, tmp_path, hook, step):
     killed_and_resumed(configured, tmp_path, Kill(hook, step), quantize=True)
     assert_same_end(tmp_path, quantized)
     grids = [name for name in checkpoint(quantized)["state_dict"] if name.endswith("quantizer.scale")]
@@ -146,7 +144,7 @@ def test_so_does_one_that_is_quantised_before_and_after_its_grids_are_frozen(
 
 @pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_start", "on_validation_end"])
 @pytest.mark.parametrize("steps", [8, 10])
-def test_a_training_of_so_many_steps_that_is_killed_at_its_end_is_resumed_and_validated(
+def test_a_training_with_max_steps_that_is_killed_at_its_end_is_resumed_and_validated(
     configured, tmp_path, steps, hook
 ):
     scaled = ["trainer.scale_recipe=true", f"trainer.max_steps={steps}"]
@@ -158,20 +156,20 @@ def test_a_training_of_so_many_steps_that_is_killed_at_its_end_is_resumed_and_va
     assert_same_end(killed, tmp_path / "whole")
 
 
-def test_so_does_one_that_is_killed_often(configured, uninterrupted, tmp_path):
+def test_a_training_that_is_killed_often_ends_as_if_it_had_not_been(configured, uninterrupted, tmp_path):
     kills = [Kill("on_train_batch_end", step) for step in (3, 4, 5, 8, 8, 9, 11, 12)]
     killed_and_resumed(configured, tmp_path, *kills)
     assert_same_end(tmp_path, uninterrupted)
 
 
 @pytest.mark.parametrize("step", [4, 7])
-def test_so_does_one_with_loader_processes(configured, uninterrupted, tmp_path, step):
+def test_a_killed_training_with_loader_processes_ends_as_if_it_had_not_been(configured, uninterrupted, tmp_path, step):
     killed_and_resumed(configured, tmp_path, Kill("on_train_batch_start", step), workers=2)
     assert_same_end(tmp_path, uninterrupted)
 
 
 @pytest.mark.parametrize("step", [3, 4])
-def test_so_does_one_whose_epochs_are_cut_short(configured, tmp_path, step):
+def test_a_killed_training_with_limited_epochs_ends_as_if_it_had_not_been(configured, tmp_path, step):
     limit = "trainer.limit_train_batches=5"
     train(configured, tmp_path / "a", limit)
     with pytest.raises(KilledError):
@@ -180,7 +178,7 @@ def test_so_does_one_whose_epochs_are_cut_short(configured, tmp_path, step):
     assert_same_end(tmp_path / "b", tmp_path / "a")
 
 
-def test_a_resumed_training_shows_that_it_is_compared_at_all(configured, uninterrupted, tmp_path, monkeypatch):
+def test_the_comparison_of_resumed_trainings_can_fail(configured, uninterrupted, tmp_path, monkeypatch):
     """Without the random state dropout differs, so the comparison must see it."""
     monkeypatch.setattr("winnow.training.random_state.set_random_state", lambda state: None)
     killed_and_resumed(configured, tmp_path, Kill("on_train_batch_end", 7))
@@ -215,7 +213,7 @@ def cut_short(path):
 
 
 @pytest.mark.parametrize("spoil", [damage, cut_short, Path.unlink])
-def test_where_the_last_checkpoint_is_damaged_the_one_before_it_is_used(
+def test_if_the_last_checkpoint_is_damaged_the_one_before_it_is_used(
     configured, uninterrupted, tmp_path, spoil, capsys
 ):
     with pytest.raises(KilledError):
@@ -225,26 +223,26 @@ def test_where_the_last_checkpoint_is_damaged_the_one_before_it_is_used(
     capsys.readouterr()
     with pytest.raises(KilledError):  # until a new one is saved, the good one stays
         train(configured, tmp_path, kill=Kill("on_train_batch_start", 7))
-    assert ("last.ckpt is damaged; the one before it is tried" in capsys.readouterr().out) == (spoil is not Path.unlink)
+    assert ("last.ckpt is damaged; using the one before it" in capsys.readouterr().out) == (spoil is not Path.unlink)
     assert checkpoint(tmp_path, "previous.ckpt")["global_step"] == 4
     train(configured, tmp_path)
     assert_same_end(tmp_path, uninterrupted)
 
 
-def test_where_both_are_damaged_the_run_is_refused(uninterrupted, tmp_path):
+def test_if_both_checkpoints_are_damaged_the_run_is_refused(uninterrupted, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     for name in ("last.ckpt", "previous.ckpt"):
         (tmp_path / "checkpoints" / name).write_bytes((uninterrupted / "checkpoints" / "last.ckpt").read_bytes())
         damage(tmp_path / "checkpoints" / name)
-    with pytest.raises(UserError, match=r"no checkpoint is intact.*the same command without resume=true"):
+    with pytest.raises(UserError, match=r"all checkpoints are damaged.*the same command without resume=true"):
         intact_checkpoint(tmp_path)
 
 
-def test_a_training_that_has_ended_leaves_its_last_and_its_best_checkpoint_alone(uninterrupted):
+def test_a_training_that_has_ended_keeps_only_its_last_and_its_best_checkpoint(uninterrupted):
     assert sorted(path.name for path in (uninterrupted / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
-def test_a_flipped_byte_anywhere_is_found_or_does_no_harm(tmp_path):
+def test_a_flipped_byte_anywhere_is_found_or_changes_nothing(tmp_path):
     path = tmp_path / "x.ckpt"
     state = {"weights": torch.arange(300.0), "step": 3}
     AtomicCheckpointIO().save_checkpoint(state, path)
@@ -265,7 +263,7 @@ def test_a_checkpoint_that_could_not_be_written_leaves_the_one_before_it(tmp_pat
     assert [p.name for p in tmp_path.iterdir()] == ["x.ckpt"]
 
 
-def test_ctrl_c_while_a_checkpoint_is_written_is_told_from_a_full_disk(tmp_path, monkeypatch):
+def test_ctrl_c_while_a_checkpoint_is_written_is_not_reported_as_a_full_disk(tmp_path, monkeypatch):
     class InterruptedFile(io.FileIO):
         def write(self, content):
             raise KeyboardInterrupt
@@ -297,7 +295,9 @@ class Signal(Kill):
     ("hook", "step", "saved"),
     [("on_before_zero_grad", 5, 6), ("on_validation_start", 8, 8), ("on_train_batch_start", 11, 12)],
 )
-def test_sigterm_saves_at_the_next_step_and_says_how_to_go_on(configured, uninterrupted, tmp_path, hook, step, saved):
+def test_sigterm_saves_at_the_next_step_and_prints_how_to_resume(
+    configured, uninterrupted, tmp_path, hook, step, saved
+):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(StoppedError, match=rf"stopped by SIGTERM at step {saved} of 12, .*resume=true") as stopped:
         train(configured, tmp_path, kill=Signal(hook, step))
@@ -309,10 +309,10 @@ def test_sigterm_saves_at_the_next_step_and_says_how_to_go_on(configured, uninte
 
 
 @pytest.mark.parametrize(
-    ("step", "says"), [(1, "there is no checkpoint yet"), (5, "go on from step 4 with: .*resume=true")]
+    ("step", "expected"), [(1, "there is no checkpoint yet"), (5, "resume from step 4 with: .*resume=true")]
 )
-def test_ctrl_c_says_what_it_goes_on_from(configured, tmp_path, step, says):
-    with pytest.raises(StoppedError, match=rf"^interrupted at step {step} of 12; {says}") as stopped:
+def test_the_message_after_ctrl_c_has_the_step_to_resume_from(configured, tmp_path, step, expected):
+    with pytest.raises(StoppedError, match=rf"^interrupted at step {step} of 12; {expected}") as stopped:
         train(configured, tmp_path, kill=Signal("on_train_batch_start", step, signal.SIGINT))
     assert stopped.value.status == 1
 

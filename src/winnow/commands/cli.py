@@ -10,9 +10,9 @@ from winnow.errors import nearest
 WORDS = {
     "train": "train, prune, distil and quantise one model, or a sweep of them",
     "plan": "show each event of a recipe with its epoch and step; nothing is trained",
-    "evaluate": "score the model of a run again, or its deployment",
+    "evaluate": "evaluate the model of a run again, or its deployment",
     "export": "write the deployment of a run, verified against PyTorch",
-    "predict": "run a deployed model on texts; JSON lines come out",
+    "predict": "run a deployed model on texts; prints JSON lines",
     "report": "put all runs below some folders in one table",
     "convert": "translate recipes of SparseML into native ones",
 }
@@ -28,7 +28,7 @@ def main() -> None:
         use_console_names()
         sys.argv[1:] = arguments
         module = import_module(f"winnow.commands.{word}")
-        # Lightning starts the other processes of a data-parallel run as `python -m` of this name.
+        # Lightning starts the other processes of a data-parallel run with `python -m` and this name.
         sys.modules["__main__"].__spec__ = module.__spec__
         module.main()
     else:

@@ -1,4 +1,4 @@
-"""Score the model of a run again, or its deployment: ``evaluate run=outputs/runs/...``."""
+"""Evaluate the model of a run again, or its deployment: ``evaluate run=outputs/runs/...``."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -22,8 +22,7 @@ from winnow.files.conf_folder import CONF
 def hydra_errors() -> Iterator[None]:
     """Around a command: every error becomes one short message and exit status 1.
 
-    Left to itself Hydra prints the trace of some errors and a list of all options for others, and exits. It raises them
-    instead while HYDRA_FULL_ERROR is set.
+    By default Hydra prints traces or long lists and exits. With HYDRA_FULL_ERROR set it raises its errors instead.
     """
     before = {name: os.environ.get(name) for name in (TRACES, "HYDRA_FULL_ERROR")}
     os.environ.setdefault(TRACES, before["HYDRA_FULL_ERROR"] or "0")
@@ -53,7 +52,7 @@ def _is_of_hydra(error: BaseException) -> bool:
 
 
 def describe_hydra(error: BaseException) -> str:
-    """The message for a person: the name or the override that is wrong, and the nearest that is right."""
+    """The message for the user: the wrong name or override, and the nearest correct name."""
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
@@ -74,7 +73,7 @@ def describe_hydra(error: BaseException) -> str:
 
 
 def _unresolved(error: OmegaConfBaseException) -> str:
-    """Hydra's own settings refer to others, such as the run folder to the task: name the other where it is wrong."""
+    """Hydra's settings refer to others (the run folder to the task); name the other setting if that one is wrong."""
     if error.parent_node is not None and str(error.full_key).startswith("hydra."):
         try:
             plain_values(error.parent_node._get_root())
@@ -98,7 +97,7 @@ def _missing_option(error: MissingConfigException) -> str:
 
 
 def _unknown_setting(error: OmegaConfBaseException) -> str:
-    """Settings are compared by their last name, then by the whole."""
+    """The nearest setting: compared by the last name first, then by the full name."""
     typed = str(error.full_key)
     if error.parent_node is None:
         return f"{typed}: {first_line(error)}."

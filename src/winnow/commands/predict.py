@@ -1,4 +1,4 @@
-"""Run a deployed model on texts: ``predict deployment=outputs/runs/... text="..."``; JSON lines come out."""
+"""Run a deployed model on texts: ``predict deployment=outputs/runs/... text="..."``; prints JSON lines."""
 
 import io
 import json
@@ -25,7 +25,12 @@ from winnow.plain_arguments import decoded, encoded
 from winnow.values import CountOrNull, Expected, Text, TextOrNull, YesNo, as_list
 
 _TEXTS = ("text", "text_pair", "question", "context")
-_AS_TYPED = (*_TEXTS, "deployment", "file", "out")  # commas, quotes and brackets in them are not Hydra's grammar
+_AS_TYPED = (
+    *_TEXTS,
+    "deployment",
+    "file",
+    "out",
+)  # read literally: Hydra's grammar does not apply
 
 Words = Annotated[str | None, Expected("a text, or null")]
 Names = Annotated[list[str] | None, BeforeValidator(as_list), Expected("a name, a list of names, or null")]
@@ -107,7 +112,7 @@ def _check(settings: Settings) -> None:
 
 
 def _rows(settings: Settings, inputs: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """The row of the command line, or those of the file or of standard input."""
+    """The row given on the command line, else the rows of the file or of standard input."""
     texts = settings.texts
     if not texts:
         return read_rows(settings.file or STANDARD_INPUT, settings.format, inputs)

@@ -46,7 +46,7 @@ def _main(composed: DictConfig) -> None:
         settings = Settings.read(decoded(plain_values(composed), _AS_TYPED))
         folders = [_folder(path) for path in settings.path]
         if not folders:
-            raise UserError("path=[] names no folder.")
+            raise UserError("path=[] is empty; name a folder: path=FOLDER.")
         default = folders[0] / "report" if len(folders) == 1 else Path("outputs/report")
         results = collect(folders)
         if not results.groups:
@@ -64,14 +64,14 @@ def _folder(path: str) -> Path:
     if folder.is_file():
         raise UserError(f"path={path} is a file; name its folder: path={folder.parent}")
     if "," in path:
-        raise UserError(f"path={path}: there is no such folder; several are written as 'path=[{path}]'.")
+        raise UserError(f"path={path}: there is no such folder; write several folders as 'path=[{path}]'.")
     known = [each.name for each in folder.parent.iterdir() if each.is_dir()] if folder.parent.is_dir() else []
     raise UserError(f"path={path}: there is no such folder.{nearest(folder.name, known)}")
 
 
 def _nothing(paths: Sequence[str], left_out: Sequence[str]) -> str:
     message = (
-        f"path={', '.join(map(str, paths))}: no run has ended below this folder; name one that holds "
+        f"path={', '.join(map(str, paths))}: no run has ended below this folder; name a folder with "
         "result.json files, such as outputs."
     )
     return "\n".join([message, *left_out[:MAX_SENTENCES]])

@@ -63,7 +63,7 @@ class Sweep(Callback):
         print(f"\nsweep: {progress(folder)}", flush=True)
         missed = sum(state.word != "done" for state in states)
         if missed:
-            sys.exit(f"error: {missed} of {len(states)} jobs have no good row; the same command runs them again.")
+            sys.exit(f"error: {missed} of {len(states)} jobs have not succeeded; the same command repeats them.")
 
 
 def _plan(config: DictConfig, folder: Path, jobs: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def _plan(config: DictConfig, folder: Path, jobs: Mapping[str, Any]) -> dict[str
 
 
 def _earlier(folder: Path, jobs: Container[str]) -> dict[str, list[str]]:
-    """Earlier commands of this sweep that planned runs which the present one does not, with the runs' folders."""
+    """Earlier commands of this sweep that planned other runs too, with the folders of all their runs."""
     try:
         plan = json.loads((folder / SWEEP_PLAN).read_text())
         before = plan.get("earlier", {}) | {plan["command"]: [job["folder"] for job in plan["jobs"]]}
@@ -99,7 +99,7 @@ def _wait_for_others(folder: Path) -> None:
 def _planned(sweep: DictConfig) -> Iterator[dict[str, Any]]:
     """Each job as sweep.json lists it, with its error where its configuration has one."""
     if not sweep.hydra.sweeper._target_.endswith(f".{BasicSweeper.__name__}"):
-        return  # another sweeper chooses its jobs as it goes
+        return  # another sweeper chooses its jobs during the sweep
     params = [f"{name}={value}" for name, value in (sweep.hydra.sweeper.params or {}).items()]
     overrides = OverridesParser.create().parse_overrides([*params, *sweep.hydra.overrides.task])
     (batch,) = BasicSweeper.split_arguments(overrides, None)
@@ -111,7 +111,7 @@ def _planned(sweep: DictConfig) -> Iterator[dict[str, Any]]:
         except ConfigCompositionException as error:
             raise UserError(f"the job {' '.join(job)} cannot run: {describe_hydra(error)}") from error
         with open_dict(composed):
-            composed.hydra.job.num = number  # as the launchers do it; a folder may be named by it
+            composed.hydra.job.num = number  # as the launchers set it; the name of a folder may use it
         folder = composed.hydra.sweep.subdir
         if different := folders.setdefault(folder, set(job)) ^ set(job):
             raise UserError(

@@ -26,7 +26,7 @@ from winnow.files.run_files import ended_well, read_result
 from winnow.loggers.run_log import log_again, run_log
 from winnow.processes import is_main_process
 from winnow.reports.run_summary import summary
-from winnow.runs.launchers import queued_again, runs_beside_others, unfinished_sweeps
+from winnow.runs.launchers import requeued, runs_beside_others, unfinished_sweeps
 from winnow.runs.resume import job_to_resume, run_to_resume
 from winnow.runs.run_folder import find_run, take_over
 from winnow.runs.subprocess_run import run_in_subprocess
@@ -44,7 +44,7 @@ def _main(composed: DictConfig) -> None:
     folder, overrides = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
     with short_errors():
         if hydra_config.mode == RunMode.MULTIRUN:
-            with queued_again(), recorded_job(folder, composed, overrides):
+            with requeued(), recorded_job(folder, composed, overrides):
                 run_job(composed, folder, overrides)
         else:
             check_is_no_sweep(hydra_config)
@@ -52,7 +52,7 @@ def _main(composed: DictConfig) -> None:
 
 
 def run_one(composed: DictConfig, made: Path, overrides: Sequence[str]) -> None:
-    """Train one model, in the folder that Hydra has made or in that of the run which is resumed."""
+    """Train one model, in the folder that Hydra made or in that of the run to resume."""
     config = run_config(composed, overrides)
     check(config, overrides)
     _prepare(config)
@@ -62,14 +62,14 @@ def run_one(composed: DictConfig, made: Path, overrides: Sequence[str]) -> None:
     with run_log() as loggers:
         if not (config.resume and ended_well(folder)):
             _run(config, folder, checkpoint, loggers)
-        if is_main_process():  # of a data-parallel run it reports alone
+        if is_main_process():  # the others of a data-parallel run print nothing
             print(_summary(config, folder))
             if config.export.kind != "none":
                 print(f"\n{deploy(folder, config.export)}")
 
 
 def run_job(composed: DictConfig, folder: Path, overrides: Sequence[str]) -> None:
-    """Train one model of a sweep, or finish it; the dense run is shared with the jobs that need it as a teacher."""
+    """Train or resume one model of a sweep; jobs that need the dense run as teacher share it."""
     config = run_config(composed, overrides).changed(resume=True)
     check(config)
     _prepare(config)
@@ -82,7 +82,7 @@ def run_job(composed: DictConfig, folder: Path, overrides: Sequence[str]) -> Non
     output_dir = Path(config.output_dir)
     with run_log() as loggers:
         with named_lock(output_dir, name, "Dense run: another job trains it.") if is_dense else nullcontext():
-            checkpoint = job_to_resume(folder, config)  # by now another job may have trained a dense run in this folder
+            checkpoint = job_to_resume(folder, config)  # another job may have trained a dense run here meanwhile
             found = find_run(output_dir, name) if is_dense else None
             if ended_well(folder):
                 pass
@@ -98,7 +98,7 @@ def run_job(composed: DictConfig, folder: Path, overrides: Sequence[str]) -> Non
 
 
 def _prepare(config: RunConfig) -> None:
-    """Refuse an export that cannot work, and find out whether the hub is within reach."""
+    """Refuse an export that cannot work, and work offline if the hub cannot be reached."""
     if config.export.kind != "none":
         check_export_of(config.task, config.export)
     work_offline_without_a_connection(config.hub_names)

@@ -27,7 +27,9 @@ def _register_resolvers() -> None:
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
-    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True, use_cache=True)  # a job's is its sweep's
+    OmegaConf.register_new_resolver(
+        "sweep_name", sweep_name, replace=True, use_cache=True
+    )  # the jobs of a sweep share its name
     ConfigStore.instance().store(group="open", name="mapping", node=DictConfig({}, flags={"struct": False}))
 
 

@@ -20,7 +20,7 @@ _SPLIT_SEED = 0
 
 
 def load_splits(data: Data) -> DatasetDict:
-    """The splits of a task as they are stored: train, validation splits and test, as far as they exist.
+    """The splits of a task as they are stored: train, validation splits and test, if they exist.
 
     Args:
         data: the ``task.data`` section of the configuration.
@@ -36,15 +36,16 @@ def load_splits(data: Data) -> DatasetDict:
 
 
 def arrange_splits(splits: DatasetDict, data: Data) -> DatasetDict:
-    """What a run trains and is measured on, in this order: train, the validation splits, test if there is one.
+    """The splits that a run uses, in this order: train, the validation splits, test if it exists.
 
-    A validation split is cut off the training data where there is none, and splits are cut to size.
+    Without a validation split, one is taken from the training data; splits are cut to max_train_samples and
+    max_eval_samples.
     """
     splits, wanted = DatasetDict(splits), list(data.validation)
     found = [name for name in wanted if name in splits]
     if not found:
         if len(splits["train"]) < 2:
-            raise UserError("the train split has one row; validation rows cannot be cut off it.")
+            raise UserError("the train split has one row; it cannot be divided into training and validation rows.")
         held_out = splits["train"].train_test_split(test_size=data.validation_fraction, seed=_SPLIT_SEED)
         splits["train"], splits[wanted[0]] = held_out["train"], held_out["test"]
         found = wanted[:1]
@@ -55,7 +56,7 @@ def arrange_splits(splits: DatasetDict, data: Data) -> DatasetDict:
 
 
 def _check_columns(splits: DatasetDict, data: Data) -> None:
-    """Every column that the task's settings name must be there; a test split may lack its labels."""
+    """Refuse splits without a column that the settings of the task name; a test split needs no labels."""
     settings = {name: value for name, value in data.model_dump().items() if name.endswith(("_column", "_columns"))}
     for name, split in splits.items():
         for setting, columns in settings.items():
@@ -89,7 +90,7 @@ def _read(data: Data) -> DatasetDict:
 
 
 def _wanted(splits: Mapping[str, Any], data: Data) -> dict[str, Any]:
-    """The splits that a task uses, of those that there are."""
+    """The splits that a task uses, of those that exist."""
     if "train" not in splits:
         raise UserError(
             f"there is no training split, only {', '.join(splits)}; name one with task.data.files.train=FILE."
@@ -98,10 +99,10 @@ def _wanted(splits: Mapping[str, Any], data: Data) -> dict[str, Any]:
 
 
 def _read_files(paths: list[Path], data: Data) -> Dataset:
-    """One split from its files; a damaged one is named in the error."""
+    """One split from its files; an error names the damaged file."""
     options: dict[str, Any] = {}
     kind = formats(data)[paths[0].suffix]
-    if kind == "csv":  # words such as "null" and "NA" are texts, not missing values
+    if kind == "csv":  # "null" and "NA" are texts, not missing values
         options = {"keep_default_na": False, "sep": "\t" if paths[0].suffix == ".tsv" else ","}
     for path in paths:
         if path.stat().st_size == 0:
@@ -120,7 +121,7 @@ def _read_files(paths: list[Path], data: Data) -> Dataset:
 
 
 def _load(kind: str, **options: Any) -> Dataset:
-    """A split by a loader of `datasets`, which keeps it; what it has kept is read again where it is damaged."""
+    """A split by a loader of `datasets`, which caches it; a damaged cache is written again."""
     try:
         return datasets.load_dataset(kind, **options)
     except DAMAGED:
@@ -128,7 +129,7 @@ def _load(kind: str, **options: Any) -> Dataset:
 
 
 def _conll_columns(path: Path, data: Data) -> list[str]:
-    """Names for the columns of a CoNLL file, in which the word stands first and its tag last."""
+    """Names for the columns of a CoNLL file: the first has the word, the last its tag."""
     skipped = ("-DOCSTART-", *filter(None, [data.comment_prefix]))
     with path.open(errors="replace") as file:
         width = next((len(line.split()) for line in file if line.strip() and not line.startswith(skipped)), 0)

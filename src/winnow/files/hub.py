@@ -1,4 +1,4 @@
-"""The model and data hub: names on it, and doing without it where there is no connection."""
+"""The hub of models and data sets: work offline if it cannot be reached."""
 
 import os
 import socket
@@ -10,9 +10,10 @@ from winnow.files.local_files import looks_local
 
 
 def work_offline_without_a_connection(names: Iterable[str | None], seconds: float = 3.0) -> None:
-    """Where a hub name is used but the hub is out of reach, use its local cache only instead of retrying for a minute.
+    """Use only the local cache of the hub if a hub name is used but the hub cannot be reached.
 
-    To be called before the hub's libraries are imported, which read the environment then.
+    Without this each access retries for a minute. Call it before the hub's libraries are imported: they read the
+    environment then.
 
     Args:
         names: of data sets and models that the command reads; local folders and None need no hub.
@@ -25,7 +26,7 @@ def work_offline_without_a_connection(names: Iterable[str | None], seconds: floa
 
 
 def is_reachable(url: str, seconds: float = 3.0) -> bool:
-    """True if a connection opens within so many seconds; behind a proxy it is taken for granted."""
+    """True if a connection opens within ``seconds``; always True behind a proxy."""
     if urllib.request.getproxies():
         return True
     address = urlparse(url)

@@ -15,7 +15,7 @@ _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.
 
 
 class SplitFiles(Protocol):
-    """Files of the splits, one by one, or None."""
+    """The file of each split, or None."""
 
     @property
     def train(self) -> str | None: ...
@@ -26,7 +26,7 @@ class SplitFiles(Protocol):
 
 
 class DataPlaces(Protocol):
-    """Where the ``task.data`` section says that the data are."""
+    """The settings of ``task.data`` that locate the data."""
 
     @property
     def path(self) -> str | None: ...
@@ -39,7 +39,11 @@ class DataPlaces(Protocol):
 
 
 def local_files(data: DataPlaces) -> dict[str, list[Path]]:
-    """The local files of each split, empty for hub data and generators; a missing file or folder is an error."""
+    """The local files of each split; empty for hub data and generators.
+
+    Raises:
+        UserError: for a missing file or folder.
+    """
     given = {split: getattr(data.files, split) for split in ("train", "validation", "test")}
     files = {split: Path(name) for split, name in given.items() if name}
     if files:
@@ -57,7 +61,7 @@ def local_files(data: DataPlaces) -> dict[str, list[Path]]:
 
 
 def formats(data: DataPlaces) -> dict[str, str]:
-    """Suffix -> how files that end in it are read; plain text only where a task says what it means."""
+    """Suffix -> format of files with this suffix; plain text only for tasks that define how to read it."""
     return _FORMATS | (dict.fromkeys(_PLAIN_TEXT, data.plain_text) if data.plain_text else {})
 
 
@@ -68,7 +72,7 @@ def looks_local(name: str) -> bool:
 
 def _files_by_split(folder: Path, known: Iterable[str]) -> dict[str, list[Path]]:
     by_split = _grouped(folder.glob("*"), known)
-    if "train" not in by_split:  # they lie deeper, such as in data/
+    if "train" not in by_split:  # the files are deeper, such as in data/
         by_split = _grouped(folder.rglob("*"), known)
     if not by_split:
         raise UserError(f"task.data.path={folder}: the folder holds no {', '.join(known)} files.")
@@ -76,7 +80,7 @@ def _files_by_split(folder: Path, known: Iterable[str]) -> dict[str, list[Path]]
         folders = list(dict.fromkeys(str(path.parent) for path in by_split.get(split, ())))
         if len(folders) > 1:  # likely several data sets, whose rows must not be mixed
             raise UserError(
-                f"task.data.path={folder}: {split} files lie in {len(folders)} of its folders; name one of them, such "
+                f"task.data.path={folder}: {split} files are in {len(folders)} of its folders; name one of them, such "
                 f"as task.data.path={folders[0]}."
             )
     return by_split
@@ -123,12 +127,12 @@ def resolve_model_folder(name: str, setting: str = "model.name") -> Path:
         raise UserError(f"{setting}={name}: the folder has no weights; one of {', '.join(_WEIGHTS[:3])} must be there.")
     for path in folder.glob("*.safetensors"):
         if not _is_whole(path):
-            raise UserError(f"{setting}={name}: {path.name} is damaged or cut short; fetch or save it again.")
+            raise UserError(f"{setting}={name}: {path.name} is damaged or cut short; download or save it again.")
     return folder
 
 
 def _is_whole(path: Path) -> bool:
-    """True if a safetensors file has the length that its header promises."""
+    """True if a safetensors file has the length given in its header."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -1,1 +1,1 @@
-"""Run folders, resuming, sweeps and where their jobs run."""
+"""Run folders, resuming runs, sweeps and their launchers."""

@@ -1,4 +1,4 @@
-"""What a killed run goes on from: its newest checkpoint that is intact, in its own folder."""
+"""Resuming: which run to resume, and its newest intact checkpoint."""
 
 import zipfile
 from pathlib import Path
@@ -18,42 +18,42 @@ from winnow.runs.run_folder import clear
 
 
 def run_to_resume(made: Path, config: RunConfig) -> tuple[Path, Path | None]:
-    """The run that goes on, the one that the command names or else the newest unfinished one like it, or a new one.
+    """Choose the run to resume: the named one, else the newest unfinished match, else a new one.
 
     Args:
-        made: the folder that Hydra has made for this command; it is removed where the run of another goes on.
+        made: the folder that Hydra made for this command; removed if the run in another folder is resumed.
         config: of the run.
 
     Returns:
-        The folder of the run, and its newest intact checkpoint; None if it starts from the beginning or has finished.
+        The folder of the run, and its newest intact checkpoint; None if it starts at step 0 or has finished.
 
     Raises:
-        UserError: if the named folder holds a run of another configuration, or no checkpoint in it is intact.
+        UserError: if the named folder holds another configuration, or all its checkpoints are damaged.
     """
-    if _is_named("hydra.run.dir="):
-        folder, nothing = made, f"{made} has no checkpoint"
+    if _is_overridden("hydra.run.dir="):
+        folder, no_checkpoint = made, f"{made} has no checkpoint"
         _check_same_run(made, config)
     else:
         folder = find_unfinished(Path(config.output_dir), fingerprint(config)) or made
-        nothing = f"{config.output_dir} has no unfinished run of this configuration with an intact checkpoint"
+        no_checkpoint = f"{config.output_dir} has no unfinished run of this configuration with an intact checkpoint"
     finished = ended_well(folder)
     checkpoint = None if finished else intact_checkpoint(folder)
     if is_main_process():
         if folder != made:
-            _hand_over(made, folder)
+            _move_record(made, folder)
         if finished:
             print(f"resume=true: the run in {folder} has finished.")
         elif checkpoint:
-            print(f"resume=true: the run in {folder} goes on from {checkpoint.name}.")
+            print(f"resume=true: the run in {folder} resumes from {checkpoint.name}.")
         else:
-            print(f"resume=true: {nothing}, so this one starts from the beginning.")
+            print(f"resume=true: {no_checkpoint}, so this run starts at step 0.")
     return folder, checkpoint
 
 
 def job_to_resume(folder: Path, config: RunConfig) -> Path | None:
-    """The newest intact checkpoint of a job of a sweep; None if it starts from the beginning, or has finished.
+    """The newest intact checkpoint of a job of a sweep; None if it starts at step 0 or has finished.
 
-    A run of another configuration in its folder, or one whose checkpoints are all damaged, makes way for it.
+    A run of another configuration in the folder is removed; if all checkpoints are damaged, the job starts anew.
     """
     path = folder / FINGERPRINT
     if not path.is_file() or path.read_text() != fingerprint(config):
@@ -65,33 +65,33 @@ def job_to_resume(folder: Path, config: RunConfig) -> Path | None:
 
 
 def intact_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a run; None if it has none yet.
+    """The newest intact checkpoint of a run; None if there is no checkpoint.
 
     Raises:
-        UserError: if there are some and all are damaged.
+        UserError: if all checkpoints are damaged.
     """
     paths = _checkpoints(folder)
     for path in paths:
         if is_intact(path):
             return path
         if is_main_process():
-            print(f"note: {path} is damaged" + ("; the one before it is tried." if path != paths[-1] else "."))
+            print(f"note: {path} is damaged" + ("; using the one before it." if path != paths[-1] else "."))
     if paths:
         raise UserError(
-            f"{folder}: no checkpoint is intact, so the run cannot go on; start it anew: the same command without "
-            "resume=true."
+            f"{folder}: all checkpoints are damaged, so the run cannot be resumed; run the same command without "
+            "resume=true to start anew."
         )
     return None
 
 
 def is_intact(path: Path) -> bool:
-    """True if a checkpoint can be opened and all of it has the checksums that were written with it."""
+    """True if a checkpoint can be opened and every entry matches its checksum."""
     import torch  # heavy, and only needed where there is a checkpoint
 
     try:
         torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         with zipfile.ZipFile(path) as file:
-            # torch heeds both, zipfile does not: another size, or a bit that says folder, gives it other weights
+            # sizes and the folder bit have no checksum, but change the weights that torch reads
             plain = all(e.file_size == e.compress_size and not e.external_attr for e in file.infolist())
             return plain and file.testzip() is None
     except Exception:  # a damaged file fails in many ways
@@ -99,7 +99,7 @@ def is_intact(path: Path) -> bool:
 
 
 def find_unfinished(output_dir: Path, wanted: str) -> Path | None:
-    """The newest run with this fingerprint that has an intact checkpoint, no good end, and does not run now."""
+    """The newest run with this fingerprint that has an intact checkpoint, has not finished and is not running."""
     fingerprints = files_below(output_dir, FINGERPRINT.name)
     folders = [path.parent.parent for path in fingerprints if path.read_text() == wanted]
     for folder in sorted(filter(_checkpoints, folders), key=_saved_at, reverse=True):
@@ -117,7 +117,7 @@ def _saved_at(folder: Path) -> float:
     return _checkpoints(folder)[0].stat().st_mtime
 
 
-def _is_named(*settings: str) -> bool:
+def _is_overridden(*settings: str) -> bool:
     return any(override.startswith(settings) for override in HydraConfig.get().overrides.hydra)
 
 
@@ -129,13 +129,13 @@ def _check_same_run(folder: Path, config: RunConfig) -> None:
         return
     different = differences(saved_config(folder), config) or ["the content of its data or model files"]
     raise UserError(
-        f"resume=true: {folder} holds another run; what differs: {'; '.join(different)}. Give the same settings, "
-        "another folder, or leave resume=true out, which starts anew in this one."
+        f"resume=true: {folder} holds another run; the difference: {'; '.join(different)}. Give the same settings "
+        "or another folder; without resume=true the run starts anew in this folder."
     )
 
 
-def _hand_over(made: Path, run: Path) -> None:
-    """Move what Hydra has recorded of the command to the run that goes on, and leave no empty folder behind."""
+def _move_record(made: Path, run: Path) -> None:
+    """Move Hydra's record of the command to the run that is resumed, and remove the empty folders."""
     for path in (made / ".hydra").glob("*.yaml"):
         path.replace(run / ".hydra" / path.name)
     for empty in (made / ".hydra", made, *made.parents):

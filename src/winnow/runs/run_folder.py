@@ -1,4 +1,4 @@
-"""The run folder: result.json, written last and whole; finding and locking the run of a configuration."""
+"""The run folder: writing result.json last; finding and locking the run of a configuration."""
 
 import json
 import os
@@ -22,38 +22,37 @@ from winnow.files.locks import LOCK, BusyError, run_lock
 from winnow.files.run_files import CHECKPOINTS, FINGERPRINT, RESOLVED, RESULT, ended_well, read_result, write_result
 from winnow.processes import is_main_process
 
-_RESUMED = Path(".hydra") / "resumed"  # how often
-_EARLIER = ("checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/best.ckpt", "logs/metrics.csv", _RESUMED)
-_RECORDED = ("config.yaml", "hydra.yaml", "overrides.yaml")  # by Hydra, of a training_command
+_RESUMED = Path(".hydra") / "resumed"  # a file with the number of times
+_STALE = ("checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/best.ckpt", "logs/metrics.csv", _RESUMED)
+_RECORDED = ("config.yaml", "hydra.yaml", "overrides.yaml")  # by Hydra, of a command
 _PACKAGES = ("torch", "pytorch-lightning", "transformers", "datasets", "torchmetrics", "hydra-core")
 
 
 def clear(folder: Path) -> None:
-    """Remove what an earlier run has left in a folder that another could take for its own."""
-    for path in (RESULT, *_EARLIER):
+    """Remove the files of an earlier run that a new run in the folder could mistake for its own."""
+    for path in (RESULT, *_STALE):
         (folder / path).unlink(missing_ok=True)
 
 
 @contextmanager
 def recorded_run(folder: Path, config: RunConfig, resumed: bool = False) -> Iterator[dict[str, Any]]:
-    """A run that ends with a result.json, well or not; no other training_command may run in its folder meanwhile.
+    """Lock a run folder and write its result.json at the end, whether the run succeeds or fails.
 
     Args:
-        folder: of the run; made if it is not there.
-        config: of the run; its recipe is written to recipe.yaml, all of it to
-            .hydra/, the
-            account of a translation to translation.txt.
-        resumed: a killed run goes on; otherwise the checkpoints of an earlier run in the folder are removed.
+        folder: of the run; created if it does not exist.
+        config: of the run; written to .hydra/, its recipe to recipe.yaml, the report of a translation to
+            translation.txt.
+        resumed: keep the checkpoints in the folder; False removes those of an earlier run.
 
     Yields:
-        The row of the results table, to be filled in. Of a data-parallel run the main process writes it.
+        The row of the results table, to be filled in; only the main process of a data-parallel run writes it.
     """
     if not is_main_process():
         yield {}
         return
     with run_lock(folder):
         if config.resume and ended_well(folder):
-            raise BusyError(f"{folder}: another training_command has just ended the run in this folder.")
+            raise BusyError(f"{folder}: another command has just ended the run in this folder.")
         (folder / RESULT).unlink(missing_ok=True)
         if not resumed:
             clear(folder)
@@ -68,7 +67,7 @@ def recorded_run(folder: Path, config: RunConfig, resumed: bool = False) -> Iter
             yield row
         except BaseException as error:
             row |= {"status": "failed", "error": describe(error)}
-            with suppress(OSError):  # a full disk: the error that is on its way says so
+            with suppress(OSError):  # on a full disk; the error that is raised next names it
                 write_result(folder, row)
             raise
         row["status"] = "ok"
@@ -78,34 +77,34 @@ def recorded_run(folder: Path, config: RunConfig, resumed: bool = False) -> Iter
 
 
 def find_run(output_dir: Path, wanted: str) -> Path | None:
-    """The newest good run with this fingerprint whose model is still there."""
+    """The newest successful run with this fingerprint whose model still exists."""
     found = []
     for path in files_below(output_dir, RESULT):
         try:
             row = json.loads(path.read_text())
         except (ValueError, OSError):
-            continue  # a damaged row is nobody's teacher
-        whole = (path.parent / "model" / "config.json").is_file()
-        if row.get("status") == "ok" and row.get("fingerprint") == wanted and whole:
+            continue  # damaged
+        has_model = (path.parent / "model" / "config.json").is_file()
+        if row.get("status") == "ok" and row.get("fingerprint") == wanted and has_model:
             found.append(path)
     return max(found, key=lambda path: path.stat().st_mtime).parent if found else None
 
 
 def take_over(run: Path, folder: Path) -> None:
-    """Make a folder a copy of a finished run; what the training_command has recorded of itself there stays."""
+    """Copy a finished run into a folder, except Hydra's record of the command, which the folder keeps."""
     for path in run.rglob("*"):
         target = folder / path.relative_to(run)
         recorded = path.parent.name == ".hydra" and path.name in _RECORDED
-        logged = path.relative_to(run).parts[0] in ("wandb", "tensorboard")  # that of a run is its own
+        logged = path.relative_to(run).parts[0] in ("wandb", "tensorboard")  # a run of a logger belongs to one folder
         if path.is_file() and path.name not in (RESULT, LOCK.name) and not recorded and not logged:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
-            _share(path, target)
+            _link_or_copy(path, target)
     write_result(folder, read_result(run))
 
 
-def _share(path: Path, target: Path) -> None:
-    """One file in two places where it is large, is never written to, and the disk can do it; else a copy."""
+def _link_or_copy(path: Path, target: Path) -> None:
+    """Hard-link a large file that is never written to, where the disk can do it; else copy."""
     with suppress(OSError):
         if path.suffix in (".safetensors", ".ckpt", ".onnx"):
             os.link(path, target)
@@ -114,9 +113,9 @@ def _share(path: Path, target: Path) -> None:
 
 
 def new_run_folder(config: RunConfig) -> Path:
-    """Where a run that no training_command line names goes: the same layout as hydra.run.dir in conf/train.yaml."""
+    """The folder of a run that is not started by a command; the layout of hydra.run.dir in conf/train.yaml."""
     name = f"{config.recipe.name}-{config.teacher.kind}-{model_label(config.model.name)}"
-    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")  # jobs may start in one second
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")  # microseconds, as jobs may start in the same second
     return Path(config.output_dir) / "runs" / config.task.name / name / stamp
 
 
@@ -146,7 +145,7 @@ def _new_row(config: RunConfig) -> dict[str, Any]:
 
 
 def _count_resumption(folder: Path) -> int:
-    """How often the run has gone on, this time included; kept in a file, as it may be killed again."""
+    """Times the run was resumed, this one included; kept in a file because it may be killed again."""
     path = folder / _RESUMED
     times = 1 + (int(path.read_text()) if path.is_file() else 0)
     write_atomically(path, str(times))

@@ -1,7 +1,7 @@
 """Data-parallel runs that another run needs, each a command in its own process group.
 
-Lightning starts the other processes of a run by the command line of the first, and they would do all that it says: all
-jobs of a sweep, and training the dense teacher first.
+Lightning starts the other processes of a run with the command line of the first. Within a sweep, or with a dense
+teacher to train first, each of them would repeat the whole command.
 """
 
 import json

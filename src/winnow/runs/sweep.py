@@ -1,4 +1,4 @@
-"""A job of a sweep: its state, its row, and errors that end this job and no other."""
+"""A job of a sweep: its state, its row, and errors that end only this job."""
 
 import json
 import traceback
@@ -24,7 +24,7 @@ def recorded_job(folder: Path, composed: DictConfig, overrides: Iterable[str]) -
 
     Args:
         folder: of the job's run.
-        composed: its configuration, which may be wrong.
+        composed: its configuration, not yet checked.
         overrides: of its command line.
     """
     state = state_of(folder)
@@ -48,12 +48,12 @@ def recorded_job(folder: Path, composed: DictConfig, overrides: Iterable[str]) -
 
 
 def state_of(folder: Path) -> JobState | None:
-    """The state of the job of a folder; None if no sweep has planned it."""
+    """The state of the job in a folder; None if it is not in the plan of a sweep."""
     return next((state for state in job_states(folder.parent) if state.job["folder"] == folder.name), None)
 
 
 def _record(folder: Path, error: str | None, planned: Mapping[str, Any]) -> None:
-    """Keep a good row and add what failed after it; keep a failure that the run itself has recorded."""
+    """Record an error unless the run did; a successful row is kept and gets the error of its export."""
     try:
         row = json.loads((folder / RESULT).read_text())
     except (OSError, ValueError):
@@ -64,7 +64,7 @@ def _record(folder: Path, error: str | None, planned: Mapping[str, Any]) -> None
 
 
 def check_is_no_sweep(hydra_config: Any) -> None:
-    """Refuse an experiment as a single run while its sweep is over options that the command line does not choose."""
+    """Refuse a single run of an experiment unless the command line chooses each option that its sweep varies."""
     chosen = {override.partition("=")[0] for override in hydra_config.overrides.task}
     missing = [option for option in hydra_config.sweeper.params or {} if option not in chosen]
     if "experiment" in chosen and missing:
@@ -75,7 +75,7 @@ def check_is_no_sweep(hydra_config: Any) -> None:
 
 
 def planned_row(composed: DictConfig, overrides: Iterable[str]) -> dict[str, Any]:
-    """The columns of a row that are known before its job has run, even if it cannot run."""
+    """The columns of a row that are known before its job runs, even for a job that cannot run."""
     paths = {"task": "task.name", "model": "model.name", "recipe": "recipe.name", "seed": "seed"}
     teacher = _value(composed, "teacher.kind")
     return {
@@ -87,7 +87,7 @@ def planned_row(composed: DictConfig, overrides: Iterable[str]) -> dict[str, Any
 
 
 def _value(composed: DictConfig, path: str) -> Any:
-    """A plain value, or None: the configuration may be wrong at this place."""
+    """A plain value; None if the configuration is wrong at this place."""
     try:
         value = OmegaConf.select(composed, path)
     except OmegaConfBaseException:

@@ -1,4 +1,4 @@
-"""How far a sweep is: read from the files of its jobs alone, whatever runs them and wherever."""
+"""Progress of a sweep, read from the files of its jobs, so it works with every launcher."""
 
 import json
 import time
@@ -18,14 +18,14 @@ _WORDS = ("done", "failed", "running", "waiting")
 
 @dataclass(frozen=True)
 class JobState:
-    """A planned job and what has become of it.
+    """A planned job and its state.
 
     Args:
         job: its entry in sweep.json.
-        title: 'prune80, teacher dense, seed 2', and in what else it differs from the others.
+        title: such as 'prune80, teacher dense, seed 2', with every other setting in which jobs differ.
         word: done, failed (since the sweep was started), running or waiting.
-        row: its result.json, empty where there is none.
-        ended: when it ended, seconds since the epoch; 0 where it has not.
+        row: its result.json; empty if there is none.
+        ended: when it ended, in seconds since 1970; 0 before that.
     """
 
     job: Mapping[str, Any]
@@ -36,7 +36,7 @@ class JobState:
 
 
 def planned(folder: Path) -> list[dict[str, Any]]:
-    """The jobs that sweep.json of a sweep lists; none where it cannot be read, without those that are damaged."""
+    """The jobs in sweep.json; damaged entries are left out, and a damaged file has none."""
     try:
         jobs = json.loads((folder / SWEEP_PLAN).read_text())["jobs"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -88,20 +88,22 @@ def progress(folder: Path) -> str:
     """One line, such as '5 of 24 done, 1 failed, 2 running, about 41 min left'."""
     states = job_states(folder)
     counts = {word: sum(state.word == word for state in states) for word in _WORDS}
-    said = [f"{counts['done']} of {len(states)} done", *(f"{counts[w]} {w}" for w in _WORDS[1:3] if counts[w])]
-    left = seconds_left(states, _started(folder), time.time())
-    return ", ".join([*said, *([f"about {duration(left)} left"] if left else [])])
+    parts = [f"{counts['done']} of {len(states)} done"]
+    parts += [f"{counts[word]} {word}" for word in ("failed", "running") if counts[word]]
+    if left := seconds_left(states, _started(folder), time.time()):
+        parts.append(f"about {duration(left)} left")
+    return ", ".join(parts)
 
 
 def seconds_left(states: Sequence[JobState], started: float, now: float) -> float | None:
-    """Seconds until all jobs have ended, from the epochs done since the start; None before the first has ended."""
+    """Estimated seconds until all jobs have ended, by epochs done since the start; None before the first has ended."""
     done = sum(_epochs(state) for state in states if state.word == "done" and state.ended >= started)
     left = sum(_epochs(state) for state in states if state.word in ("running", "waiting"))
     return (now - started) * left / done if done else None
 
 
 def outcome(row: Mapping[str, Any]) -> str:
-    """The main metric of a good row, the reason of a failed one."""
+    """The main metric of a successful job, the error of a failed one."""
     if row.get("error"):
         return str(row["error"])
     return ", ".join(f"{name} {value:.4f}" for name, value in list(row.get("metrics", {}).items())[:1])
@@ -113,6 +115,6 @@ def _epochs(state: JobState) -> float:
 
 
 def _started(folder: Path) -> float:
-    """Seconds since the epoch; the plan is written when a sweep is started, and again when it goes on."""
+    """When the sweep was last started, in seconds since 1970: each start writes its plan."""
     path = folder / SWEEP_PLAN
     return path.stat().st_mtime if path.is_file() else 0.0

@@ -1,4 +1,4 @@
-"""A training in its run folder, with the dense teacher that it may need trained first."""
+"""Training in a run folder; a dense teacher that it needs is found or trained first."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def run(config: RunConfig, folder: Path, checkpoint: Path | None, loggers: list[
         config: of the run.
         folder: of the run.
         checkpoint: to resume from.
-        loggers: a list that the loggers of the run join.
+        loggers: a list to which the loggers of the run are added.
     """
     quiet_libraries()
     limit_kernel_cache()
@@ -42,14 +42,14 @@ def find_or_train_dense(config: RunConfig, stored: DatasetDict) -> Path:
     """
     dense, output_dir = dense_run(config), Path(config.output_dir)
     name = fingerprint(dense)
-    with named_lock(output_dir, name, waiting="Dense teacher: another job trains it."):  # a sweep's jobs share it
+    with named_lock(output_dir, name, waiting="Dense teacher: another job trains it."):  # the jobs of a sweep share it
         if found := find_run(output_dir, name):
             print(f"Dense teacher: {found}")
             return found
         unfinished = find_unfinished(output_dir, name) if config.resume else None
         folder = unfinished or new_run_folder(dense)
         checkpoint = intact_checkpoint(folder)
-        how = "an unfinished one goes on" if checkpoint else f"none found in {output_dir}, so it is trained first"
+        how = "resuming an unfinished run" if checkpoint else f"none found in {output_dir}, so it is trained first"
         print(f"Dense teacher: {how}, in {folder}", flush=True)
         if config.trainer.data_parallel:
             run_in_subprocess(folder, dense_overrides(name))
@@ -66,6 +66,6 @@ def _trained(
     for logger in loggers:
         logger.begin(config, resumed=checkpoint is not None)
     prepared = prepare(config, folder, stored)
-    with torch.random.fork_rng():  # the student trains alike whether its teacher is found or trained
+    with torch.random.fork_rng():  # the student gets the same random numbers whether its teacher is found or trained
         dense = find_or_train_dense(config, stored) if config.teacher.kind == "dense" else None
     return train(config, folder, prepared, dense, checkpoint, loggers)

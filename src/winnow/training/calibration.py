@@ -1,4 +1,4 @@
-"""A recipe of 0 epochs: what its modifiers do to a model that is not trained."""
+"""Recipes of 0 epochs: their modifiers change a model without training."""
 
 import time
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from winnow.modifiers.modifier import Modifier, recorded_events
 def apply_without_training(
     modifiers: Sequence[Modifier], model: PreTrainedModel, data: TaskData, clock: Clock
 ) -> tuple[float, list[dict[str, Any]]]:
-    """Change a model in place by training examples, in the order in which a training would see them.
+    """Apply modifiers to a model in place, with training examples in the order of a training.
 
     Returns:
         Seconds, and the events as a training records them.

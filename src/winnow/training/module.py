@@ -1,4 +1,4 @@
-"""The LightningModule: forward, loss through the modifiers, metrics, optimizer; it knows none of them by name."""
+"""The LightningModule: loss with the adjustments of all modifiers, metrics and optimizer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +38,7 @@ class FineTuner(pl.LightningModule):
             for split, suffix in zip(validation.values(), metric_suffixes(list(validation)), strict=True)
         ]
         self.val_metrics = nn.ModuleList(self._metrics)  # moves them to the device of the model
-        self.progress: dict[str, Any] = {}  # what the progress bar shows beside the epoch
+        self.progress: dict[str, Any] = {}  # shown in the progress bar beside the epoch
 
     def on_fit_start(self) -> None:
         self._modifiers = modifiers_of(self.trainer)

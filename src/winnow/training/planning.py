@@ -1,4 +1,4 @@
-"""What a training would do, step by step, from its configuration and the size of its data."""
+"""The plan of a training, from its configuration and the size of its data."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from winnow.training.trainer import processes
 
 
 def make_plan(config: RunConfig) -> dict[str, Any]:
-    """The events of a run, the parameters that each modifier acts on, and what is left of the model.
+    """The events of a run, the parameters that each modifier acts on, and the size of the model before and after.
 
     Args:
         config: of the run.
@@ -62,7 +62,7 @@ def make_plan(config: RunConfig) -> dict[str, Any]:
 
 
 def training_examples(config: RunConfig, task: Task) -> tuple[int, str]:
-    """How many examples an epoch has, every window of a long text one of them, and where the number comes from.
+    """Examples of an epoch (each window of a long text is one), and the source of the number.
 
     Local and generated data are counted, which also gives the task its labels; of hub data the published size is taken.
     """

@@ -1,4 +1,4 @@
-"""One training: data and model, teacher, fit; the best model is saved and measured."""
+"""One training: prepare data and model, find the teacher, fit, then save and evaluate the best model."""
 
 import copy
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ from winnow.training.trainer import (
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a training starts from: the task with its labels, the data, the student and the steps of the recipe."""
+    """The inputs of a training: the task with its labels, the data, the student and the steps of the recipe."""
 
     task: Task
     tokenizer: Any
@@ -47,7 +47,7 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training leaves beside the weights.
+    """The results of a training other than the weights.
 
     Args:
         seconds: spent on training, those before an interruption included.
@@ -61,7 +61,7 @@ class Outcome:
 
 
 def prepare(config: RunConfig, folder: Path, stored: DatasetDict) -> Preparation:
-    """Seed all generators, encode the data, load the student, and try the recipe on a copy of it.
+    """Seed all generators, encode the data, load the student, and rehearse the recipe on a copy of it.
 
     Args:
         config: of the run.
@@ -69,7 +69,7 @@ def prepare(config: RunConfig, folder: Path, stored: DatasetDict) -> Preparation
         stored: the splits as `winnow.data.splits.load_splits` returns them.
 
     Raises:
-        UserError: for data, a model or a recipe that cannot be trained, before a teacher is trained for hours.
+        UserError: for data, a model or a recipe that cannot be trained; raised before a teacher is trained.
     """
     check_hardware(config.trainer)
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -102,7 +102,7 @@ def train(
     checkpoint: Path | None,
     loggers: Sequence[Any],
 ) -> dict[str, Any]:
-    """Train the student by its recipe, save the best model and measure it.
+    """Train the student by its recipe, save the best model and evaluate it.
 
     Args:
         config: of the run.
@@ -144,7 +144,7 @@ def _fit(
     checkpoint: Path | None,
     loggers: Sequence[Any],
 ) -> Outcome | None:
-    """Train; the student then has its best weights. None in the other processes of a data-parallel run."""
+    """Train, and load the best weights into the student. None in all but the main process of a data-parallel run."""
     data, clock = prepared.data, prepared.clock
     if not clock.total_steps:
         seconds, events = apply_without_training(modifiers, prepared.student, data, clock)
@@ -169,7 +169,7 @@ def _fit(
 
 
 def _measured(folder: Path, task: Task, data: TaskData) -> dict[str, Any]:
-    """Metrics and zeros of the saved model, which is read back as a user would read it."""
+    """Metrics and zeros of the saved model, read from its folder as a user would."""
     saved = load_saved(folder / "model", task)
     return {
         "metrics": evaluate(saved, data, data.validation, folder),

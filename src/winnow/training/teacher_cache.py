@@ -1,4 +1,4 @@
-"""A teacher's outputs on the training data: computed once, before the first step, and read by every epoch.
+"""A teacher's outputs on the training data, computed once before the first step and read in every epoch.
 
 They are always computed in the same way: the training texts sorted by length, in batches that depend on the lengths
 alone. So a student learns from the same numbers whether its run finds them in the cache, fills the cache, or keeps them
@@ -34,7 +34,7 @@ _TOKENS = 2048  # of a batch of the teacher; on CPUs the fastest for short texts
 
 
 class _LiveError(Exception):
-    """Why a teacher must run live, in each training batch."""
+    """The reason why a teacher must run live, in each training batch."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class TeacherCache:
     run_folder: Path
 
     def outputs(self, steps: int) -> StoredOutputs | None:
-        """The teacher's outputs for all training examples, found or computed now; None where it must run live.
+        """The teacher's outputs for all training examples, found or computed now; None if it must run live.
 
-        A line says which of these it is.
+        Prints a line about which of these happened.
 
         Args:
             steps: optimizer steps of the run.
@@ -70,11 +70,11 @@ class TeacherCache:
             self._check_use(steps)
             return self._find_or_compute()
         except _LiveError as why:
-            _say(f"{why}, so it runs live.")
+            _report(f"{why}, so it runs live.")
             return None
 
     def remove_own(self) -> None:
-        """Remove the outputs that the run keeps for itself; to be called when the training is over."""
+        """Remove the outputs in the run folder; to be called after the training."""
         shutil.rmtree(self._own, ignore_errors=True)
 
     @property
@@ -114,7 +114,7 @@ class TeacherCache:
                 f"cache.folder={shared} cannot be used ({error}); name another folder, or turn the cache off with "
                 "cache.gigabytes=0."
             ) from error
-        _say(f"{found.rows:,} texts, {found.bytes / 1e6:,.1f} MB, {how} in {found.folder}")
+        _report(f"{found.rows:,} texts, {found.bytes / 1e6:,.1f} MB, {how} in {found.folder}")
         return found
 
     def _open(self, entry: Path) -> StoredOutputs | None:
@@ -127,7 +127,7 @@ class TeacherCache:
             return None
 
     def _compute(self, folders: list[Path], name: str, identity: Mapping[str, Any]) -> Path:
-        """The folder of the outputs, made now: in the cache where they fit, else in the last of the folders."""
+        """Compute the outputs: in the cache (the first folder) if they fit, else in the last; returns their folder."""
         computed, lengths = self._computed(), self.data.lengths("train")
         rows, first = next(computed)
         layout = Layout.of(vars(first), per_token=self.data.task.outputs_per_token, dtype=self.settings.precision)
@@ -138,7 +138,7 @@ class TeacherCache:
         free = shutil.disk_usage(folder).free / 1e9
         if size > free:
             raise _LiveError(f"its outputs take {size:.3g} GB, and {free:.3g} are free in {folder}")
-        _say(f"{len(lengths):,} texts, computed once for all epochs{' and runs' if fits else ' of this run'}.")
+        _report(f"{len(lengths):,} texts, computed once for all epochs{' and runs' if fits else ' of this run'}.")
         facts = {"task": self.data.task.name, "made_by": identity}
         batches = chain([(rows, first)], computed)
         try:
@@ -161,6 +161,6 @@ class TeacherCache:
             yield rows, SimpleNamespace(**{name: getattr(outputs, name).float() for name in task.output_names})
 
 
-def _say(what: str) -> None:
+def _report(what: str) -> None:
     if is_main_process():
         print(f"Teacher's outputs: {what}", flush=True)

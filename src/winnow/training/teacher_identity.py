@@ -1,4 +1,4 @@
-"""The key of stored teacher outputs: everything that they depend on, by content. Equal keys, equal bits."""
+"""The key of stored teacher outputs: a digest of everything that they depend on, so equal keys mean equal bits."""
 
 import hashlib
 import json
@@ -27,9 +27,9 @@ _CODE = (
     "tasks/task",
     "training/teacher_cache",
 )
-# With these a user makes oneDNN and MKL take the kernels of another processor.
+# Environment variables that make oneDNN and MKL choose the kernels of another processor.
 _KERNEL_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")
-_OF_THE_FILE = ("_name_or_path", "transformers_version")  # what a configuration says of where it was read
+_OF_THE_FILE = ("_name_or_path", "transformers_version")  # describe where a configuration was read from
 
 
 def identity_of_outputs(teacher: Teacher, rows: Dataset, trainer: pl.Trainer) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _of_texts(rows: Dataset) -> str:
 
 
 def _hardware(device: torch.device) -> dict[str, Any]:
-    """What decides in which order the sums of a matrix product are added up: processor, threads and kernels."""
+    """What the order of summation in a matrix product depends on: processor, threads and kernels."""
     if device.type == "cuda":
         return {"gpu": torch.cuda.get_device_name(device)}
     return {
