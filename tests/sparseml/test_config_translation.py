@@ -8,7 +8,8 @@ from hydra.errors import HydraException
 from tests.sparseml.test_reading import written
 from tests.toys import failure, own_data, review_tables, run
 from winnow.config.checks import check
-from winnow.config.resolve import dense_config, fingerprint
+from winnow.config.fingerprint import fingerprint
+from winnow.config.run import dense_run
 from winnow.errors import UserError
 
 TEXT = """\
@@ -41,11 +42,11 @@ def overrides(path, *more):
 def test_the_file_replaces_the_recipe(configured, old):
     config = configured(*overrides(old))
     check(config)
-    assert config["recipe"] == {
+    assert config.recipe.plain() == {
         "name": "old-recipe_v2",
         "num_epochs": 2,
-        "optimizer": configured("recipe=dense")["recipe"]["optimizer"],
-        "learning_rate": configured("recipe=dense")["recipe"]["learning_rate"],
+        "optimizer": configured("recipe=dense").recipe.plain()["optimizer"],
+        "learning_rate": configured("recipe=dense").recipe.plain()["learning_rate"],
         "pruning": {
             "_target_": "winnow.modifiers.gmp.MagnitudePruning",
             "params": ["(?:bert.encoder).*"],
@@ -68,7 +69,7 @@ def test_the_file_replaces_the_recipe(configured, old):
             "teacher": None,
         },
     }
-    assert config["translation"]["modifiers"] == ["pruning", "distillation"]
+    assert config.translation.modifiers == ["pruning", "distillation"]
 
 
 @pytest.mark.parametrize("plus", ["", "+", "++"])
@@ -76,13 +77,13 @@ def test_a_variable_is_overridden_on_the_command_line_with_or_without_a_plus(con
     config = configured(
         *overrides(old, f"{plus}recipe.variables.num_epochs=10", f"{plus}recipe.variables.sparsity=0.8")
     )
-    assert (config["recipe"]["num_epochs"], config["recipe"]["pruning"]["end_epoch"]) == (10, 5)
-    assert config["recipe"]["pruning"]["final_sparsity"] == 0.8
+    assert (config.recipe.num_epochs, config.recipe.modifiers["pruning"].end_epoch) == (10, 5)
+    assert config.recipe.modifiers["pruning"].final_sparsity == 0.8
 
 
 def test_the_number_of_epochs_is_the_variable_of_that_name(configured, old):
     config = configured(*overrides(old, "recipe.num_epochs=4"))
-    assert (config["recipe"]["num_epochs"], config["recipe"]["pruning"]["end_epoch"]) == (4, 2)
+    assert (config.recipe.num_epochs, config.recipe.modifiers["pruning"].end_epoch) == (4, 2)
 
 
 @pytest.mark.parametrize("epochs", ["0", "2.5", "many"])
@@ -108,16 +109,16 @@ def test_a_file_without_distillation_uses_no_teacher_and_reports_it(configured, 
     path = written(tmp_path, TEXT)
     config = configured(*overrides(path), "teacher=dense")
     check(config)
-    assert config["teacher"] == {"kind": "none"}
-    assert "distillation" not in config["recipe"]
-    assert "note: teacher=dense is not used: the file has no distillation." in config["translation"]["report"]
+    assert config.teacher.kind == "none"
+    assert "distillation" not in config.recipe.modifiers
+    assert "note: teacher=dense is not used: the file has no distillation." in config.translation.report
 
 
 def test_without_a_teacher_distillation_is_left_out_and_reported(configured, old):
     config = configured(*overrides(old), "teacher=none")
     check(config)
-    assert set(config["recipe"]) == {"name", "num_epochs", "optimizer", "learning_rate", "pruning"}
-    assert "DistillationModifier  not used: teacher=none" in config["translation"]["report"]
+    assert set(config.recipe.plain()) == {"name", "num_epochs", "optimizer", "learning_rate", "pruning"}
+    assert "DistillationModifier  not used: teacher=none" in config.translation.report
 
 
 def test_the_fingerprint_depends_on_the_content_of_the_file_and_not_on_its_path(configured, tmp_path):
@@ -136,9 +137,9 @@ def test_the_fingerprint_depends_on_the_content_of_the_file_and_not_on_its_path(
 
 
 def test_the_dense_run_does_not_depend_on_the_file(configured, old):
-    dense = dense_config(configured(*overrides(old)))
-    assert "translation" not in dense
-    assert fingerprint(dense) == fingerprint(dense_config(configured("recipe=prune80")))
+    dense = dense_run(configured(*overrides(old)))
+    assert dense.translation is None
+    assert fingerprint(dense) == fingerprint(dense_run(configured("recipe=prune80")))
 
 
 def test_a_setting_that_the_file_sets_is_refused_on_the_command_line(configured, old):
@@ -146,8 +147,8 @@ def test_a_setting_that_the_file_sets_is_refused_on_the_command_line(configured,
     with pytest.raises(UserError) as refused:
         check(configured(*given), given)
     assert str(refused.value) == (
-        "recipe.distillation.hardness=1 has no effect: the file sets distillation. Change its variables with "
-        "recipe.variables.NAME=VALUE, or convert it with python -m src.convert."
+        "recipe.distillation.hardness=1 has no effect: the recipe file sets distillation. Change its variables with "
+        "recipe.variables.NAME=VALUE, or convert the file with python -m src.convert."
     )
     check(
         configured(*overrides(old, "recipe.optimizer.weight_decay=0.1")),

@@ -7,7 +7,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tests.sparseml.test_reading import MALFORMED, RANGE, written
 from tests.sparseml.test_translation import EXPECTED, FILES
-from winnow.config.resolve import resolve
+from winnow.config.resolve import run_config
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 from winnow.sparseml.conversion import convert, recipe_files, summary
@@ -22,7 +22,7 @@ def conf(tmp_path):
 def configuration(conf, *overrides):
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(conf), version_base="1.3"):
-        return resolve(compose("train", overrides=list(overrides)))
+        return run_config(compose("train", overrides=list(overrides)))
 
 
 @pytest.mark.parametrize("teacher", ["dense", "none"])
@@ -31,11 +31,11 @@ def test_a_converted_file_is_the_same_recipe_as_the_original(conf, teacher):
     assert {row.file.name: row.status for row in rows} == dict.fromkeys(EXPECTED, "converted")
     for row in rows:
         old = configuration(conf, "recipe=sparseml", f"recipe.path='{row.file}'", f"teacher={teacher}")
-        name = old["recipe"]["name"]
-        distils = any("teacher" in node for node in old["recipe"].values() if isinstance(node, dict))
-        new = configuration(conf, f"recipe={name}", *(["teacher=dense"] if distils else ["teacher=none"]))
-        assert new["recipe"] == old["recipe"], name
-        assert new["teacher"] == old["teacher"], name
+        name = old.recipe.name
+        teacher_of_file = "dense" if old.recipe.needs_teacher else "none"
+        new = configuration(conf, f"recipe={name}", f"teacher={teacher_of_file}")
+        assert new.recipe.plain() == old.recipe.plain(), name
+        assert new.teacher == old.teacher, name
 
 
 def test_a_converted_file_names_its_origin_and_has_a_report(tmp_path):
