@@ -5,7 +5,6 @@ import pytest
 from tests.sparseml.test_reading import written
 from tests.toys import toy_data, toy_model
 from winnow.config.checks import check
-from winnow.config.recipe import Recipe
 from winnow.errors import UserError
 from winnow.models.quantized_model import quantizers
 from winnow.modifiers.modifier import build_modifiers
@@ -131,7 +130,7 @@ def test_the_modules_that_a_recipe_names_are_quantised(tmp_path, configured):
     config = configured("recipe=sparseml", f"recipe.path={path}", "teacher=none")
     check(config)
     model = toy_model(toy_data().task)
-    quantization = next(m for m in build_modifiers(Recipe.read(config["recipe"])) if m.name == "quantization")
+    quantization = next(m for m in build_modifiers(config.recipe) if m.name == "quantization")
     quantization.match(model)
     names = set(quantizers(model))
     assert "bert.encoder.layer.0.attention.self.query.weight_quantizer" in names
