@@ -64,8 +64,6 @@ def test_another_structure_is_refused(structure):
             {"start_epoch": 5, "end_epoch": 2},
             "recipe.pruning: start_epoch 5 is after end_epoch 2; lower",
         ),
-        ({"end_epoch": 0, "shape": "linear"}, "recipe.pruning.shape has no effect where start_epoch and end_epoch are"),
-        ({"end_epoch": 0, "initial_sparsity": 0.1}, "recipe.pruning.initial_sparsity has no effect where start_epoch"),
         ({"params": []}, "recipe.pruning.params must be a regular expression, or a list of one or more, got []"),
     ],
 )

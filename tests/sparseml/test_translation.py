@@ -32,11 +32,6 @@ def constant_rate(value, start, end):
     return rate("constant", value, value, start, end)
 
 
-def one_shot(params, epoch, final, frequency):
-    settings = {"params": params, "final_sparsity": final, "update_frequency": frequency, "scope": "matrix"}
-    return ("gmp", window(epoch, epoch, **settings))
-
-
 def ramp(file, params, start, end, initial, final, frequency, shape="cubic", scope="matrix", **more):
     sparsities = {"initial_sparsity": initial, "final_sparsity": final}
     settings = {"params": params, **sparsities, "shape": shape, "update_frequency": frequency, "scope": scope}
@@ -150,14 +145,15 @@ EXPECTED = {
     "90sparsity1shot.yaml": (
         1,
         {
-            "pruning": one_shot(
+            "pruning": ramp(
+                "gmp",
                 [
                     f"(?:{BERT}.[0-9]+.attention.self.(query|key|value).weight).*",
                     f"(?:{BERT}.[0-9]+.attention.output.dense.weight).*",
                     f"(?:{BERT}.[0-9]+.intermediate.dense.weight).*",
                     f"(?:{BERT}.[0-9]+.output.dense.weight).*",
                 ],
-                *(0, 0.9, 1),
+                *(0, 0, 0.9, 0.9, 1),
             ),
         },
     ),

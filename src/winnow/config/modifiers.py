@@ -144,11 +144,6 @@ class MagnitudePruningSettings(PruningSettings):
                     f"{name} {target:g} is below initial_sparsity {self.initial_sparsity:g}; raise {name} or lower "
                     "initial_sparsity."
                 )
-        if self.end_epoch != -1 and max(self.start_epoch, 0.0) == self.end_epoch:
-            self._refuse_without_effect(
-                {"initial_sparsity": True, "shape": True},
-                "where start_epoch and end_epoch are equal, since all is pruned at once",
-            )
         return self
 
 

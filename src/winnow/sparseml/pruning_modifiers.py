@@ -49,9 +49,14 @@ def _gradual(modifier: ModifierTranslation, file: str, global_by_default: bool =
     final = modifier.values["final_sparsity"]
     if isinstance(final, dict):
         modifier.values["params"] = list(final)
-    is_one_shot = max(modifier.start, 0) == modifier.end
-    ramp = {"initial_sparsity": modifier.values["init_sparsity"], "shape": modifier.values.get("inter_func", "cubic")}
-    _add(modifier, file, global_by_default, final_sparsity=final, **({} if is_one_shot else ramp))
+    _add(
+        modifier,
+        file,
+        global_by_default,
+        initial_sparsity=modifier.values["init_sparsity"],
+        final_sparsity=final,
+        shape=modifier.values.get("inter_func", "cubic"),
+    )
     if modifier.written["init_sparsity"] == FROM_PARAM:
         modifier.differs(f"init_sparsity {FROM_PARAM} becomes 0: existing zeros stay, but the ramp starts lower")
     if modifier.values.get("phased"):
