@@ -75,7 +75,7 @@ def check_number(composed: DictConfig) -> None:
 
 
 def check_not_hidden() -> None:
-    """Refuse a shipped recipe with the name of a file in a folder of the user: Hydra reads the shipped one alone.
+    """Refuse a shipped recipe with the name of a file in a folder of the user: Hydra reads only the shipped one.
 
     Raises:
         UserError: with the file to rename.
