@@ -156,9 +156,7 @@ def test_without_patience_no_run_stops(run, scored):
 
 @pytest.mark.parametrize(("checkpoint", "scores", "epochs"), [("last", [], 3), ("epoch=1", [0.3], 3)])
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
-def test_a_resumed_run_keeps_its_patience_and_a_stopped_one_does_not_train_on(
-    tmp_path, scored, checkpoint, scores, epochs
-):
+def test_a_resumed_run_keeps_its_patience_and_a_stopped_one_stays_stopped(tmp_path, scored, checkpoint, scores, epochs):
     def trained(**settings):
         return fit(
             callbacks=[EarlyStop("val/accuracy", 2), every_epoch(tmp_path)],
