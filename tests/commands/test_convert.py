@@ -34,6 +34,6 @@ def test_the_command_ends_with_status_1_if_a_recipe_could_not_be_translated(tmp_
         (["path=old.yml", "out=new"], "error: path=old.yml: there is no such file or folder. Did you mean 'old.yaml'?"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line(tmp_path, arguments, message):
+def test_a_mistake_gives_one_line(tmp_path, arguments, message):
     written(tmp_path, RANGE)
     assert failure("convert", *arguments, folder=tmp_path) == message

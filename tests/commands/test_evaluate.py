@@ -30,7 +30,7 @@ def measured(output):
     return {(split, metric): (now, recorded) for split, metric, now, recorded in lines}
 
 
-def test_the_metrics_are_those_that_the_run_recorded(place, row):
+def test_the_metrics_equal_those_recorded_by_the_run(place, row):
     table = measured(run("evaluate", "run=run", folder=place))
     assert {(split, metric) for split in ("validation", "test") for metric in ("accuracy", "f1")} == set(table)
     for (split, metric), (now, recorded) in table.items():
@@ -47,7 +47,7 @@ def test_the_metrics_do_not_depend_on_the_batch_size(place):
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_one_split_can_be_asked_for(place, split):
+def test_one_split_can_be_chosen(place, split):
     table = measured(run("evaluate", "run=run", f"split={split}", folder=place))
     assert {name for name, _ in table} == {split}
 
@@ -58,16 +58,16 @@ def test_nothing_is_written(place):
     assert {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()} == before
 
 
-def test_an_unknown_split_is_refused_with_those_that_there_are(place):
+def test_an_unknown_split_is_refused_with_the_names_of_the_others(place):
     message = failure("evaluate", "run=run", "split=trian", folder=place)
     assert "split=trian: the run has validation and test" in message
 
 
-def test_without_a_run_the_command_says_what_to_add(place):
+def test_without_a_run_the_error_names_the_setting_to_add(place):
     assert "run must be given: add run=VALUE to the command" in failure("evaluate", folder=place)
 
 
-def test_a_folder_that_is_not_there_is_refused(place):
+def test_a_missing_folder_is_refused(place):
     assert failure("evaluate", "run=nowhere", folder=place) == "error: run=nowhere: there is no such folder."
 
 
@@ -77,7 +77,7 @@ def test_a_run_without_its_model_is_refused(place, tmp_path):
     assert "the folder has no weights" in failure("evaluate", "run=run", folder=tmp_path)
 
 
-def test_data_that_have_gone_are_named(place, tmp_path):
+def test_missing_data_are_named(place, tmp_path):
     shutil.copytree(place / "run", tmp_path / "run")
     shutil.copytree(place / "data", tmp_path / "data")
     path = tmp_path / "run" / ".hydra" / "resolved.yaml"
@@ -99,14 +99,14 @@ def deployed(place):
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("folder", ["run", "fixed"])
-def test_a_deployment_is_scored_by_its_engine(deployed, engine, folder):
+def test_a_deployment_is_evaluated_by_its_engine(deployed, engine, folder):
     pytest.importorskip(engine)
     table = measured(run("evaluate", f"run={folder}", f"engine={engine}", folder=deployed))
     assert table
     assert all(now == recorded for now, recorded in table.values())
 
 
-def test_an_engine_or_a_deployment_that_is_not_there_is_refused(place, tmp_path):
+def test_a_missing_engine_or_deployment_is_refused(place, tmp_path):
     assert "Did you mean 'onnxruntime'?" in failure("evaluate", "run=run", "engine=onnxrutime", folder=place)
     shutil.copytree(place / "run", tmp_path / "bare", ignore=shutil.ignore_patterns("deployment"))
     message = failure("evaluate", f"run={tmp_path}/bare", "engine=onnxruntime", folder=place)

@@ -36,7 +36,7 @@ def row_of(folder):
     return json.loads((folder / "result.json").read_text())
 
 
-def test_a_deployment_has_graph_configuration_tokenizer_proof_and_three_lines(place, exported):
+def test_a_deployment_has_graph_configuration_tokenizer_verification_and_readme(place, exported):
     folder = place / "run" / "deployment"
     files = {path.name for path in folder.iterdir()}
     assert {"model.onnx", "config.json", "tokenizer.json", "verification.json", "README.md"} <= files
@@ -45,7 +45,7 @@ def test_a_deployment_has_graph_configuration_tokenizer_proof_and_three_lines(pl
     assert not (place / "run" / "deployment.partial").exists()
 
 
-def test_its_configuration_is_the_models_and_says_what_the_graph_is_for(place, exported):
+def test_the_configuration_of_a_deployment_has_that_of_the_model_and_describes_the_graph(place, exported):
     config = json.loads((place / "run" / "deployment" / "config.json").read_text())
     ours = config.pop("winnow")
     assert config == json.loads((place / "run" / "model" / "config.json").read_text())
@@ -68,7 +68,7 @@ def test_the_row_of_the_run_gets_the_figures_of_its_deployment(place, exported):
     assert facts["agreement"] == 1.0
 
 
-def test_the_report_is_short_and_says_how_to_go_on(exported):
+def test_the_report_is_short_and_names_the_next_commands(exported):
     assert "same predictions" in exported
     assert 'python -m src.predict deployment=run/deployment text="..."' in exported
     assert len(exported.splitlines()) < 25
@@ -87,7 +87,7 @@ def test_a_quantised_run_becomes_int8(place):
     assert "processors without VNNI" in (place / "quantised" / "deployment" / "README.md").read_text()
 
 
-def test_a_training_ends_with_an_export_where_it_is_asked_for(place):
+def test_a_training_with_export_onnx_ends_with_an_export(place):
     words = [*own_data(place / "data"), "teacher=none", "recipe=dense", "recipe.num_epochs=1", "hydra.run.dir=both"]
     output = run("train", *words, "export=onnx", *SHAPE, folder=place)
     assert "deployment   both/deployment" in output
@@ -96,7 +96,7 @@ def test_a_training_ends_with_an_export_where_it_is_asked_for(place):
     assert row_of(place / "both")["deployment"]["precision"] == "float32"
 
 
-def test_a_training_is_not_begun_for_an_export_that_cannot_be(place):
+def test_an_export_that_cannot_work_is_refused_before_training(place):
     words = [*own_data(place / "data"), "teacher=none", "recipe=dense", "hydra.run.dir=never"]
     assert "export.opset must be" in failure("train", *words, "export=onnx", "export.opset=7", folder=place)
     assert not (place / "never" / "result.json").exists()
@@ -118,7 +118,7 @@ def test_a_training_is_not_begun_for_an_export_that_cannot_be(place):
         ("export=none", "export=none exports nothing"),
     ],
 )
-def test_what_cannot_be_is_refused(place, word, says):
+def test_an_export_that_cannot_work_is_refused(place, word, says):
     message = failure("export", "run=run", word, folder=place)
     assert says in message
     assert "\n" not in message
@@ -129,7 +129,7 @@ def test_a_quantised_run_has_no_other_precision(place):
     assert "the run is quantised, so its graph is int8" in message
 
 
-def test_a_run_that_is_not_there_is_answered_with_the_nearest(place):
+def test_a_missing_run_is_refused_with_the_nearest_name(place):
     assert "there is no such folder. Did you mean 'run'?" in failure("export", "run=runn", folder=place)
 
 
@@ -166,20 +166,20 @@ def moved(copied, place):
     path.write_text(yaml.safe_dump(config))
 
 
-def test_a_run_whose_data_are_gone_says_how_to_name_them(copied, place):
+def test_an_export_without_data_names_the_setting_for_them(copied, place):
     moved(copied, place)
     message = failure("export", "run=run", folder=copied)
     assert "verified on the run's data, and they are gone" in message
     assert "export.data=FOLDER" in message
 
 
-def test_data_in_another_place_will_do(copied, place):
+def test_data_in_another_folder_can_be_used(copied, place):
     moved(copied, place)
     run("export", "run=run", f"export.data={place / 'data'}", *SHAPE, folder=copied)
     assert (copied / "run" / "deployment" / "model.onnx").is_file()
 
 
-def test_a_model_that_guesses_words_is_not_deployed(copied):
+def test_a_masked_language_model_is_not_deployed(copied):
     path = copied / "run" / ".hydra" / "resolved.yaml"
     config = yaml.safe_load(path.read_text())
     config["task"]["_target_"] = "winnow.tasks.masked_lm.MaskedLM"
@@ -187,7 +187,7 @@ def test_a_model_that_guesses_words_is_not_deployed(copied):
     assert "fine-tune it" in failure("export", "run=run", folder=copied)
 
 
-def test_a_failed_export_leaves_an_earlier_one_and_its_report(place, exported, monkeypatch):
+def test_a_failed_export_keeps_an_earlier_one_and_its_report(place, exported, monkeypatch):
     from winnow.deployment import graph
 
     def broken(model, path, **settings):

@@ -35,7 +35,7 @@ RECIPES = {
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.filterwarnings("ignore:.*no predicted samples.*")
-def test_a_run_does_event_by_event_what_its_plan_says(tmp_path, recipe):
+def test_a_run_has_exactly_the_events_of_its_plan(tmp_path, recipe):
     words = [*own_data(review_tables(tmp_path / "data")), "teacher=none", *RECIPES[recipe]]
     plan = planned(*words, folder=tmp_path)["events"]
     events = happened(*words, folder=tmp_path)
@@ -71,7 +71,7 @@ def test_the_plan_of_bert_base_has_the_events_of_a_run_of_a_tiny_model_on_the_sa
         assert row["learning_rate"] == pytest.approx(event["learning_rate"] / 10, rel=1e-9)  # tiny trains at ten times
 
 
-def test_the_plan_of_bert_base_on_squad_counts_what_published_models_have(tmp_path):
+def test_the_plan_of_bert_base_on_squad_has_the_parameters_of_published_models(tmp_path):
     plan = planned("task=squad", "recipe=prune80", folder=tmp_path)
     assert plan["steps_per_epoch"] == 5533  # 88,524 windows in batches of 16
     assert plan["total_steps"] == 6 * 5533
@@ -96,7 +96,7 @@ def test_a_plan_opens_no_connection_and_reads_no_weights():
 
 
 @pytest.mark.parametrize("model", ["bert_large", "distilbert", "minilm", "obert_pruned90"])
-def test_the_known_models_can_be_planned_without_a_download(tmp_path, model):
+def test_shipped_models_are_planned_without_a_download(tmp_path, model):
     plan = planned("task=squad", "recipe=prune80", f"model={model}", folder=tmp_path)
     published = {
         "bert_large": 334_094_338,
@@ -107,14 +107,14 @@ def test_the_known_models_can_be_planned_without_a_download(tmp_path, model):
     assert plan["parameters"]["after"]["all"] == published[model]
 
 
-def test_long_runs_of_like_events_are_folded(tmp_path):
+def test_long_series_of_similar_events_are_folded(tmp_path):
     words = ["recipe=prune80", "plan.picture=null", SMALL]
     folded, whole = run("plan", *words, folder=tmp_path), run("plan", *words, "plan.all=true", folder=tmp_path)
     assert "56 more (plan.all=true shows them)" in folded
     assert len(whole.splitlines()) == len(folded.splitlines()) + 55
 
 
-def test_a_plan_writes_nothing_but_its_picture_and_its_file(tmp_path):
+def test_a_plan_writes_only_its_picture_and_its_file(tmp_path):
     planned("model=tiny", SMALL, folder=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json", "plan.png"]
 
@@ -134,5 +134,5 @@ def test_a_plan_writes_nothing_but_its_picture_and_its_file(tmp_path):
         (["+plan.jsn=a"], "plan.jsn is not a setting; plan has all, json, picture. Did you mean 'json'?"),
     ],
 )
-def test_what_could_not_be_trained_is_refused_in_the_plan(tmp_path, words, message):
+def test_a_configuration_that_cannot_be_trained_is_refused_by_the_plan(tmp_path, words, message):
     assert message in failure("plan", "model=tiny", SMALL, *words, folder=tmp_path)

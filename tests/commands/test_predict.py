@@ -37,7 +37,7 @@ def piped(monkeypatch, content):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
 
 
-def test_a_text_is_answered_as_it_was_typed(place):
+def test_a_text_is_read_literally(place):
     (row,) = ask(place, TEXTS, f"text={NASTY}", "top_k=2")
     assert list(row) == ["text", "label", "score", "scores"]
     assert row["text"] == NASTY
@@ -51,13 +51,13 @@ def test_a_question_is_answered_from_its_context(place):
     assert context[row["start"] : row["end"]] == row["answer"]
 
 
-def test_entities_have_their_places(place):
+def test_entities_have_their_positions(place):
     (row,) = ask(place, "deployment=tags", "text=bob  met anna, twice", "split_punctuation=true")
     assert list(row) == ["text", "entities"]
     assert all(row["text"][e["start"] : e["end"]] == e["text"] for e in row["entities"])
 
 
-def test_a_file_is_answered_row_by_row(place, tmp_path):
+def test_a_file_gives_a_prediction_for_each_row(place, tmp_path):
     path = tmp_path / "in, (1).csv"
     path.write_text('id,body\n7,"good, very good"\n8,bad\n')
     rows = ask(place, TEXTS, f"file={path}", "text_columns=body")
@@ -65,12 +65,12 @@ def test_a_file_is_answered_row_by_row(place, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [[], ["-"], ["file=-"]])
-def test_standard_input_is_answered_line_by_line(place, monkeypatch, arguments):
+def test_standard_input_gives_a_prediction_for_each_line(place, monkeypatch, arguments):
     piped(monkeypatch, "good\nbad\n")
     assert [row["text"] for row in ask(place, TEXTS, *arguments)] == ["good", "bad"]
 
 
-def test_answers_go_to_a_file_that_is_there_whole_or_not_at_all(place, tmp_path, monkeypatch):
+def test_the_output_file_is_written_completely_or_not_at_all(place, tmp_path, monkeypatch):
     out = tmp_path / "new" / "out=1.jsonl"
     piped(monkeypatch, "good\n\nbad\n")
     failure("predict", TEXTS, f"out={out}", folder=place)
@@ -96,13 +96,13 @@ def test_answers_go_to_a_file_that_is_there_whole_or_not_at_all(place, tmp_path,
         (["deployment=tag", "text=a"], "deployment=tag: there is no such folder. Did you mean 'tags'?"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line(place, arguments, message):
+def test_a_mistake_gives_one_line(place, arguments, message):
     said = failure("predict", *arguments, folder=place)
     assert said.startswith(f"error: {message}")
     assert "\n" not in said
 
 
-def test_without_a_text_the_command_says_what_to_give(place, monkeypatch):
+def test_without_a_text_the_error_names_the_settings_to_give(place, monkeypatch):
     piped(monkeypatch, "")
     assert "standard input is empty" in failure("predict", TEXTS, folder=place)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
@@ -110,7 +110,7 @@ def test_without_a_text_the_command_says_what_to_give(place, monkeypatch):
     assert message == "error: there is nothing to answer: give text=..., file=FILE, or texts on standard input."
 
 
-def test_a_package_that_is_missing_is_named(place, monkeypatch):
+def test_a_missing_package_is_named(place, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert "openvino is not installed" in failure("predict", TEXTS, "text=a", "engine=openvino", folder=place)
 
@@ -124,7 +124,7 @@ def test_a_damaged_graph_is_named(place, tmp_path):
     assert "tags/model.onnx could not be read by onnxruntime and may be damaged" in message
 
 
-def test_a_mistyped_setting_is_answered_with_the_nearest():
+def test_a_mistyped_setting_is_refused_with_the_nearest():
     ended = run_command("predict", "deployment=x", "txt=a")
     assert ended.returncode == 1
     assert "Did you mean 'text'?" in ended.stderr
@@ -147,13 +147,13 @@ def waiting(place):
         pipe.close()
 
 
-def test_an_interrupt_ends_it_with_a_word(waiting):
+def test_an_interrupt_ends_the_command_with_one_line(waiting):
     os.kill(waiting.pid, signal.SIGINT)
     assert waiting.wait(timeout=60) == 1
     assert waiting.stderr.read() == b"error: interrupted\n"
 
 
-def test_it_ends_quietly_when_nobody_reads_on(waiting):
+def test_the_command_ends_quietly_when_its_output_is_closed(waiting):
     waiting.stdout.close()
     waiting.stdin.write(b"bob met anna\n" * 3)
     waiting.stdin.close()

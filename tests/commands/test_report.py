@@ -11,7 +11,7 @@ from winnow.files.conf_folder import CONF
 FILES = {"report.md", "report.csv", "rows.csv", "report.tex", "report.html"}
 
 
-def test_the_command_prints_the_table_and_writes_it_in_every_form(tmp_path):
+def test_the_command_prints_the_table_and_writes_it_in_every_format(tmp_path):
     put(tmp_path / "runs" / "a", **DENSE)
     put(tmp_path / "runs" / "b")
     output = run("report", "path=runs/", folder=tmp_path)
@@ -25,7 +25,7 @@ def test_the_command_prints_the_table_and_writes_it_in_every_form(tmp_path):
     assert run("report", "path=runs", folder=tmp_path) == output  # its own files change nothing
 
 
-def test_of_a_sweep_it_says_how_far_it_is(tmp_path):
+def test_the_progress_of_a_sweep_is_printed(tmp_path):
     sweep = plan(tmp_path / "s", {"folder": "a"}, {"folder": "b", "seed": 2}, {"folder": "c", "seed": 3})
     put(sweep / "a")
     put(sweep / "b", seed=2, **failed())
@@ -42,7 +42,7 @@ def test_several_folders_are_one_table(tmp_path):
     assert (tmp_path / "outputs" / "report" / "report.csv").is_file()
 
 
-def test_a_folder_is_taken_as_it_is_typed(tmp_path):
+def test_the_name_of_a_folder_is_read_literally(tmp_path):
     name = "seed=1,recipe=dense (a)"
     put(tmp_path / name)
     assert "prune80" in run("report", f"path={name}", "out=my, report", folder=tmp_path)
@@ -54,7 +54,7 @@ def test_a_single_run_is_a_table_of_one_line(tmp_path):
     assert "| prune80 |" in run("report", "path=a", folder=tmp_path)
 
 
-def test_a_folder_of_planned_and_failed_runs_alone_stands(tmp_path):
+def test_a_folder_with_only_planned_and_failed_runs_has_a_report(tmp_path):
     put(tmp_path / "a", **failed())
     plan(tmp_path, {"folder": "a"}, {"folder": "b", "seed": 2})
     assert "failed: 1 of 2; missing: seed 2" in run("report", "path=.", folder=tmp_path)
@@ -80,20 +80,20 @@ def test_a_folder_of_planned_and_failed_runs_alone_stands(tmp_path):
         (["path=sweeps", "out=sweeps/result.json"], "error: sweeps/result.json: nothing can be written there"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line(tmp_path, arguments, message):
+def test_a_mistake_gives_one_line(tmp_path, arguments, message):
     put(tmp_path / "sweeps")
     (tmp_path / "empty").mkdir()
     assert failure("report", *arguments, folder=tmp_path).startswith(message)
 
 
-def test_a_folder_with_nothing_but_a_damaged_row_says_so(tmp_path):
+def test_a_folder_with_only_a_damaged_row_is_refused(tmp_path):
     (tmp_path / "result.json").write_text("{")
     message = failure("report", "path=.", folder=tmp_path)
     assert "no run has ended below this folder" in message
     assert "result.json is damaged or incomplete" in message
 
 
-def test_much_that_is_left_out_is_folded_on_the_screen_and_whole_in_the_file(tmp_path):
+def test_a_long_list_of_omitted_rows_is_folded_on_the_screen_and_complete_in_the_file(tmp_path):
     put(tmp_path / "good")
     for i in range(30):
         (tmp_path / f"{i}").mkdir()
@@ -104,7 +104,7 @@ def test_much_that_is_left_out_is_folded_on_the_screen_and_whole_in_the_file(tmp
     assert (tmp_path / "report" / "report.md").read_text().count("damaged or incomplete") == 30
 
 
-def test_500_rows_and_what_is_wrong_among_them_take_seconds(tmp_path):
+def test_500_rows_with_damaged_ones_among_them_take_seconds(tmp_path):
     layers = {f"bert.encoder.layer.{i}.weight": 0.8 for i in range(72)}
     for i in range(500):
         recipe = f"prune{i // 5}" if i > 4 else "dense"

@@ -74,7 +74,7 @@ def test_the_row_of_a_run_has_every_field_of_the_contract(pruned):
     assert row["command"].startswith("python -m src.train task=text_classification")
 
 
-def test_the_teacher_reads_the_training_data_once_whatever_the_number_of_epochs(pruned, place):
+def test_the_teacher_reads_the_training_data_once_for_any_number_of_epochs(pruned, place):
     said = [line for line in pruned[1].splitlines() if line.startswith("Teacher's outputs:")]
     assert said[0] == "Teacher's outputs: 48 texts, computed once for all epochs and runs."
     assert re.fullmatch(
@@ -116,7 +116,7 @@ def test_the_names_of_the_labels_are_in_the_saved_configuration(pruned):
     assert config["id2label"] == {"0": "negative", "1": "positive"}
 
 
-def test_the_run_folder_holds_what_the_contract_says(pruned):
+def test_the_run_folder_has_every_file_of_the_contract(pruned):
     folder = pruned[0]
     names = {str(path.relative_to(folder)) for path in folder.rglob("*")}
     assert {"result.json", "recipe.yaml", ".hydra/config.yaml", ".hydra/overrides.yaml", "logs/metrics.csv"} <= names
@@ -128,7 +128,7 @@ def test_the_run_folder_holds_what_the_contract_says(pruned):
     assert recipe["num_epochs"] == 2
 
 
-def test_the_dense_teacher_is_a_run_of_its_own(dense):
+def test_the_dense_teacher_has_a_separate_run_folder(dense):
     row = result_of(dense)
     assert (row["status"], row["recipe"], row["teacher"], row["epochs"]) == ("ok", "dense", "none", 1)
     assert (row["pruned"], row["distilled"], row["pruning_epochs"]) == (False, False, 0.0)
@@ -136,7 +136,7 @@ def test_the_dense_teacher_is_a_run_of_its_own(dense):
     assert dense.parent.parent.parent.name == "runs"
 
 
-def test_the_summary_compares_with_the_dense_run_and_says_where_everything_lies(pruned, dense, place):
+def test_the_summary_compares_with_the_dense_run_and_has_all_paths(pruned, dense, place):
     output = pruned[1]
     assert "Dense teacher: none found in outputs, so it is trained first" in output
     assert "prune80 of tiny on text_classification, teacher dense" in output
@@ -160,7 +160,7 @@ def test_a_dense_teacher_is_found_the_second_time(pruned, dense, place):
     }
 
 
-def test_a_run_without_a_teacher_is_compared_with_a_dense_run_that_is_there(pruned, dense, place):
+def test_a_run_without_a_teacher_is_compared_with_an_existing_dense_run(pruned, dense, place):
     output = run("train", *own_data(place / "data"), *FAST, "teacher=none", "hydra.run.dir=alone", folder=place)
     assert f"dense    {dense.relative_to(place)}" in output
     assert result_of(place / "alone")["distilled"] is False
@@ -204,7 +204,7 @@ def test_a_pruned_model_is_fine_tuned_with_its_zeros_kept(pruned, place):
     assert any((before[name] != after[name]).any() for name in before)
 
 
-def test_a_finished_run_teaches_as_a_checkpoint(pruned, dense, place):
+def test_a_finished_run_can_be_a_checkpoint_teacher(pruned, dense, place):
     name = dense.relative_to(place)
     run("train", *own_data(place / "data"), "teacher=checkpoint", f"teacher.name={name}", "recipe.num_epochs=1",
         "hydra.run.dir=taught", folder=place)  # fmt: skip
@@ -212,7 +212,7 @@ def test_a_finished_run_teaches_as_a_checkpoint(pruned, dense, place):
     assert (row["distilled"], row["teacher"]) == (True, str(name))
 
 
-def test_a_regression_on_own_numbers_is_trained_and_measured(place):
+def test_a_regression_on_a_users_numbers_is_trained_and_evaluated(place):
     folder = place / "numbers"
     folder.mkdir()
     for split, rows in (("train", 40), ("validation", 16)):
@@ -226,7 +226,7 @@ def test_a_regression_on_own_numbers_is_trained_and_measured(place):
     assert json.loads((place / "regression" / "model" / "config.json").read_text())["problem_type"] == "regression"
 
 
-def test_a_run_with_accumulation_and_a_ramp_to_the_very_end_reaches_its_sparsity(place):
+def test_a_run_with_accumulation_and_a_ramp_to_the_last_step_reaches_its_sparsity(place):
     run("train", *own_data(place / "data"), "teacher=none", "recipe.num_epochs=2", "recipe.pruning.end_epoch=2",
         "trainer.accumulate_grad_batches=4", "recipe.pruning.scope=global", "hydra.run.dir=ramp",
         folder=place)  # fmt: skip
@@ -234,7 +234,7 @@ def test_a_run_with_accumulation_and_a_ramp_to_the_very_end_reaches_its_sparsity
     assert sum(count for count, _ in zeros) == zeros_count(sum(numel for _, numel in zeros), 0.8)
 
 
-def test_a_run_that_stops_early_says_so_and_records_the_epochs_that_it_trained(place):
+def test_a_run_that_stops_early_prints_it_and_records_its_epochs(place):
     output = run("train", *own_data(place / "data"), "teacher=none", "recipe=prune80", "recipe.num_epochs=6",
                  "recipe.pruning.end_epoch=2", "recipe.optimizer.learning_rate=1e-12", "trainer.patience=1",
                  "hydra.run.dir=stopped", folder=place)  # fmt: skip
@@ -276,7 +276,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_earlier_results_untouched(pruned,
     assert {path: path.read_bytes() for path in pruned[0].rglob("*") if path.is_file()} == before
 
 
-def test_a_failed_run_is_nobodys_teacher(place, monkeypatch):
+def test_a_failed_run_is_not_used_as_a_teacher(place, monkeypatch):
     monkeypatch.setattr(PreTrainedModel, "save_pretrained", lambda *args, **kwargs: 1 / 0)
     arguments = [*own_data(place / "data"), *FAST, "seed=77", "output_dir=failing"]
     message = failure("train", *arguments, "hydra.run.dir=failing/student", folder=place)
@@ -288,7 +288,7 @@ def test_a_failed_run_is_nobodys_teacher(place, monkeypatch):
     assert "it is trained first" in output
 
 
-def test_a_sweep_trains_its_dense_teacher_once_and_goes_on_past_a_failed_job(place):
+def test_a_sweep_trains_its_dense_teacher_once_and_continues_after_a_failed_job(place):
     sparsities = "recipe.pruning.final_sparsity=0.5,95,0.75"
     arguments = [*own_data(place / "data"), *FAST, "recipe=oneshot80", sparsities, "output_dir=swept"]
     message = failure("train", "-m", *arguments, "hydra.sweep.dir=swept/sweep", folder=place)
@@ -344,7 +344,7 @@ GOOD = "text,label\n" + "good,a\nbad,b\n" * 20
         ({"train": GOOD}, ["recipe=transfer"], "keeps the zeros of a sparse model, but the starting model has none"),
     ],
 )
-def test_a_clumsy_user_gets_one_short_message(place, tables, arguments, message):
+def test_each_mistake_in_the_data_gives_one_short_message(place, tables, arguments, message):
     text = clumsy(place, "teacher=none", *arguments, **tables)
     assert re.search(message, text), text
     assert text.startswith("error: ")
@@ -364,7 +364,7 @@ def test_a_mistake_ends_the_command_with_status_1_and_no_trace(tmp_path):
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-def test_a_value_out_of_range_ends_it_before_there_is_a_row(tmp_path):
+def test_a_value_out_of_range_ends_the_command_before_a_row_is_written(tmp_path):
     message = failure("train", "recipe.pruning.final_sparsity=95", "hydra.run.dir=run", folder=tmp_path)
     assert "write 95 % as 0.95" in message
     assert not (tmp_path / "run" / "result.json").exists()
@@ -377,7 +377,7 @@ def test_a_mistyped_setting_ends_the_command_with_the_nearest_one_and_no_trace()
     assert len(ended.stderr.splitlines()) == 1
 
 
-def test_a_run_that_fails_ends_with_status_1_and_a_row_that_says_so(tmp_path):
+def test_a_run_that_fails_ends_with_status_1_and_a_failed_row(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.csv").write_text(GOOD)
     ended = run_command("train", *own_data(tmp_path / "data"), "task.data.label_column=lable", *TINY[-1:],
@@ -429,7 +429,7 @@ def test_the_saved_model_of_a_quantised_run_is_a_plain_one(quantized):
     torch.testing.assert_close(codes, codes.round(), atol=1e-4, rtol=0)
 
 
-def test_a_quantised_run_is_scored_again_as_it_was(place, quantized):
+def test_a_quantised_run_is_evaluated_again_with_equal_metrics(place, quantized):
     lines = run("evaluate", f"run={quantized}", folder=place).splitlines()[1:]
     assert lines
     assert all(line.split()[-1] == line.split()[-2] for line in lines)
@@ -462,5 +462,5 @@ def test_calibration_of_a_model_that_was_never_trained_for_the_task_is_refused(p
         (["recipe.quantization.calibration_samples=0"], "must be a whole number, 1 or more, got 0"),
     ],
 )
-def test_a_calibration_that_cannot_be_is_refused(place, words, message):
+def test_a_calibration_that_cannot_work_is_refused(place, words, message):
     assert message in failure("train", *own_data(place / "data"), "recipe=ptq", *words, folder=place)

@@ -50,7 +50,7 @@ def test_a_folder_of_files_named_after_their_splits_is_read(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "json", "jsonl", "parquet"])
-def test_files_are_read_one_by_one_whatever_they_are_called(tmp_path, suffix):
+def test_files_given_one_by_one_may_have_any_name(tmp_path, suffix):
     files = {
         "train": str(write(tmp_path / f"mine.{suffix}", ROWS)),
         "validation": str(write(tmp_path / f"yours.{suffix}", ROWS[:2])),
@@ -70,7 +70,7 @@ def test_files_of_the_hub_are_joined_into_their_splits(tmp_path):
     assert len(splits["validation"]) == 4
 
 
-def test_of_a_copy_of_a_hub_data_set_the_folder_of_the_subset_is_read(tmp_path):
+def test_in_a_copy_of_a_hub_data_set_the_folder_of_the_subset_is_read(tmp_path):
     write(tmp_path / "sst2" / "train-00000-of-00001.parquet", ROWS)
     write(tmp_path / "cola" / "train-00000-of-00001.parquet", ROWS[:2])
     splits = load_splits(typed_data(path=str(tmp_path), subset="sst2"))
@@ -86,7 +86,7 @@ def test_rows_of_several_data_sets_are_not_mixed(tmp_path, subset):
         load_splits(typed_data(path=str(tmp_path), subset=subset))
 
 
-def test_what_lies_below_a_folder_with_training_files_is_not_of_the_data(tmp_path):
+def test_folders_below_one_with_training_files_are_not_read(tmp_path):
     write(tmp_path / "train.csv", ROWS)
     write(tmp_path / "older" / "train.csv", ROWS[:2])
     write(tmp_path / "outputs" / "run" / "validation.json", ROWS[:2])
@@ -101,14 +101,14 @@ def test_other_usual_names_of_the_validation_split_are_known(tmp_path, name):
     assert {name: len(split) for name, split in splits.items()} == {"train": 4, "validation": 2}
 
 
-def test_two_validation_splits_come_in_the_order_that_was_asked(tmp_path):
+def test_two_validation_splits_have_the_order_of_the_setting(tmp_path):
     for split in ("validation_mismatched", "validation_matched", "train", "test"):
         write(tmp_path / f"{split}-00000-of-00001.parquet", ROWS)
     wanted = ["validation_matched", "validation_mismatched"]
     assert list(read(path=str(tmp_path), validation=wanted)) == ["train", *wanted, "test"]
 
 
-def test_files_of_other_splits_are_left_alone(tmp_path):
+def test_files_of_other_splits_are_not_read(tmp_path):
     write(tmp_path / "train.csv", ROWS)
     write(tmp_path / "validation.csv", ROWS)
     (tmp_path / "notes.csv").write_bytes(b"\x00\xff")
@@ -134,7 +134,7 @@ def test_the_test_split_is_never_validated_on(tmp_path):
     assert splits["test"]["text"] == [text for text, _ in ROWS]
 
 
-def test_a_part_of_the_rows_is_random_and_the_same_each_time(tmp_path):
+def test_a_sample_of_the_rows_is_random_and_the_same_each_time(tmp_path):
     for split in ("train", "validation", "test"):
         write(tmp_path / f"{split}.csv", rows_of(60))
     section = {"path": str(tmp_path), "max_train_samples": 20, "max_eval_samples": 7}
@@ -145,7 +145,7 @@ def test_a_part_of_the_rows_is_random_and_the_same_each_time(tmp_path):
     assert read(**section)["train"]["text"] == splits["train"]["text"]
 
 
-def test_more_samples_than_there_are_means_all_of_them_in_their_order(tmp_path):
+def test_a_limit_above_the_number_of_rows_keeps_all_in_order(tmp_path):
     write(tmp_path / "train.csv", ROWS)
     write(tmp_path / "validation.csv", ROWS)
     splits = read(path=str(tmp_path), max_train_samples=1000)
@@ -175,7 +175,7 @@ def test_a_changed_file_is_read_again(tmp_path):
         assert read(path=str(tmp_path))["train"]["text"] == [text, text]
 
 
-def test_a_table_whose_rows_as_they_are_kept_are_damaged_is_read_again(tmp_path):
+def test_a_table_whose_cache_is_damaged_is_read_again(tmp_path):
     (tmp_path / "train.csv").write_text("text,label\nkept and cut short,0\nb,1\n")
     data = typed_data(path=str(tmp_path))
     kept = Path(load_splits(data)["train"].cache_files[0]["filename"])
@@ -188,12 +188,12 @@ def test_a_generator_of_the_project_is_called():
     assert {name: len(split) for name, split in splits.items()} == {"train": 10, "validation": 5, "test": 5}
 
 
-def test_without_any_data_the_error_says_how_to_name_some():
+def test_without_data_the_error_names_the_settings_for_them():
     with pytest.raises(UserError, match=r"there is no data.*task\.data\.path=.*task\.data\.files\.train="):
         read()
 
 
-def test_a_missing_file_is_named_with_one_that_is_close(tmp_path):
+def test_a_missing_file_is_named_with_the_nearest(tmp_path):
     write(tmp_path / "train.csv", ROWS)
     files = {"train": str(tmp_path / "trian.csv"), "validation": None, "test": None}
     with pytest.raises(
@@ -220,14 +220,14 @@ def test_a_file_of_another_format_is_refused(tmp_path):
         read(files=files)
 
 
-def test_a_folder_without_a_training_split_is_refused_with_what_is_there(tmp_path):
+def test_a_folder_without_a_training_split_is_refused_with_the_splits_it_has(tmp_path):
     write(tmp_path / "banking.csv", ROWS)
     with pytest.raises(UserError, match=r"there is no training split, only banking; .*task\.data\.files\.train=FILE"):
         read(path=str(tmp_path))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
-def test_a_file_of_no_bytes_is_named(tmp_path, suffix):
+def test_an_empty_file_is_named(tmp_path, suffix):
     (tmp_path / f"train.{suffix}").touch()
     write(tmp_path / f"validation.{suffix}", ROWS)
     with pytest.raises(UserError, match=rf"train\.{suffix} is empty: it has 0 bytes"):
@@ -260,7 +260,7 @@ def test_a_damaged_file_is_named_in_a_message_of_one_line(tmp_path, name, conten
     assert "\n" not in str(raised.value)
 
 
-def test_a_hub_name_without_a_connection_says_what_to_do():
+def test_a_hub_name_without_a_connection_gives_an_error_with_a_remedy():
     with pytest.raises(
         UserError, match=r"task\.data\.path=nobody/nothing is no local folder.*name a local folder"
     ) as raised:
@@ -268,7 +268,7 @@ def test_a_hub_name_without_a_connection_says_what_to_do():
     assert "\n" not in str(raised.value)
 
 
-def test_a_single_row_cannot_be_split_and_the_message_says_so(tmp_path):
+def test_a_single_row_cannot_be_split(tmp_path):
     write(tmp_path / "train.csv", ROWS[:1])
     with pytest.raises(UserError, match=r"validation"):
         read(path=str(tmp_path))
@@ -285,7 +285,7 @@ def test_a_single_row_cannot_be_split_and_the_message_says_so(tmp_path):
         ({"text_columns": ["txt"]}, r"no column 'txt'.*Did you mean 'text'\?"),
     ],
 )
-def test_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path, changes, message):
+def test_a_missing_column_is_refused_with_the_existing_ones(tmp_path, changes, message):
     write(tmp_path / "train.csv", ROWS)
     write(tmp_path / "validation.csv", ROWS)
     with pytest.raises(UserError, match=message):

@@ -43,7 +43,7 @@ def test_a_model_from_a_config_has_the_vocabulary_of_the_embedded_tokenizer():
     assert not torch.equal(toy_model(task, seed=1).classifier.weight, model.classifier.weight)
 
 
-def test_a_saved_model_comes_back_with_its_head(fine_tuned):
+def test_a_saved_model_is_loaded_with_its_head(fine_tuned):
     folder, task = fine_tuned
     student = student_of(folder, task)
     saved = load_file(folder / "model.safetensors")
@@ -68,7 +68,7 @@ def test_a_head_for_other_labels_is_replaced(fine_tuned, labels):
     assert not torch.equal(other.classifier.weight, student_of(folder, task).classifier.weight)
 
 
-def test_a_run_folder_stands_for_its_model(fine_tuned, tmp_path):
+def test_a_run_folder_can_be_named_instead_of_its_model_folder(fine_tuned, tmp_path):
     folder, task = fine_tuned
     (tmp_path / "model").symlink_to(folder)
     assert resolve_model_folder(str(tmp_path)) == tmp_path / "model"
@@ -84,7 +84,7 @@ def test_weights_in_half_precision_are_loaded_in_float32(fine_tuned, tmp_path):
     assert {p.dtype for p in load_saved(tmp_path, task).parameters()} == {torch.float32}
 
 
-def test_zeros_of_a_saved_model_come_back_exactly(fine_tuned, tmp_path):
+def test_zeros_of_a_saved_model_are_loaded_exactly(fine_tuned, tmp_path):
     folder, task = fine_tuned
     model = load_saved(folder, task)
     with torch.no_grad():
@@ -108,7 +108,7 @@ def test_zeros_of_a_saved_model_come_back_exactly(fine_tuned, tmp_path):
         ("a/b", False),
     ],
 )
-def test_names_on_the_hub_are_told_from_paths(name, local):
+def test_names_on_the_hub_are_distinguished_from_paths(name, local):
     assert looks_local(name) == local
 
 
@@ -144,14 +144,14 @@ def broken(folder, source, how):
         ("damaged config", "config.json is damaged"),
     ],
 )
-def test_a_folder_that_holds_no_whole_model_is_refused(fine_tuned, tmp_path, how, message):
+def test_a_folder_without_a_complete_model_is_refused(fine_tuned, tmp_path, how, message):
     folder = broken(tmp_path / "broken", fine_tuned[0], how)
     with pytest.raises(UserError, match=rf"model\.name=.*broken: {message}") as raised:
         resolve_model_folder(str(folder))
     assert "\n" not in str(raised.value)
 
 
-def test_a_folder_that_is_not_there_is_refused_with_one_that_is_close(fine_tuned):
+def test_a_missing_folder_is_refused_with_the_nearest(fine_tuned):
     wrong = fine_tuned[0].with_name(fine_tuned[0].name[:-1] + "x")
     with pytest.raises(UserError, match=rf"there is no such folder\. Did you mean '{fine_tuned[0].name}'\?"):
         resolve_model_folder(str(wrong))
@@ -167,7 +167,7 @@ def test_a_model_of_an_unknown_kind_is_refused_in_one_line(fine_tuned, tmp_path)
     assert "\n" not in str(raised.value)
 
 
-def test_a_hub_name_without_a_connection_says_what_to_do():
+def test_a_hub_name_without_a_connection_gives_an_error_with_a_remedy():
     with pytest.raises(UserError, match=r"model\.name=nobody/nothing is no local folder.*model\.name=FOLDER"):
         student_of("nobody/nothing", toy_task())
 

@@ -82,7 +82,7 @@ def test_upper_and_lower_case_of_labels_mean_the_same(saved, task, batch):
     assert torch.equal(load(saved, task)(**batch).logits, logits_of_saved(saved, task, batch)[:, [1, 2, 0]])
 
 
-def test_labels_without_names_are_taken_to_be_in_order_and_that_is_said(saved, task, batch, capsys):
+def test_labels_without_names_are_assumed_to_be_in_order_and_a_note_is_printed(saved, task, batch, capsys):
     name_labels(saved, ["LABEL_0", "LABEL_1", "LABEL_2"])
     assert torch.equal(load(saved, task)(**batch).logits, logits_of_saved(saved, task, batch))
     assert "labels have no names; this run assumes negative, neutral, positive" in capsys.readouterr().out
@@ -139,7 +139,7 @@ def test_a_tokenizer_that_was_saved_and_read_is_the_same(saved):
     check_same_tokenizer(tiny_tokenizer(), AutoTokenizer.from_pretrained(saved), TEXTS, "teacher")
 
 
-def test_a_run_folder_stands_for_its_model(saved, task, tmp_path):
+def test_a_run_folder_can_be_named_instead_of_its_model_folder(saved, task, tmp_path):
     shutil.copytree(saved, tmp_path / "run" / "model")
     assert load(tmp_path / "run", task).model.config.num_labels == 3
 
@@ -152,7 +152,7 @@ def test_a_run_folder_stands_for_its_model(saved, task, tmp_path):
         (lambda folder: (folder / "config.json").write_text("{"), r"teacher\.name=.*config\.json is damaged"),
     ],
 )
-def test_a_folder_that_holds_no_whole_teacher_is_refused(saved, task, damage, message):
+def test_a_folder_without_a_complete_teacher_is_refused(saved, task, damage, message):
     damage(saved)
     with pytest.raises(UserError, match=message):
         load(saved, task)

@@ -112,7 +112,7 @@ def test_a_stopped_job_of_a_cluster_is_requeued(monkeypatch):
     assert queued == [(signal.SIGUSR2, None)]
 
 
-def test_a_job_that_ctrl_c_has_ended_is_not_requeued(monkeypatch):
+def test_a_job_ended_by_ctrl_c_is_not_requeued(monkeypatch):
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     before = signal.signal(signal.SIGUSR2, lambda *args: pytest.fail("it was"))
     try:

@@ -88,7 +88,7 @@ def test_the_run_in_the_named_folder_is_resumed(place, alone, killed):
     assert (row["status"], row["metrics"], row["fingerprint"]) == ("ok", expected["metrics"], expected["fingerprint"])
 
 
-def test_a_run_that_has_finished_is_shown_again(place, alone):
+def test_a_finished_run_is_not_repeated_but_its_summary_is_printed(place, alone):
     changed = (alone / "result.json").stat().st_mtime_ns
     output = train(place, "hydra.run.dir=alone", "resume=true")
     assert f"resume=true: the run in {place}/alone has finished" in output

@@ -1,4 +1,4 @@
-"""How far a sweep is: states, time left, titles."""
+"""Progress of a sweep: states, time left, titles."""
 
 import json
 import os
@@ -18,7 +18,7 @@ def job(folder, **words):
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Jobs and the rows that they have: a sweep that was started when ``STARTED`` says."""
+    """Jobs and the rows that they have: a sweep started at ``STARTED``."""
 
     def made(jobs, rows=()):
         (tmp_path / "sweep.json").write_text(json.dumps({"jobs": jobs}))
@@ -72,7 +72,7 @@ def test_the_time_left_is_that_of_the_epochs_left_at_the_pace_of_those_done_sinc
     assert seconds_left(states[3:], started=10, now=40) is None
 
 
-def test_a_title_says_in_what_else_the_jobs_differ(sweep):
+def test_a_title_has_every_setting_in_which_the_jobs_differ(sweep):
     jobs = [
         job("a", settings={"recipe.x": "1", "model.name": "m"}),
         job("b", seed=2, settings={"recipe.x": "2", "model.name": "m"}),
@@ -84,7 +84,7 @@ def test_a_title_says_in_what_else_the_jobs_differ(sweep):
     assert job_states(sweep([job("a"), job("b", model="c/d")]))[1].title == "d, prune80, teacher none, seed 1"
 
 
-def test_a_row_is_told_by_its_main_metric_or_its_error():
+def test_the_outcome_of_a_row_is_its_main_metric_or_its_error():
     assert outcome({"metrics": {"f1": 0.51234, "recall": 1}}) == "f1 0.5123"
     assert outcome({"error": "no data", "metrics": {"f1": 1.0}}) == "no data"
     assert outcome({}) == ""

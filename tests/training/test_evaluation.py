@@ -17,7 +17,7 @@ def test_it_is_plain_json(content):
     assert json.loads(compact_json(content)) == content
 
 
-def test_the_metric_that_chooses_the_best_model_stands_first():
+def test_the_metric_that_chooses_the_best_model_comes_first():
     task = toy_task(metrics=("f1", "accuracy"))
     data = toy_data(task=task)
     assert list(evaluate(toy_model(task), data, data.validation)) == ["f1", "accuracy"]

@@ -66,7 +66,7 @@ def test_modifiers_adjust_the_loss_one_after_the_other():
     assert float(adjusted.progress["loss"]) == pytest.approx(float(plain.progress["loss"]) / 2 + 1)
 
 
-def test_validation_metrics_are_those_of_the_whole_split_and_start_afresh_each_time():
+def test_validation_metrics_cover_the_whole_split_and_are_reset_each_time():
     data = toy_data()
     module = FineTuner(toy_model(data.task).eval(), task=data.task, optimizer=OPTIMIZER, validation=data.validation)
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)

@@ -86,7 +86,7 @@ def test_weights_are_equal_to_the_bit_whether_outputs_are_found_computed_or_not_
         assert same(weights, computed)
 
 
-def test_how_a_teacher_reads_depends_on_neither_batch_size(tmp_path):
+def test_the_outputs_of_a_teacher_do_not_depend_on_the_batch_size(tmp_path):
     first, second = (
         stored(teacher_of(data), data, tmp_path / str(size))
         for size, data in ((size, toy_data(batch_size=size, eval_batch_size=size)) for size in (3, 16))
@@ -146,7 +146,7 @@ def test_nothing_is_stored_for_padding(configured, tmp_path):
     assert stored(teacher_of(data), data, tmp_path, precision="float16").bytes == read.bytes / 2
 
 
-def test_another_teacher_other_texts_or_another_way_to_compute_have_an_entry_of_their_own(data, tmp_path, monkeypatch):
+def test_another_teacher_other_texts_or_another_precision_have_a_separate_entry(data, tmp_path, monkeypatch):
     def made(teacher=None, data=data, **settings):
         before = entries(tmp_path)
         stored(teacher or teacher_of(data), data, tmp_path, **settings)
@@ -195,7 +195,7 @@ def test_the_labels_of_the_texts_do_not_matter_nor_does_the_order_of_training(da
         lambda entry: replace(entry / "header.json", "float32", "float16"),
     ],
 )
-def test_a_damaged_entry_is_found_and_made_again(data, tmp_path, capsys, damage):
+def test_a_damaged_entry_is_detected_and_computed_again(data, tmp_path, capsys, damage):
     batch = next(iter(data.train_dataloader()))
     expected = stored(teacher_of(data), data, tmp_path).of(batch).logits
     (entry,) = entries(tmp_path)
@@ -217,7 +217,7 @@ def replace(path, old, new):
     path.write_text(path.read_text().replace(old, new))
 
 
-def test_an_entry_is_there_whole_or_not_at_all(data, tmp_path, monkeypatch):
+def test_an_entry_is_written_completely_or_not_at_all(data, tmp_path, monkeypatch):
     monkeypatch.setattr(teacher_cache, "_TOKENS", 100)
 
     class DyingTeacher(CountingTeacher):
@@ -232,7 +232,7 @@ def test_an_entry_is_there_whole_or_not_at_all(data, tmp_path, monkeypatch):
     assert stored(teacher_of(data), data, tmp_path).rows == 40
 
 
-def test_beyond_the_limit_the_least_recently_used_entries_go(data, tmp_path):
+def test_beyond_the_limit_the_least_recently_used_entries_are_removed(data, tmp_path):
     stored(teacher_of(data, seed=1), data, tmp_path)
     limit = 2.5e-9 * sum(file.stat().st_size for file in entries(tmp_path)[0].iterdir())
     for seed in (1, 2):
@@ -261,7 +261,7 @@ def test_outputs_that_do_not_fit_into_the_cache_are_kept_by_the_run_until_it_has
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_a_teacher_of_less_than_an_epoch_runs_live_and_a_line_says_so(data, tmp_path, capsys):
+def test_a_teacher_of_less_than_an_epoch_runs_live_and_a_line_is_printed(data, tmp_path, capsys):
     assert stored(teacher_of(data), data, tmp_path, steps=4) is None
     assert capsys.readouterr().out == (
         "Teacher's outputs: the training ends within the first epoch, so it runs live.\n"
@@ -269,7 +269,7 @@ def test_a_teacher_of_less_than_an_epoch_runs_live_and_a_line_says_so(data, tmp_
     assert entries(tmp_path) == []
 
 
-def test_a_teacher_runs_live_where_no_disk_has_room(data, tmp_path, capsys, monkeypatch):
+def test_a_teacher_runs_live_if_its_outputs_do_not_fit_on_the_disk(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(teacher_cache.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
     assert stored(teacher_of(data), data, tmp_path) is None
     assert f"its outputs take 3.2e-07 GB, and 1e-07 are free in {tmp_path}, so it runs" in capsys.readouterr().out
@@ -294,7 +294,7 @@ def test_a_teacher_of_random_inputs_runs_live(data, tmp_path, capsys, monkeypatc
     assert "its texts look different in each batch, so it runs live" in capsys.readouterr().out
 
 
-def test_a_teacher_runs_live_where_the_disk_is_full(data, tmp_path, capsys, monkeypatch):
+def test_a_teacher_runs_live_if_the_disk_is_full(data, tmp_path, capsys, monkeypatch):
     def full(*args, **options):
         raise OSError(28, "No space left on device")
 
@@ -310,7 +310,7 @@ def test_a_folder_that_cannot_be_used_is_named(data, tmp_path):
         stored(teacher_of(data), data, tmp_path / "file")
 
 
-def test_two_runs_that_start_together_ask_the_teacher_once(data, tmp_path, capsys):
+def test_two_runs_that_start_together_compute_the_outputs_once(data, tmp_path, capsys):
     started, teachers = threading.Event(), [teacher_of(data), teacher_of(data)]
 
     class SlowTeacher(CountingTeacher):

@@ -48,7 +48,7 @@ def gmp(**changes):
     return MagnitudePruning(**{**settings, **changes})
 
 
-def test_the_command_line_decides_how_many_epochs_and_batches_a_step(run):
+def test_the_command_line_sets_epochs_and_accumulated_batches(run):
     trainer, _ = run("recipe.num_epochs=2", "trainer.accumulate_grad_batches=2")
     assert trainer.current_epoch == 2
     assert trainer.global_step == 6
@@ -94,7 +94,7 @@ def test_the_best_model_is_that_of_the_best_validation(run, tmp_path, monkeypatc
 
 @pytest.fixture
 def scored(monkeypatch):
-    """Give each validation a score of our own."""
+    """Replace the scores of validations by given ones."""
 
     def use(*scores):
         remaining = iter(scores)
@@ -127,7 +127,7 @@ def test_a_run_stops_after_so_many_validations_without_a_better_result(run, scor
     assert ("Stopped early" in capsys.readouterr().out) == (epochs < 6)
 
 
-def test_a_stop_says_when_and_why(run, scored, capsys):
+def test_an_early_stop_prints_its_epoch_and_reason(run, scored, capsys):
     scored(0.5, 0.4, 0.3)
     run("recipe.num_epochs=6", "trainer.patience=2")
     assert (
@@ -156,7 +156,7 @@ def test_without_patience_no_run_stops(run, scored):
 
 @pytest.mark.parametrize(("checkpoint", "scores", "epochs"), [("last", [], 3), ("epoch=1", [0.3], 3)])
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
-def test_a_run_that_goes_on_counts_on_and_one_that_had_stopped_stays_so(tmp_path, scored, checkpoint, scores, epochs):
+def test_a_resumed_run_keeps_its_patience_and_a_stopped_one_stays_stopped(tmp_path, scored, checkpoint, scores, epochs):
     def trained(**settings):
         return fit(
             callbacks=[EarlyStop("val/accuracy", 2), every_epoch(tmp_path)],
@@ -219,7 +219,7 @@ def test_half_precision_without_a_gpu_is_refused(configured, tmp_path, monkeypat
         ({"avx512_bf16": True}, "avx2", "32-true"),
     ],
 )
-def test_precision_on_a_cpu_is_bf16_where_the_cpu_has_it(monkeypatch, capabilities, limit, precision):
+def test_precision_on_a_cpu_is_bf16_if_the_cpu_has_it(monkeypatch, capabilities, limit, precision):
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
@@ -228,7 +228,7 @@ def test_precision_on_a_cpu_is_bf16_where_the_cpu_has_it(monkeypatch, capabiliti
 
 
 @pytest.mark.parametrize(("has_bf16", "precision"), [(True, "bf16-mixed"), (False, "16-mixed")])
-def test_precision_on_a_gpu_is_bf16_where_the_gpu_has_it(monkeypatch, has_bf16, precision):
+def test_precision_on_a_gpu_is_bf16_if_the_gpu_has_it(monkeypatch, has_bf16, precision):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_bf16)
     assert best_precision("auto") == precision
@@ -241,7 +241,7 @@ def test_training_in_bf16_leaves_exact_zeros(run):
     assert {weight.dtype for weight in modifier.masks.parameters.values()} == {torch.float32}
 
 
-def test_workers_are_0_on_a_cpu_and_as_many_as_asked(monkeypatch):
+def test_workers_are_0_on_a_cpu_unless_their_number_is_given(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert loader_workers("auto") == 0
     assert loader_workers(3) == 3

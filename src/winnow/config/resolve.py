@@ -27,9 +27,8 @@ def _register_resolvers() -> None:
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
-    OmegaConf.register_new_resolver(
-        "sweep_name", sweep_name, replace=True, use_cache=True
-    )  # the jobs of a sweep share its name
+    # cached, so all jobs of a sweep have its name
+    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True, use_cache=True)
     ConfigStore.instance().store(group="open", name="mapping", node=DictConfig({}, flags={"struct": False}))
 
 
