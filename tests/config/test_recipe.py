@@ -8,7 +8,8 @@ from winnow.files.conf_folder import CONF
 
 @pytest.mark.parametrize("name", ["prune80", "quant", "ptq", "cyclic80", "layers6_prune80", "transfer80", "acdc80"])
 def test_a_recipe_gives_back_what_it_was_read_from_and_knows_its_modifiers(configured, name):
-    node = configured(f"recipe={name}")["recipe"]
+    recipe = configured(f"recipe={name}").recipe
+    node = recipe.plain()
     recipe = Recipe.read(node)
     assert recipe.plain() == node
     assert list(recipe.plain()) == list(node)
@@ -17,19 +18,19 @@ def test_a_recipe_gives_back_what_it_was_read_from_and_knows_its_modifiers(confi
 
 
 def test_the_settings_of_a_modifier_are_typed(configured):
-    recipe = Recipe.read(configured("recipe=prune80")["recipe"])
+    recipe = configured("recipe=prune80").recipe
     pruning = recipe.modifiers["pruning"]
     assert isinstance(pruning, MagnitudePruningSettings)
     assert (pruning.final_sparsity, pruning.end_epoch) == (0.8, pytest.approx(3.3))
 
 
 def test_without_a_teacher_the_modifiers_that_need_one_are_left_out(configured):
-    recipe = Recipe.read(configured("recipe=prune80_hidden", "teacher=dense")["recipe"])
+    recipe = configured("recipe=prune80_hidden", "teacher=dense").recipe
     assert recipe.needs_teacher
     alone = recipe.without_teacher()
     assert not alone.needs_teacher
     assert set(recipe.modifiers) - set(alone.modifiers) == {"distillation", "hidden_distillation"}
-    assert alone.plain() == configured("recipe=prune80_hidden", "teacher=none")["recipe"]
+    assert alone.plain() == configured("recipe=prune80_hidden", "teacher=none").recipe.plain()
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_without_a_teacher_the_modifiers_that_need_one_are_left_out(configured):
 )
 def test_a_recipe_that_cannot_run_is_refused_with_the_full_path(configured, override, message):
     with pytest.raises(UserError) as refused:
-        Recipe.read(configured(override)["recipe"])
+        configured(override)
     assert str(refused.value) == message
 
 
@@ -93,20 +94,20 @@ def test_a_recipe_that_cannot_run_is_refused_with_the_full_path(configured, over
 )
 def test_an_unknown_setting_is_refused(configured, override, message):
     with pytest.raises(UserError, match=message):
-        Recipe.read(configured(override)["recipe"])
+        configured(override)
 
 
 def test_a_recipe_that_calibrates_does_not_train(configured):
     with pytest.raises(UserError, match=r"recipe\.num_epochs is 2, but a recipe that calibrates does not train; set"):
-        Recipe.read(configured("recipe=ptq", "recipe.num_epochs=2")["recipe"])
+        configured("recipe=ptq", "recipe.num_epochs=2")
 
 
 def test_a_modifier_of_the_user_passes_with_its_window_checked(configured):
     node = "{_target_: mine.Noise, start_epoch: 1, size: 3}"
-    recipe = Recipe.read(configured(f"+recipe.noise={node}")["recipe"])
+    recipe = configured(f"+recipe.noise={node}").recipe
     assert isinstance(recipe.modifiers["noise"], CustomModifierSettings)
     with pytest.raises(UserError, match=r"recipe\.noise\.start_epoch is 9, after the end of training at 6"):
-        Recipe.read(configured("+recipe.noise={_target_: mine.Noise, start_epoch: 9}")["recipe"])
+        configured("+recipe.noise={_target_: mine.Noise, start_epoch: 9}")
 
 
 @pytest.mark.parametrize("path", sorted((CONF.parent / "tests/sparseml/files").glob("*.yaml")), ids=lambda p: p.stem)
