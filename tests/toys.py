@@ -218,6 +218,12 @@ def own_data(folder: Path) -> list[str]:
     return ["task=text_classification", f"task.data.path={folder}", "task.data.batch_size=8", *TINY]
 
 
+def changed(arguments: Sequence[str], *overrides: str) -> list[str]:
+    """Arguments with some overrides in place of those of the same names."""
+    names = {override.partition("=")[0] for override in overrides}
+    return [*(each for each in arguments if each.partition("=")[0] not in names), *overrides]
+
+
 def run(name: str, *arguments: str, folder: Path) -> str:
     """The output of ``python -m src.NAME ARGS``, run in this process and in a folder; a failure is a SystemExit."""
     main = importlib.import_module(f"winnow.commands.{name}").main

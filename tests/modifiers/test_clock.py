@@ -1,9 +1,12 @@
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.toys import fit, toy_data
+from winnow.config.trainer import Trainer
 from winnow.errors import UserError
+from winnow.files.conf_folder import CONF
 from winnow.modifiers.clock import Clock, recipe_clock
 from winnow.modifiers.modifier import trainer_clock
 
@@ -123,7 +126,11 @@ def test_the_updates_of_a_window_rise_from_its_start_to_its_end(start, length, f
     assert steps[0] == start
 
 
-TRAINER = {"limit_train_batches": None, "accumulate_grad_batches": 1, "max_steps": None, "scale_recipe": False}
+SHIPPED = yaml.safe_load((CONF / "trainer/default.yaml").read_text())
+
+
+def clock_of(batches, num_epochs, **trainer):
+    return recipe_clock(batches, num_epochs, Trainer.read({**SHIPPED, **trainer}, "trainer"))
 
 
 @pytest.mark.parametrize(
@@ -139,12 +146,12 @@ TRAINER = {"limit_train_batches": None, "accumulate_grad_batches": 1, "max_steps
     ],
 )
 def test_the_clock_of_a_run_is_known_before_it_starts(trainer, expected):
-    assert recipe_clock(10, 4, {**TRAINER, **trainer}) == expected
+    assert clock_of(10, 4, **trainer) == expected
 
 
 def test_steps_that_end_before_the_recipe_are_refused():
     with pytest.raises(UserError) as refused:
-        recipe_clock(1000, 4, {**TRAINER, "max_steps": 20})
+        clock_of(1000, 4, max_steps=20)
     assert str(refused.value) == (
         "trainer.max_steps=20 ends before the recipe does: 4 epochs of 1,000 steps are 4,000. Lower recipe.num_epochs, "
         "or run the whole recipe in 20 steps with trainer.scale_recipe=true."

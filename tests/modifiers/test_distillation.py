@@ -3,7 +3,6 @@ import pytorch_lightning as pl
 import torch
 
 from tests.toys import every_epoch, fit, toy_data, toy_model, toy_task
-from winnow.config.recipe import Recipe
 from winnow.errors import UserError
 from winnow.functional.distillation_loss import distillation_loss
 from winnow.models.teacher import Teacher
@@ -157,8 +156,7 @@ def test_a_regression_is_distilled_on_its_value(data):
 
 
 def test_the_modifier_of_a_recipe_holds_the_very_teacher_it_was_given(teacher, configured):
-    recipe = configured("teacher=self")["recipe"]
-    modifiers = build_modifiers(Recipe.read(recipe), teacher=teacher)
+    modifiers = build_modifiers(configured("teacher=self").recipe, teacher=teacher)
     assert [type(m).__name__ for m in modifiers] == ["LearningRate", "MagnitudePruning", "Distillation"]
     assert modifiers[-1].teacher is teacher
 

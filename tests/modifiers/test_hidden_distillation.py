@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from tests.toys import every_epoch, fit, own_data, review_tables, run, run_command, toy_data, toy_model
+from tests.toys import TINY, changed, every_epoch, fit, own_data, review_tables, run, run_command, toy_data, toy_model
 from winnow.data.batching import LengthGroupedBatches
 from winnow.errors import UserError
 from winnow.models.teacher import Teacher
@@ -214,11 +214,13 @@ def test_models_without_a_list_of_layers_are_refused(data):
 @pytest.mark.parametrize("task", ["text_classification", "masked_lm"])
 def test_a_run_learns_from_the_layers_of_a_deeper_and_wider_teacher(tmp_path, task):
     review_tables(tmp_path / "data")
-    arguments = [*own_data(tmp_path / "data"), f"task={task}", "recipe.num_epochs=1"]
-    run("train", *arguments, "recipe=dense", "teacher=none", "model.config.num_hidden_layers=4",
-        "model.config.hidden_size=24", "hydra.run.dir=teacher", folder=tmp_path)  # fmt: skip
+    data = ["task=masked_lm", f"task.data.path={tmp_path}/data", "task.data.batch_size=8", *TINY]
+    arguments = data if task == "masked_lm" else own_data(tmp_path / "data")
+    wider = changed(arguments, "model.config.num_hidden_layers=4", "model.config.hidden_size=24")
+    run("train", *wider, "recipe=dense", "teacher=none", "recipe.num_epochs=1",
+        "hydra.run.dir=teacher", folder=tmp_path)  # fmt: skip
     run("train", *arguments, "recipe=prune80_hidden", "teacher=checkpoint", "teacher.name=teacher",
-        "trainer.precision=bf16-mixed", "hydra.run.dir=run", folder=tmp_path)  # fmt: skip
+        "recipe.num_epochs=1", "trainer.precision=bf16-mixed", "hydra.run.dir=run", folder=tmp_path)  # fmt: skip
     row = json.loads((tmp_path / "run" / "result.json").read_text())
     assert (row["status"], row["distilled"], row["recipe"]) == ("ok", True, "prune80_hidden")
     assert not [name for name in load_file(tmp_path / "run" / "model" / "model.safetensors") if "projection" in name]
@@ -228,12 +230,14 @@ def test_data_parallel_processes_wait_for_no_projection_outside_the_window(tmp_p
     """Nor for parameters that are frozen for a while."""
     review_tables(tmp_path / "data")
     arguments = [*own_data(tmp_path / "data"), f"output_dir={tmp_path}"]
-    run("train", *arguments, "recipe=dense", "teacher=none", "recipe.num_epochs=1", "model.config.hidden_size=24",
+    wider = changed(arguments, "model.config.hidden_size=24")
+    run("train", *wider, "recipe=dense", "teacher=none", "recipe.num_epochs=1",
         "hydra.run.dir=teacher", folder=tmp_path)  # fmt: skip
-    ended = run_command("train", *arguments, "recipe=prune80_hidden", "recipe.num_epochs=3", "teacher=checkpoint",
-                      f"teacher.name={tmp_path}/teacher", "recipe.hidden_distillation.start_epoch=1",
-                      "recipe.hidden_distillation.end_epoch=2", "+modifier@recipe.frozen=frozen",
-                      "recipe.frozen.params=['.*embeddings.*']", "recipe.frozen.end_epoch=1", "trainer=ddp",
-                      "trainer.devices=2", f"hydra.run.dir={tmp_path}/parallel")  # fmt: skip
+    parallel = changed(arguments, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    ended = run_command("train", *parallel, "recipe=prune80_hidden", "recipe.num_epochs=3", "teacher=checkpoint",
+                        f"teacher.name={tmp_path}/teacher", "recipe.hidden_distillation.start_epoch=1",
+                        "recipe.hidden_distillation.end_epoch=2", "+modifier@recipe.frozen=frozen",
+                        "recipe.frozen.params=['.*embeddings.*']", "recipe.frozen.end_epoch=1",
+                        f"hydra.run.dir={tmp_path}/parallel")  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert json.loads((tmp_path / "parallel" / "result.json").read_text())["status"] == "ok"

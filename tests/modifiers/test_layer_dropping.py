@@ -3,8 +3,18 @@ import json
 import pytest
 import torch
 
-from tests.toys import ENCODER_PATTERN, every_epoch, fit, own_data, review_tables, run, toy_data, toy_model, zeros_of
-from winnow.config.recipe import Recipe
+from tests.toys import (
+    ENCODER_PATTERN,
+    changed,
+    every_epoch,
+    fit,
+    own_data,
+    review_tables,
+    run,
+    toy_data,
+    toy_model,
+    zeros_of,
+)
 from winnow.data.batching import LengthGroupedBatches
 from winnow.errors import UserError
 from winnow.models.encoder_layers import kept_layers, layer_list
@@ -120,8 +130,8 @@ def test_what_a_plan_asks_of_a_model_without_weights_is_answered(data):
 
 
 def test_the_recipe_names_it_and_orders_it_before_the_pruners(configured):
-    recipe = configured("recipe=layers6_prune80", "teacher=none")["recipe"]
-    first, *others = [m for m in build_modifiers(Recipe.read(recipe)) if m.name != "learning_rate"]
+    recipe = configured("recipe=layers6_prune80", "teacher=none").recipe
+    first, *others = [m for m in build_modifiers(recipe) if m.name != "learning_rate"]
     assert (first.name, first.settings.keep, [m.name for m in others]) == ("layers", 6, ["pruning"])
 
 
@@ -170,7 +180,7 @@ def test_a_run_that_goes_on_ends_with_the_same_weights(data, tmp_path, monkeypat
 @pytest.mark.parametrize("teacher", ["dense", "self"])
 def test_a_run_trains_and_saves_a_shallower_model(tmp_path, teacher):
     review_tables(tmp_path / "data")
-    arguments = [*own_data(tmp_path / "data"), "model.config.num_hidden_layers=4", f"teacher={teacher}"]
+    arguments = changed(own_data(tmp_path / "data"), "model.config.num_hidden_layers=4", f"teacher={teacher}")
     run("train", *arguments, "recipe=layers3", "recipe.num_epochs=1", "dense.num_epochs=1", "recipe.layers.keep=[0,3]",
         "hydra.run.dir=run", folder=tmp_path)  # fmt: skip
     row = json.loads((tmp_path / "run" / "result.json").read_text())
