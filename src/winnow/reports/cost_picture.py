@@ -22,9 +22,8 @@ from winnow.reports.tables import tables
 _STROKES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 _FRONT: dict[str, Any] = {"color": MUTED, "alpha": 0.3, "linewidth": 7, "solid_capstyle": "round"}
 _DENSE: dict[str, Any] = {"color": MUTED, "linewidth": 0.9}
-_LEGEND_COLUMN = 120  # points
+_LEGEND_COLUMN, _TICK_WIDTH = 120, 24  # points
 _TICKS = (0, 20, 40, 50, 60, 70, 80, 90, 95, 97, 98, 99, 99.5, 99.9)  # of sparsity, in percent
-_TICK_WIDTH = 24  # points
 _SINGLE, _PANEL = (7.0, 4.6), (5.25, 4.4)  # inches
 _MAX_PANELS = 20
 
@@ -38,9 +37,8 @@ def save_pareto(results: Results, out: Path) -> list[Path]:
     rows, columns = -(-len(panels) // 2), min(2, len(panels))
 
     def draw(figure: Figure) -> None:
-        parts = figure.subfigures(rows, columns, squeeze=False).flat
-        for part, (plot, title) in zip(parts, panels, strict=False):
-            draw_costs(part, plot, title)
+        for part, panel in zip(figure.subfigures(rows, columns, squeeze=False).flat, panels, strict=False):
+            draw_costs(part, *panel)
 
     paths = [out / "pareto.png", out / "pareto.pdf"]
     save_picture(draw, _SINGLE if len(panels) == 1 else (columns * _PANEL[0], rows * _PANEL[1]), *paths)
@@ -109,15 +107,12 @@ def _published_scores(plot: CostPlot, group: Group) -> list[float]:
 
 def _labels(found: Sequence[Family], plot: CostPlot, looks: dict[str, Look]) -> list[PointLabel]:
     """Names of single groups, then numbers of families, without those that the axis gives."""
-    named, numbered = [], []
+    texts = [(family, family.groups[0], family.name) for family in found if not family.numbers]
     for family in found:
-        colour = looks[family.teacher].colour
-        if not family.numbers:
-            named.append(PointLabel(*plot.point(family.groups[0]), family.name, colour))
         for group, number in zip(family.groups, family.numbers, strict=False):
             if not (plot.cost is SPARSITY and number == percent(mean(group.values("sparsity")))):
-                numbered.append(PointLabel(*plot.point(group), number, colour))
-    return named + numbered
+                texts.append((family, group, number))
+    return [PointLabel(*plot.point(group), text, looks[family.teacher].colour) for family, group, text in texts]
 
 
 def _scale_axes(ax: Axes, plot: CostPlot) -> None:
