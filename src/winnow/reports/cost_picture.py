@@ -18,6 +18,7 @@ from winnow.reports.plot_style import INK, MUTED, PAPER, Look, save_picture, tea
 from winnow.reports.point_labels import PointLabel, place_labels
 from winnow.reports.results import Results
 from winnow.reports.tables import tables
+from winnow.text import truncated
 
 _STROKES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 _FRONT: dict[str, Any] = {"color": MUTED, "alpha": 0.3, "linewidth": 7, "solid_capstyle": "round"}
@@ -63,8 +64,8 @@ def draw_costs(figure: Figure | SubFigure, plot: CostPlot, title: str = "") -> N
     _scale_axes(ax, plot)
     handles = list(_legend(plot, looks, strokes))
     columns = max(1, int(72 * figure.bbox.width / figure.dpi // _LEGEND_COLUMN))
-    figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=9)
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=9, alignment="left")
+    legend.set_title(title, {"weight": "bold", "size": 11})
     figure.figure.draw_without_rendering()  # fixes the layout
     place_labels(ax, _labels(found, plot, looks), lines)
 
@@ -74,7 +75,7 @@ def _legend(plot: CostPlot, looks: dict[str, Look], strokes: dict[str, Any]) -> 
     for look in (looks[teacher] for teacher in looks if teacher in plot.teachers):
         yield Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=look.text)
     for name, stroke in strokes.items():
-        yield Line2D([], [], color=INK, linestyle=stroke, label=name)
+        yield Line2D([], [], color=INK, linestyle=stroke, label=truncated(name, 24))
     if any(_published_scores(plot, group) for group in plot.groups):
         yield Line2D([], [], color=PAPER, markeredgecolor=INK, marker="o", linestyle="", label="published")
     if len(plot.front) > 1:

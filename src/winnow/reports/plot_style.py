@@ -26,6 +26,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": RULE,
     "xtick.color": INK,
     "ytick.color": INK,
