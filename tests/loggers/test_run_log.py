@@ -47,7 +47,7 @@ def test_a_log_that_cannot_be_ended_does_not_undo_the_run(log, capsys):
     log.end = lambda status: 1 / 0
     with run_log() as loggers:
         loggers.append(log)
-    assert "note: Log could not be ended: ZeroDivisionError" in capsys.readouterr().out
+    assert "note: Log could not be closed: ZeroDivisionError" in capsys.readouterr().out
 
 
 def test_only_the_main_process_ends_a_log(log, monkeypatch):

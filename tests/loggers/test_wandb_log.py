@@ -118,7 +118,7 @@ def test_the_deployment_is_an_artifact_of_the_run(tmp_path):
 
 @pytest.mark.parametrize(
     ("account", "reachable", "reason"),
-    [(False, True, "no account is known here: wandb login"), (True, False, "is out of reach")],
+    [(False, True, "no account is configured; run: wandb login"), (True, False, "cannot be reached")],
 )
 def test_without_an_account_or_a_connection_a_run_is_logged_offline_and_says_so(
     tmp_path, monkeypatch, capsys, account, reachable, reason
@@ -152,7 +152,7 @@ def test_an_account_that_w_and_b_refuses_does_not_stop_a_run(tmp_path, monkeypat
     log = WandbLog(tmp_path, project="tests")
     log.begin(CONFIG, resumed=False)
     log.end(0)
-    assert "W&B works offline (the key is wrong)" in capsys.readouterr().out
+    assert "W&B logs offline (the key is wrong)" in capsys.readouterr().out
 
 
 def test_nothing_is_said_of_the_machine_the_code_or_the_packages(tmp_path):

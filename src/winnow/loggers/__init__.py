@@ -1,1 +1,1 @@
-"""Where the metrics of a run go: CSV, TensorBoard, W&B."""
+"""Loggers of a run: CSV, TensorBoard, Weights & Biases."""

@@ -1,4 +1,4 @@
-"""metrics.csv of a run, also of one that was killed and resumed."""
+"""metrics.csv of a run, which a resumed run continues."""
 
 import csv
 import io
@@ -16,14 +16,10 @@ from winnow.loggers.history import read_rows
 
 
 class CSVLog(CSVLogger):
-    """A CSVLogger that keeps the rows it finds; Lightning's own deletes them.
-
-    Args:
-        folder: of the run.
-    """
+    """A CSVLogger that keeps the existing rows of the run's folder; Lightning's own deletes them."""
 
     def __init__(self, folder: Path) -> None:
-        # Written at once: a killed run has logged what it has done.
+        # After each row, so that a killed run has logged all its steps.
         super().__init__(folder, name="logs", version="", flush_logs_every_n_steps=1)
 
     @property
@@ -31,7 +27,7 @@ class CSVLog(CSVLogger):
         return Path(self.log_dir) / "metrics.csv"
 
     @property
-    @rank_zero_experiment  # the other processes of a data-parallel run leave the file alone
+    @rank_zero_experiment  # only the main process of a data-parallel run writes the file
     def experiment(self) -> Any:
         if self._experiment is not None or not self.path.is_file():
             return super().experiment
@@ -44,30 +40,31 @@ class CSVLog(CSVLogger):
         return experiment
 
     def begin(self, config: RunConfig, resumed: bool) -> None:
-        """The configuration lies in the run folder, and earlier rows have been removed where a run starts anew."""
+        """Nothing to log: the run folder has the configuration, and no rows unless the run is resumed."""
 
     def end(self, status: int) -> None:
-        """All rows are written."""
+        """Nothing to close: all rows are written."""
 
     def cut(self, step: int) -> None:
-        """Leave out what a run logs again that goes on after so many optimizer steps, a due validation too."""
+        """Remove the rows, also of a due validation, that a run resumed after so many optimizer steps logs again."""
         if not self.path.is_file():
             return
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.experiment.metrics_keys)
         writer.writeheader()
-        writer.writerows(row for row in read_rows(self.path) if not _comes_again(row, step))
+        writer.writerows(row for row in read_rows(self.path) if not _is_logged_again(row, step))
         write_atomically(self.path, text.getvalue())
 
 
 def steps_done(metrics: Mapping[str, Any], step: int) -> int:
-    """Optimizer steps that had been done when metrics were logged.
+    """Finished optimizer steps when metrics were logged.
 
-    Lightning counts the step that it is in, and adds the epoch; modifiers count the steps done.
+    Lightning's metrics, which have an ``epoch``, give the index of the current step; those of modifiers the finished
+    steps.
     """
     return step + ("epoch" in metrics)
 
 
-def _comes_again(row: dict[str, str], step: int) -> bool:
+def _is_logged_again(row: dict[str, str], step: int) -> bool:
     done = steps_done(row, int(row["step"]))
     return done > step or (done == step and any(name.startswith("val/") for name in row))

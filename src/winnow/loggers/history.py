@@ -1,4 +1,4 @@
-"""What a run logged while it trained: its metrics, its loss, the events of its recipe."""
+"""Reads what a run logged during training: metrics, loss, events of its recipe."""
 
 import csv
 import json
@@ -8,10 +8,10 @@ from pathlib import Path
 
 METRICS = Path("logs") / "metrics.csv"
 EVENTS = "events.json"
-_LARGEST = 1e30  # more is damaged; of NaN no such comparison is true
+_LARGEST = 1e30  # larger values, and NaN, cannot be drawn
 
-# How an event of events.json is called in a picture: the first of its kind, and the last where it comes again.
-_WORDS = {
+# Names in pictures for changes in events.json: for the first event of a kind, and for the last if there are several.
+_EVENT_NAMES = {
     "prunes": ("pruning", "masks frozen"),
     "quantises": ("8 bit", ""),
     "freezes the grids": ("grids frozen", ""),
@@ -28,7 +28,7 @@ class History:
     Args:
         metric: the main metric on validation data.
         loss: of the training.
-        events: epoch and word of what happens to the model.
+        events: epoch and name of each change to the model or its training.
     """
 
     metric: list[tuple[float, float]]
@@ -37,17 +37,18 @@ class History:
 
 
 def read_history(folder: Path, metric: str, planned_epochs: float | None) -> History | None:
-    """The history of a run; None where its metrics.csv is not there, cut short or of something else.
+    """The history of a run; None if its metrics.csv is missing, damaged or without the metric.
 
     Args:
-        row: of result.json, with its ``folder``.
+        folder: of the run.
         metric: name of the main one.
+        planned_epochs: of result.json, if it gives them; an incomplete metrics.csv has fewer.
     """
     try:
         rows = read_rows(folder / METRICS)
         steps = max(int(each["step"]) for each in rows) + 1
         begun = max(int(each["epoch"]) for each in rows if "epoch" in each) + 1
-        epochs = min(planned_epochs or begun, begun)  # fewer than the run's of a file cut short
+        epochs = min(planned_epochs or begun, begun)
         scores, losses = (_points(rows, name, epochs / steps) for name in (f"val/{metric}", "train/loss"))
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError, csv.Error):
         return None
@@ -55,20 +56,20 @@ def read_history(folder: Path, metric: str, planned_epochs: float | None) -> His
 
 
 def _points(rows: Iterable[Mapping[str, str]], name: str, epochs: float) -> list[tuple[float, float]]:
-    """Epoch and value of the rows that have one, and one that can be drawn; ``epochs`` are those of a step."""
+    """Epoch and value of the rows that have a finite value; a step takes so many ``epochs``."""
     points = (((int(row["step"]) + 1) * epochs, float(row[name])) for row in rows if name in row)
     return [(epoch, value) for epoch, value in points if epoch >= 0 and abs(value) < _LARGEST]
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The values of each row that was written to its end."""
+    """The values of each complete row; a killed run may leave an incomplete last one."""
     lines = path.read_text().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    return [{name: value for name, value in row.items() if value} for row in csv.DictReader(whole)]
+    complete = [line for line in lines if line.endswith("\n")]
+    return [{name: value for name, value in row.items() if value} for row in csv.DictReader(complete)]
 
 
 def _read_events(path: Path) -> list[tuple[float, str]]:
-    """Nothing where the file is not there or damaged: the curves are worth showing all the same."""
+    """Epoch and name; empty if the file is missing or damaged, because curves are useful without events."""
     try:
         rows = [(float(row["epoch"]), str(row["modifier"]), str(row["change"])) for row in json.loads(path.read_text())]
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError):
@@ -79,12 +80,12 @@ def _read_events(path: Path) -> list[tuple[float, str]]:
 def _named(rows: Iterable[tuple[float, str, str]]) -> list[tuple[float, str]]:
     times: dict[tuple[str, str], list[float]] = {}
     for epoch, modifier, change in rows:
-        kind = next((kind for kind in _WORDS if change.startswith(kind)), None)
+        kind = next((kind for kind in _EVENT_NAMES if change.startswith(kind)), None)
         if kind:
             times.setdefault((modifier, kind), []).append(epoch)
     named = []
     for (_, kind), epochs in times.items():
-        first, last = _WORDS[kind]
+        first, last = _EVENT_NAMES[kind]
         named.append((min(epochs), first))
         if last and max(epochs) > min(epochs):
             named.append((max(epochs), last))

@@ -1,4 +1,4 @@
-"""What a run folder holds at the end, in the form that logs take."""
+"""Content of a run folder in the form that loggers accept."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,23 +9,23 @@ from winnow.files.run_files import RESULT
 
 
 def read_row(folder: Path) -> dict[str, Any]:
-    """result.json; empty where the run was killed before it could write one."""
+    """result.json; empty if the run was killed before it wrote one."""
     path = folder / RESULT
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the results table on one level: ``metrics/accuracy``, lists as JSON; the matrices are left out."""
+    """result.json on one level with keys such as ``metrics/accuracy`` and lists as JSON, without sparsity by matrix."""
     return dict(_leaves({name: value for name, value in row.items() if name != "sparsity_by_layer"}))
 
 
 def group_of(folder: Path) -> str | None:
-    """The name of the sweep that a run folder belongs to."""
+    """The name of the sweep that a run folder belongs to, or None."""
     return folder.absolute().parent.name if (folder.absolute().parent / "sweep.json").is_file() else None
 
 
 def deployment_files(folder: Path) -> list[Path]:
-    """The files of a run's deployment; none where its row says nothing of one."""
+    """The files of a run's deployment; none if result.json has no ``deployment``."""
     found = sorted((folder / "deployment").glob("*")) if "deployment" in read_row(folder) else []
     return [path for path in found if path.is_file()]
 

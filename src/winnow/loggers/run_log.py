@@ -1,4 +1,4 @@
-"""What a run is logged to: metrics.csv, and W&B or TensorBoard beside it, which learn how the run ended."""
+"""Builds the loggers of a run and closes them with its exit status."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +13,7 @@ from winnow.processes import is_main_process
 
 @contextmanager
 def run_log() -> Iterator[list[Any]]:
-    """An empty list for the loggers of a run, around its training and its export; at the end they learn how it ended
-    and log what its folder holds.
-    """
+    """A list to which a run adds its loggers; on exit each logs the result and is closed with the exit status."""
     loggers: list[Any] = []
     try:
         yield loggers
@@ -26,12 +24,7 @@ def run_log() -> Iterator[list[Any]]:
 
 
 def build_loggers(settings: Logger, folder: Path) -> list[Any]:
-    """The loggers that the ``logger`` section names, metrics.csv first; nothing is written before they are used.
-
-    Args:
-        settings: the section.
-        folder: of the run.
-    """
+    """The loggers of the ``logger`` section, metrics.csv first; no file is written before they are used."""
     from winnow.loggers.csv_log import CSVLog
 
     loggers: list[Any] = [] if settings.kind == "none" else [CSVLog(folder)]
@@ -47,14 +40,14 @@ def build_loggers(settings: Logger, folder: Path) -> list[Any]:
 
 
 def log_again(config: RunConfig, folder: Path, loggers: list[Any]) -> None:
-    """A run that was taken over from another folder is logged as one of its own, by its metrics.csv.
+    """Replay metrics.csv of a run that was copied from another folder to its other loggers, and add these.
 
     Args:
         config: of the run.
         folder: of the run.
-        loggers: joined by its own.
+        loggers: the list of `run_log`.
     """
-    others = build_loggers(config.logger, folder)[1:]  # metrics.csv is there
+    others = build_loggers(config.logger, folder)[1:]  # metrics.csv was copied
     for logger in others if is_main_process() else []:
         from winnow.loggers.history import METRICS, read_rows
 
@@ -66,9 +59,9 @@ def log_again(config: RunConfig, folder: Path, loggers: list[Any]) -> None:
 
 
 def _end(loggers: list[Any], status: int) -> None:
-    """A log that cannot be ended well, for want of a connection say, does not undo a run."""
+    """Close the loggers; a failure, for example without a connection, is printed and does not fail the run."""
     for logger in loggers if is_main_process() else []:
         try:
             logger.end(status)
         except Exception as error:
-            print(f"note: {type(logger).__name__} could not be ended: {describe(error)}")
+            print(f"note: {type(logger).__name__} could not be closed: {describe(error)}")

@@ -1,4 +1,4 @@
-"""TensorBoard: metrics over optimizer steps; configuration, results and sparsities as text."""
+"""TensorBoard: metrics over optimizer steps, and the configuration, the result and the sparsities as text."""
 
 import shutil
 from collections.abc import Iterable, Mapping
@@ -15,11 +15,7 @@ from winnow.loggers.run_facts import flat, read_row
 
 
 class TensorBoardLog(TensorBoardLogger):
-    """The log of one run, in ``tensorboard/`` of its folder.
-
-    Args:
-        folder: of the run.
-    """
+    """Logs a run to ``tensorboard/`` in its folder."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, name="tensorboard", version="", default_hp_metric=False)
@@ -37,16 +33,16 @@ class TensorBoardLog(TensorBoardLogger):
         super().log_metrics(dict(metrics), steps_done(metrics, step or 0))
 
     def cut(self, step: int) -> None:
-        """Hide what a run logs again that goes on after so many optimizer steps; a due validation it says twice."""
+        """Purge the steps that a run resumed after so many steps logs again; a due validation is logged twice."""
         self.experiment.close()
         self._experiment = None
         self._kwargs["purge_step"] = step + 1
 
     def save(self) -> None:
-        """Lightning would write a file of hyperparameters, of which it knows none."""
+        """Nothing: Lightning would write an empty file of hyperparameters."""
 
     def finalize(self, status: str) -> None:
-        """`end` closes the log, once the row of the run is known."""
+        """Nothing: `end` closes the log after result.json is written."""
 
     @rank_zero_only
     def end(self, status: int) -> None:
@@ -61,6 +57,6 @@ class TensorBoardLog(TensorBoardLogger):
 
 def _table(header: tuple[str, str], rows: Iterable[tuple[str, Any]]) -> str:
     """A Markdown table of two columns."""
-    said = ((name, " ".join(str(value).split()).replace("|", r"\|")) for name, value in rows)
-    lines = [header, ("---", "---"), *said]
+    escaped = ((name, " ".join(str(value).split()).replace("|", r"\|")) for name, value in rows)
+    lines = [header, ("---", "---"), *escaped]
     return "\n".join(f"| {name} | {value} |" for name, value in lines)

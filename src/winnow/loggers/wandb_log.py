@@ -1,4 +1,4 @@
-"""Weights & Biases: a run of ours is a run there, with its configuration, metrics, results table and deployment."""
+"""Weights & Biases: one W&B run for each run, with its configuration, metrics, result and deployment."""
 
 import json
 import os
@@ -18,9 +18,9 @@ from winnow.files.hub import is_reachable
 from winnow.loggers.csv_log import steps_done
 from winnow.loggers.run_facts import deployment_files, flat, group_of, read_row
 
-STEP = "step"  # optimizer steps done; what the charts are drawn over
+STEP = "step"  # finished optimizer steps, the horizontal axis of all charts
 
-# Only what was asked for is sent: nothing about the machine, the packages, the code, the terminal.
+# Send only what is logged: nothing about the machine, the packages, the code or the terminal.
 _QUIET: dict[str, Any] = {
     "silent": True,
     "console": "off",
@@ -37,7 +37,7 @@ _QUIET: dict[str, Any] = {
 
 
 class WandbLog(Logger):
-    """The log of one run. It keeps in ``wandb/`` of the run folder under which id it goes on, and what it has logged.
+    """Logs a run; ``wandb/state.json`` in its folder has the id for resuming and the last logged steps.
 
     Args:
         folder: of the run.
@@ -50,7 +50,7 @@ class WandbLog(Logger):
         self.settings = settings
         self._run: Any = None
         self._state: dict[str, Any] = {}
-        self._before: dict[str, int] = {}  # the last step of each kind of row that the run logged before it was killed
+        self._before: dict[str, int] = {}  # last step of each kind of row before the run was resumed
 
     @property
     def name(self) -> str:
@@ -66,7 +66,7 @@ class WandbLog(Logger):
 
     @rank_zero_only
     def begin(self, config: RunConfig, resumed: bool) -> None:
-        """Open the run, that of before where it goes on."""
+        """Open the W&B run, the earlier one if the run is resumed."""
         if not resumed:
             shutil.rmtree(self.folder / "wandb", ignore_errors=True)
         self._state = read_state(self._state_file) or {"id": secrets.token_hex(4), "steps": {}}
@@ -94,11 +94,11 @@ class WandbLog(Logger):
         """`begin` has logged the configuration."""
 
     def cut(self, step: int) -> None:
-        """Rows that a resumed run repeats are left out as they come; nothing that was sent can be taken back."""
+        """Nothing: sent rows cannot be removed, so `log_metrics` skips the rows that a resumed run repeats."""
 
     @rank_zero_only
     def end(self, status: int) -> None:
-        """Log the row of the run and its deployment, and close it with an exit status."""
+        """Log result.json and the deployment, and close the W&B run with the exit status."""
         if self._run is None:
             return
         run, self._run = self._run, None
@@ -114,12 +114,12 @@ class WandbLog(Logger):
 
 
 def open_run(folder: Path, settings: LoggerSettings, **facts: Any) -> Any:
-    """A W&B run whose files lie in a folder, after whose name it is called; offline where W&B is out of reach.
+    """A W&B run with the name of a folder, which has its files; offline if W&B cannot be reached.
 
     Args:
         folder: of the run or the sweep.
         settings: project, entity, offline.
-        facts: what else `wandb.init` is told.
+        facts: other arguments of `wandb.init`.
     """
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read when wandb is imported
     import wandb
@@ -135,7 +135,7 @@ def open_run(folder: Path, settings: LoggerSettings, **facts: Any) -> Any:
             return wandb.init(**options, mode="online")
         except wandb.errors.Error as error:
             obstacle = str(error).splitlines()[0]
-    print(f"W&B works offline ({obstacle}); later: wandb sync {folder}/wandb/offline-run-*", flush=True)
+    print(f"W&B logs offline ({obstacle}); to upload later: wandb sync {folder}/wandb/offline-run-*", flush=True)
     return wandb.init(**options, mode="offline")
 
 
@@ -146,16 +146,16 @@ def log_table(run: Any, name: str, header: Sequence[str], rows: Sequence[Any]) -
 
 
 def _obstacle(wandb: Any) -> str | None:
-    """Why W&B cannot be written to from here, or None; nobody is asked for anything."""
+    """Why W&B cannot be reached, or None; never prompts for an account."""
     if os.environ.get("WANDB_MODE", "online") not in ("online", "shared"):
         return f"WANDB_MODE={os.environ['WANDB_MODE']}"
     try:
         if not wandb.login(prompt=False, verify=False):
-            return "no account is known here: wandb login"
+            return "no account is configured; run: wandb login"
     except wandb.errors.Error as error:
         return str(error).splitlines()[0]
     address = wandb.setup().settings.base_url
-    return None if is_reachable(address) else f"{address} is out of reach"
+    return None if is_reachable(address) else f"{address} cannot be reached"
 
 
 def _log_deployment(run: Any, files: Sequence[Path], facts: Mapping[str, Any]) -> None:
@@ -163,7 +163,7 @@ def _log_deployment(run: Any, files: Sequence[Path], facts: Mapping[str, Any]) -
 
     artifact = wandb.Artifact(f"deployment-{run.id}", type="model", metadata=flat(facts))
     for path in files:
-        artifact.add_file(str(path), name=path.name, policy="immutable", skip_cache=True)  # sent from where it lies
+        artifact.add_file(str(path), name=path.name, policy="immutable", skip_cache=True)  # uploaded without a copy
     run.log_artifact(artifact)
 
 

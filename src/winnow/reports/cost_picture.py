@@ -18,13 +18,13 @@ from winnow.reports.plot_style import INK, MUTED, PAPER, Look, save_picture, tea
 from winnow.reports.point_labels import PointLabel, place_labels
 from winnow.reports.results import Results
 from winnow.reports.tables import tables
+from winnow.text import truncated
 
 _STROKES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 _FRONT: dict[str, Any] = {"color": MUTED, "alpha": 0.3, "linewidth": 7, "solid_capstyle": "round"}
 _DENSE: dict[str, Any] = {"color": MUTED, "linewidth": 0.9}
-_LEGEND_COLUMN = 120  # points
+_LEGEND_COLUMN, _TICK_WIDTH = 120, 24  # points
 _TICKS = (0, 20, 40, 50, 60, 70, 80, 90, 95, 97, 98, 99, 99.5, 99.9)  # of sparsity, in percent
-_TICK_WIDTH = 24  # points
 _SINGLE, _PANEL = (7.0, 4.6), (5.25, 4.4)  # inches
 _MAX_PANELS = 20
 
@@ -38,9 +38,8 @@ def save_pareto(results: Results, out: Path) -> list[Path]:
     rows, columns = -(-len(panels) // 2), min(2, len(panels))
 
     def draw(figure: Figure) -> None:
-        parts = figure.subfigures(rows, columns, squeeze=False).flat
-        for part, (plot, title) in zip(parts, panels, strict=False):
-            draw_costs(part, plot, title)
+        for part, panel in zip(figure.subfigures(rows, columns, squeeze=False).flat, panels, strict=False):
+            draw_costs(part, *panel)
 
     paths = [out / "pareto.png", out / "pareto.pdf"]
     save_picture(draw, _SINGLE if len(panels) == 1 else (columns * _PANEL[0], rows * _PANEL[1]), *paths)
@@ -65,8 +64,8 @@ def draw_costs(figure: Figure | SubFigure, plot: CostPlot, title: str = "") -> N
     _scale_axes(ax, plot)
     handles = list(_legend(plot, looks, strokes))
     columns = max(1, int(72 * figure.bbox.width / figure.dpi // _LEGEND_COLUMN))
-    figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=9)
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=9, alignment="left")
+    legend.set_title(title, {"weight": "bold", "size": 11})
     figure.figure.draw_without_rendering()  # fixes the layout
     place_labels(ax, _labels(found, plot, looks), lines)
 
@@ -76,7 +75,7 @@ def _legend(plot: CostPlot, looks: dict[str, Look], strokes: dict[str, Any]) -> 
     for look in (looks[teacher] for teacher in looks if teacher in plot.teachers):
         yield Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=look.text)
     for name, stroke in strokes.items():
-        yield Line2D([], [], color=INK, linestyle=stroke, label=name)
+        yield Line2D([], [], color=INK, linestyle=stroke, label=truncated(name, 24))
     if any(_published_scores(plot, group) for group in plot.groups):
         yield Line2D([], [], color=PAPER, markeredgecolor=INK, marker="o", linestyle="", label="published")
     if len(plot.front) > 1:
@@ -109,15 +108,12 @@ def _published_scores(plot: CostPlot, group: Group) -> list[float]:
 
 def _labels(found: Sequence[Family], plot: CostPlot, looks: dict[str, Look]) -> list[PointLabel]:
     """Names of single groups, then numbers of families, without those that the axis gives."""
-    named, numbered = [], []
+    texts = [(family, family.groups[0], family.name) for family in found if not family.numbers]
     for family in found:
-        colour = looks[family.teacher].colour
-        if not family.numbers:
-            named.append(PointLabel(*plot.point(family.groups[0]), family.name, colour))
         for group, number in zip(family.groups, family.numbers, strict=False):
             if not (plot.cost is SPARSITY and number == percent(mean(group.values("sparsity")))):
-                numbered.append(PointLabel(*plot.point(group), number, colour))
-    return named + numbered
+                texts.append((family, group, number))
+    return [PointLabel(*plot.point(group), text, looks[family.teacher].colour) for family, group, text in texts]
 
 
 def _scale_axes(ax: Axes, plot: CostPlot) -> None:

@@ -40,11 +40,9 @@ class CostPlot:
         self.metric = main_metric(groups)
         self.teachers = [group.teacher for group in groups]
         measured = [group for group in groups if group.values(self.metric) and group.values(cost.figure)]
-        # By sparsity only models with all their layers can be compared.
-        self.groups = with_all_layers(measured) if cost is SPARSITY else measured
+        self.groups = with_all_layers(measured) if cost is SPARSITY else measured  # others cannot be compared by it
         candidates = comparable(self.groups, self.metric)
         points = [self.point(group) for group in candidates]
-        # The cheapest first.
         self.front = [candidates[i] for i in pareto_front(points, smaller_is_better(self.metric))]
 
     def point(self, group: Group) -> tuple[float, float]:
@@ -84,12 +82,7 @@ def with_all_layers(groups: Sequence[Group]) -> list[Group]:
 
 
 def pareto_front(points: Sequence[tuple[float, float]], smaller_is_better: bool = False) -> list[int]:
-    """The indices of the points that no other beats, the cheapest first.
-
-    Args:
-        points: (cost, score); less cost is better, but a difference below 2 % does not count.
-        smaller_is_better: of the scores.
-    """
+    """The indices of the points (cost, score) that no other beats, the cheapest first; 2 % less cost does not count."""
     sign = 1 if smaller_is_better else -1
     front: list[int] = []
     for i in sorted(range(len(points)), key=lambda i: (sign * points[i][1], points[i][0])):  # the best score first

@@ -12,12 +12,7 @@ _FASTER = 0.97  # ratios below this are called faster
 
 
 def comparison_text(row: Mapping[str, Any], folder: Path) -> str:
-    """A table and a few sentences.
-
-    Args:
-        row: result.json of the run; its deployment has been compared.
-        folder: the deployment, as a user types it.
-    """
+    """A table and a few sentences on the compared deployment of a run, whose result.json is ``row``."""
     compared, precision = row["deployment"]["latency"], row["deployment"]["precision"]
     batches = compared["batches"]
     table = [["", *(f"batch {batch}: {unit}" for batch in batches for unit in ("ms", "ratio"))]]
@@ -25,7 +20,7 @@ def comparison_text(row: Mapping[str, Any], folder: Path) -> str:
         timed = [batches[batch][name] for batch in batches]
         cells = [(digits(1e3 * each["latency"]["median"]), shown(each["ratio"])) for each in timed]
         table.append([name, *(text for pair in cells for text in pair)])
-    sentences = [*_recommended(compared, precision, folder), *_float_is_faster(compared, precision), *_zeros(row)]
+    sentences = [*_recommended(compared, precision, folder), *_zeros(row)]
     if not any(way["engine"] == "openvino" for way in compared["ways"].values()):
         sentences.append("OpenVINO is not installed; it is often faster: pip install openvino.")
     title = f"speed on this machine, {compared['length']} random tokens"
@@ -33,7 +28,7 @@ def comparison_text(row: Mapping[str, Any], folder: Path) -> str:
 
 
 def _recommended(compared: Mapping[str, Any], precision: str, folder: Path) -> Iterator[str]:
-    """The fastest way to run the deployment, and the command for it."""
+    """The fastest way to run the deployment, its command, and whether the float32 graph would be faster."""
     speedups: dict[str, list[str]] = {}
     for batch, timed in compared["batches"].items():
         name = fastest(compared, batch, precision)
@@ -43,16 +38,11 @@ def _recommended(compared: Mapping[str, Any], precision: str, folder: Path) -> I
     texts = "; ".join(f"{options}, {' and '.join(times)}" for options, times in speedups.items())
     yield f"Fastest here, relative to the float32 graph in ONNX Runtime: {texts}."
     yield f"python -m src.predict deployment={folder} {next(iter(speedups))}"
-
-
-def _float_is_faster(compared: Mapping[str, Any], precision: str) -> Iterator[str]:
     batch, timed = next(iter(compared["batches"].items()))
     deployed, plain = (timed[fastest(compared, batch, graph)]["ratio"]["median"] for graph in (precision, "float32"))
     if plain < _FASTER * deployed:
-        yield (
-            f"The float32 graph would be faster: {fastest(compared, batch, 'float32')}, {1 / plain:.2f} times; export "
-            "a run that is not quantised."
-        )
+        name = fastest(compared, batch, "float32")
+        yield f"The float32 graph would be faster: {name}, {1 / plain:.2f} times; export a run that is not quantised."
 
 
 def _zeros(row: Mapping[str, Any]) -> Iterator[str]:

@@ -13,13 +13,7 @@ _ENOUGH = 200  # inputs for a reliable verification
 
 
 def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Path) -> str:
-    """A short table.
-
-    Args:
-        row: result.json of the run.
-        report: verification.json.
-        folder: the deployment.
-    """
+    """A short table from result.json (``row``) and verification.json (``report``) of a deployment."""
     facts, logits, metrics = row["deployment"], report["logits"], report["metrics"]
     table = [
         ["", "PyTorch", "ONNX Runtime"],

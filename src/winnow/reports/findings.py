@@ -22,7 +22,11 @@ class _Findings:
         self.complete = comparable(self.scored, self.name)
 
     def sentences(self) -> Iterator[str]:
-        yield from self._dense()
+        for group in self.scored:
+            if group.is_dense:
+                values = group.values(self.name)
+                seeds = f" over {len(values)} seeds" if len(values) > 1 else ""
+                yield f"{group.label}: {self.name} {self.metric.text(values)}{seeds}."
         yield from self._by_sparsity()
         yield from self._fewer_layers()
         yield from self._teachers()
@@ -30,13 +34,6 @@ class _Findings:
             yield f"Configurations that lack seeds are not compared: {lacking} of {len(self.scored)}."
         if max(len(group.values(self.name)) for group in self.scored) == 1:
             yield "There is one seed for each configuration, so small differences may be chance."
-
-    def _dense(self) -> Iterator[str]:
-        for group in self.scored:
-            if group.is_dense:
-                values = group.values(self.name)
-                seeds = f" over {len(values)} seeds" if len(values) > 1 else ""
-                yield f"{group.label}: {self.name} {self.metric.text(values)}{seeds}."
 
     def _by_sparsity(self) -> Iterator[str]:
         """The best group at each sparsity, and how much of the dense score it keeps."""

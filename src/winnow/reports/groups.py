@@ -9,6 +9,7 @@ from winnow.reports.folder_scan import Scan
 from winnow.reports.result_rows import TEST, Row
 from winnow.text import relative_path
 
+mean = statistics.fmean
 NAME_SETTINGS = ("model.name", "teacher.name")  # settings that the names of a group already give
 
 
@@ -54,10 +55,6 @@ class Group:
         return tuple(value for run in self.runs if (value := run.figure(name)) is not None)
 
 
-def mean(values: Sequence[float]) -> float:
-    return statistics.fmean(values)
-
-
 def sd(values: Sequence[float]) -> float | None:
     """The sample standard deviation; None for fewer than two values."""
     return statistics.stdev(values) if len(values) > 1 else None
@@ -81,8 +78,7 @@ def comparable(groups: Iterable[Group], name: str) -> list[Group]:
 
 def same_latency_conditions(groups: Iterable[Group]) -> bool:
     """True if all latencies were measured with one processor, number of threads and input length."""
-    runs = [run for group in groups for run in group.runs if run.latency]
-    return len({run.latency_conditions for run in runs}) <= 1
+    return len({run.latency_conditions for group in groups for run in group.runs if run.latency}) <= 1
 
 
 def short_names(settings: Mapping[str, str]) -> dict[str, str]:

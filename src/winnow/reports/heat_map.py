@@ -19,11 +19,15 @@ HeatLine = tuple[str, dict[int, float]]  # name, sparsity of each layer that exi
 def heat_map(groups: Sequence[Group]) -> list[HeatLine]:
     """A line for each group of a task that has zeros, a mean over its seeds; of a single one each kind of matrix."""
     sparse = [group for group in groups if any(value > 0 for value in group.values("sparsity"))]
+    lines = [(group.label, [_by_layer(run) for run in group.runs]) for group in sparse]
     if len(sparse) == 1:
-        lines = _by_matrix_kind(sparse[0].runs)
-    else:
-        lines = [(group.label, _mean_by_layer([_by_layer(run) for run in group.runs])) for group in sparse]
-    return [(name, values) for name, values in lines if values]
+        kinds: dict[str, list[dict[int, float]]] = {}
+        for name, sparsity in (pair for run in sparse[0].runs for pair in run.sparsity_by_layer.items()):
+            if found := _LAYER.search(name):
+                kinds.setdefault(found[2].removesuffix(".weight"), []).append({int(found[1]): sparsity})
+        lines = list(kinds.items())
+    means = [(name, _mean_by_layer(runs)) for name, runs in lines]
+    return [(name, values) for name, values in means if values]
 
 
 def percent_of_zeros(value: float) -> str:
@@ -56,14 +60,5 @@ def _matrix_sizes(path: Path) -> dict[str, int]:
 
 
 def _mean_by_layer(runs: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    layers = {layer for run in runs for layer in run}
+    layers = dict.fromkeys(layer for run in runs for layer in run)
     return {layer: mean([run[layer] for run in runs if layer in run]) for layer in layers}
-
-
-def _by_matrix_kind(runs: Sequence[Row]) -> list[HeatLine]:
-    kinds: dict[str, list[dict[int, float]]] = {}
-    for run in runs:
-        for name, sparsity in run.sparsity_by_layer.items():
-            if found := _LAYER.search(name):
-                kinds.setdefault(found[2].removesuffix(".weight"), []).append({int(found[1]): sparsity})
-    return [(kind, _mean_by_layer(values)) for kind, values in kinds.items()]

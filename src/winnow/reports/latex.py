@@ -27,8 +27,7 @@ def latex(results: Results) -> str:
 
 
 def _lines(table: Table) -> Iterator[str]:
-    yield r"\begin{table}"
-    yield r"\centering"
+    yield from (r"\begin{table}", r"\centering")
     yield rf"\caption{{Results on {_escaped(table.title)}.}}"
     yield rf"\label{{tab:{re.sub(r'[^a-z0-9]+', '-', table.title.lower())}}}"
     yield r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
@@ -38,9 +37,7 @@ def _lines(table: Table) -> Iterator[str]:
     yield r"\midrule"
     for line in table.lines:
         yield " & ".join(_formatted(cell) for cell in line.cells) + r" \\"
-    yield r"\bottomrule"
-    yield r"\end{tabular}}"
-    yield r"\end{table}"
+    yield from (r"\bottomrule", r"\end{tabular}}", r"\end{table}")
 
 
 def _formatted(cell: Cell) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from winnow.reports.groups import Group
 from winnow.reports.results import Results
 from winnow.reports.tables import Cell, Table, tables
+from winnow.text import aligned
 
 _SPECIAL = re.compile(r"([\\`*<>\[\]|~#$&]|\b_|_\b)")
 
@@ -14,9 +15,14 @@ def markdown(results: Results) -> str:
     """Tables, why runs failed, notes and what was left out."""
     parts = ["# Results"]
     parts += [f"## {_escaped(each.title)}\n\n" + "\n".join(_lines(each)) for each in tables(results)]
-    parts += _section("Failed", [f"{_escaped(name)}: `{error}`" for name, error in failures(results.groups)])
-    parts += _section("Notes", [_escaped(note) for note in results.notes])
-    parts += _section("Left out", [_escaped(sentence) for sentence in results.left_out])
+    sections = {
+        "Failed": [f"{_escaped(name)}: `{error}`" for name, error in failures(results.groups)],
+        "Notes": map(_escaped, results.notes),
+        "Left out": map(_escaped, results.left_out),
+    }
+    for title, sentences in sections.items():
+        if listed := [f"- {sentence}" for sentence in sentences]:
+            parts.append(f"## {title}\n\n" + "\n".join(listed))
     return "\n\n".join(parts) + "\n"
 
 
@@ -31,11 +37,10 @@ def failures(groups: Sequence[Group]) -> Iterator[tuple[str, str]]:
 def _lines(table: Table) -> Iterator[str]:
     texts = [[_escaped(title) for title in table.columns]]
     texts += [[_formatted(cell) for cell in line.cells] for line in table.lines]
-    widths = [max(3, *(len(line[i]) for line in texts)) for i in range(len(table.columns))]
-    sides = [str.ljust if i < table.num_names else str.rjust for i in range(len(widths))]
+    widths = [max(3, *map(len, column)) for column in zip(*texts, strict=True)]
     rule = ["-" * width if i < table.num_names else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    texts = [[side(text, width) for side, text, width in zip(sides, line, widths, strict=True)] for line in texts]
-    yield from (f"| {' | '.join(line)} |" for line in [texts[0], rule, *texts[1:]])
+    framed = [["", *line, ""] for line in (texts[0], rule, *texts[1:])]
+    yield from (line.strip() for line in aligned(framed, left=range(table.num_names + 1), separator=" | "))
 
 
 def _formatted(cell: Cell) -> str:
@@ -44,7 +49,3 @@ def _formatted(cell: Cell) -> str:
 
 def _escaped(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
-
-
-def _section(title: str, sentences: Sequence[str]) -> list[str]:
-    return [f"## {title}\n\n" + "\n".join(f"- {sentence}" for sentence in sentences)] if sentences else []

@@ -28,12 +28,10 @@ T = TypeVar("T")
 
 _FOLDER = Path(__file__).parent
 _MAX_TASKS = 6  # that have pictures
-_TOO_MANY_TASKS = f"Pictures are drawn for the first {_MAX_TASKS} tasks only."
 _MAX_COMMANDS = 3  # that are not folded
 _MAX_CURVES = 18  # pictures of training in a page
 _MAX_HEAT_LINES = 40
-_COST_SIZE = (5.0, 4.2)  # inches
-_CURVES_SIZE = (4.2, 3.3)
+_COST_SIZE, _CURVES_SIZE = (5.0, 4.2), (4.2, 3.3)  # inches
 _HIGH_CONTRAST = 0.66  # sparsity from which the inverse text colour has more contrast with the field
 
 
@@ -49,8 +47,11 @@ def page(results: Results) -> str:
     max_curves = max(2, _MAX_CURVES // max(1, min(len(results.tasks), _MAX_TASKS)))
     sections: list[dict[str, Any]] = []
     for i, (groups, table) in enumerate(zip(results.tasks, tables(results), strict=True)):
-        pictures = _pictures(groups, max_curves) if i < _MAX_TASKS else {"plot_notes": [_TOO_MANY_TASKS]}
-        sections.append({"task": groups[0].task, "table": table, "findings": findings(groups)} | pictures)
+        sections.append({"task": groups[0].task, "table": table, "findings": findings(groups)})
+        if i < _MAX_TASKS:
+            sections[-1] |= _pictures(groups, max_curves)
+        else:
+            sections[-1]["plot_notes"] = [f"Pictures are drawn for the first {_MAX_TASKS} tasks only."]
     title = f"Results: {', '.join(section['task'] for section in sections) or 'none'}"
     return environment.get_template("page.html").render(
         title=sections[0]["table"].title if len(sections) == 1 else title,

@@ -39,17 +39,11 @@ def _title(plan: Mapping[str, Any]) -> str:
 def _event_lines(events: Sequence[Mapping[str, Any]], every_event: bool) -> list[str]:
     rows = [["step", "epoch", "modifier", "change", "sparsity", "learning rate"]]
     for (modifier, _), group in itertools.groupby(events, key=lambda row: (row["modifier"], row["change"])):
-        cells = [
-            [
-                f"{event['step']:,}",
-                f"{event['epoch']:.2f}",
-                modifier,
-                event["change"],
-                "" if event["sparsity"] is None else f"{100 * event['sparsity']:.2f} %",
-                "" if event["learning_rate"] is None else f"{event['learning_rate']:.2e}",
-            ]
-            for event in group
-        ]
+        cells = []
+        for event in group:
+            sparsity = "" if event["sparsity"] is None else f"{100 * event['sparsity']:.2f} %"
+            rate = "" if event["learning_rate"] is None else f"{event['learning_rate']:.2e}"
+            cells.append([f"{event['step']:,}", f"{event['epoch']:.2f}", modifier, event["change"], sparsity, rate])
         if len(cells) > _MAX_EVENTS and not every_event:
             left_out = f"{len(cells) - 2 * _ENDS} more (plan.all=true shows them)"
             cells[_ENDS:-_ENDS] = [["...", "", modifier, left_out, "", ""]]
@@ -68,10 +62,7 @@ def _match_rows(matches: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 def draw_plan(curves: Mapping[str, Any], plan: Mapping[str, Any], path: Path) -> None:
     """Save a picture of sparsity, learning rate and loss weights over the epochs, one below the other.
 
-    Args:
-        curves: as `winnow.modifiers.rehearsal.planned_curves` returns them.
-        plan: for the title.
-        path: of the picture.
+    The curves are those of `winnow.modifiers.rehearsal.planned_curves`; the plan gives the title.
     """
     from matplotlib.figure import Figure
 

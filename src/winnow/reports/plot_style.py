@@ -28,10 +28,8 @@ _STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": RULE,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "legend.frameon": False,
     "figure.facecolor": "none",
     "figure.constrained_layout.use": True,
@@ -60,12 +58,7 @@ def teacher_looks(teachers: Iterable[str]) -> dict[str, Look]:
 
 
 def svg_uri(draw: Callable[[Figure], None], size: tuple[float, float]) -> str:
-    """A transparent picture as a ``data:`` address for the ``src`` of an image.
-
-    Args:
-        draw: fills an empty figure.
-        size: inches.
-    """
+    """A transparent picture as a ``data:`` address for the ``src`` of an image; the size is in inches."""
     svg = io.BytesIO()
     with _styled_figure(draw, size) as figure:
         figure.savefig(svg, format="svg", metadata={"Date": None})

@@ -28,12 +28,9 @@ class PointLabel(NamedTuple):
 
 
 def place_labels(ax: Axes, labels: Sequence[PointLabel], lines: Sequence[np.ndarray] = ()) -> None:
-    """Draw the labels for which there is room.
+    """Draw the labels for which there is room, the most important first; limits and position of the axes are fixed.
 
-    Args:
-        ax: its limits and its position are fixed.
-        labels: the most important first.
-        lines: ``(points, 2)`` each, in data coordinates.
+    The lines are ``(points, 2)`` each, in data coordinates.
     """
     frame = ax.get_window_extent().padded(4)
     samples = [Path(ax.transData.transform(line)).interpolated(20).vertices for line in lines]

@@ -41,16 +41,16 @@ def dense_group(group: Group, groups: Iterable[Group]) -> Group | None:
     """The dense group with the same task, model and data that shares most seeds, then most settings, or None."""
     seeds = {run.seed for run in group.runs}
 
+    def data(group: Group) -> dict[str, str]:
+        settings = group.settings.items()
+        return {n: value for n, value in settings if n.startswith(("task.", "model.")) and n not in NAME_SETTINGS}
+
     def distance(dense: Group) -> tuple[int, int]:
         shared = seeds & {run.seed for run in dense.runs}
         return -len(shared), len(set(dense.settings.items()) ^ set(group.settings.items()))
 
-    candidates = [
-        g
-        for g in groups
-        if g.is_dense and g.names[:2] == group.names[:2] and _data(g) == _data(group) and distance(g)[0]
-    ]
-    return min(candidates, key=distance, default=None)
+    dense = [g for g in groups if g.is_dense and g.names[:2] == group.names[:2] and data(g) == data(group)]
+    return min((g for g in dense if distance(g)[0] < 0), key=distance, default=None)
 
 
 def _dense_folders(task: str, groups: Iterable[Group]) -> list[Path]:
@@ -59,9 +59,3 @@ def _dense_folders(task: str, groups: Iterable[Group]) -> list[Path]:
     outputs = {above.parent for folder in folders for above in folder.parents if above.name in ("runs", "sweeps")}
     patterns = [f"runs/{glob.escape(task)}/dense-none-*", f"sweeps/*/{glob.escape(task)}-dense-none-*"]
     return sorted({path for output in outputs for pattern in patterns for path in output.glob(pattern)})
-
-
-def _data(group: Group) -> dict[str, str]:
-    """The settings that change the data or the model."""
-    settings = group.settings.items()
-    return {n: value for n, value in settings if n.startswith(("task.", "model.")) and n not in NAME_SETTINGS}

@@ -11,12 +11,7 @@ from winnow.reports.results import Results
 
 
 def write_report(results: Results, out: Path) -> list[Path]:
-    """The report in all its forms, each file whole or not at all.
-
-    Args:
-        results: as `collect` returns them.
-        out: a folder; what else lies in it stays.
-    """
+    """The report in all its forms, each file whole or not at all; other files in the folder stay."""
     from winnow.reports.cost_picture import save_pareto  # imports matplotlib
     from winnow.reports.page import page
 

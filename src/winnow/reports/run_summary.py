@@ -9,13 +9,7 @@ from winnow.text import aligned, duration, relative_path, titled
 
 
 def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping[str, Any]] | None) -> str:
-    """A short table.
-
-    Args:
-        row: result.json of the run.
-        folder: of the run.
-        reference: folder and result.json of the dense run, if there is one.
-    """
+    """A short table from the result.json of a run and, if it has one, of its dense reference, each with its folder."""
     dense = reference[1] if reference else None
     rows = [dense, row] if dense else [row]
     table = [["", "dense", row["recipe"], "difference"] if dense else ["", row["recipe"]]]
@@ -23,7 +17,9 @@ def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping
         for name, value in row[section].items():
             values = [each[section].get(name) for each in rows]
             difference = "" if values[0] is None else f"{value - values[0]:+.4f}"
-            table.append([name + suffix, *map(_four_decimals, values), *([difference] if dense else [])])
+            table.append(
+                [name + suffix, *("-" if v is None else f"{v:.4f}" for v in values), *([difference] if dense else [])]
+            )
     sizes = [
         ["encoder sparsity", *(f"{100 * each['sparsity']:.2f} %" for each in rows)],
         ["parameters", *(f"{each['parameters']:,}" for each in rows)],
@@ -48,7 +44,3 @@ def comparison(metrics: Mapping[str, Mapping[str, float]], recorded: Mapping[str
             before = recorded.get(split, {}).get(name)
             table.append([f"{split} {name}", f"{value:.6f}", "-" if before is None else f"{before:.6f}"])
     return "\n".join(aligned(table))
-
-
-def _four_decimals(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -14,11 +14,7 @@ from winnow.reports.results import collect
 def log_sweep(settings: Logger, folder: Path) -> None:
     """With ``logger=wandb`` log the tables as one more run in the sweep's group, the same one if it is resumed.
 
-    A failure is printed and does not fail the sweep.
-
-    Args:
-        settings: the ``logger`` section.
-        folder: of the sweep.
+    A failure is printed and does not fail the sweep. ``settings`` is the ``logger`` section.
     """
     if settings.kind != "wandb":
         return

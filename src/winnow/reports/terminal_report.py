@@ -14,7 +14,7 @@ from rich.text import Text
 
 from winnow.reports.markdown import failures
 from winnow.reports.results import Results
-from winnow.reports.tables import Cell, Table, tables
+from winnow.reports.tables import Table, tables
 from winnow.text import relative_path
 
 MAX_SENTENCES = 20  # about what was left out; the files have all
@@ -49,7 +49,8 @@ def on_screen(results: Results, files: Sequence[Path]) -> str:
 
 def _print_table(console: Console, table: Table, file: Path) -> None:
     """With folded names and as many figures, from the first one, as fit."""
-    lines = [[_formatted(console, cell) for cell in line.cells] for line in table.lines]
+    mark = "" if console.is_terminal else "**"
+    lines = [[f"{mark}{c.text}{mark}" if c.mark == "best" else c.text for c in line.cells] for line in table.lines]
     titles = [title.split() if console.width < _UNLIMITED else [title] for title in table.columns]
     widths = [max(map(len, (*title, *column))) for title, *column in zip(titles, *lines, strict=True)]
     folded = [min(width, max(_MIN_NAME, console.width // _NAME_SHARE)) for width in widths[: table.num_names]]
@@ -67,7 +68,3 @@ def _print_table(console: Console, table: Table, file: Path) -> None:
     console.print(shown)
     if hidden := table.columns[count:]:
         console.print(f"Columns that do not fit: {'; '.join(hidden)}; see {relative_path(file)}\n", soft_wrap=True)
-
-
-def _formatted(console: Console, cell: Cell) -> str:
-    return f"**{cell.text}**" if cell.mark == "best" and not console.is_terminal else cell.text

@@ -15,11 +15,9 @@ _ROW = 11  # height of the name of an event, in points
 
 
 def draw_curves(figure: Figure, curves: Sequence[tuple[Look, list[History]]], metric: str) -> None:
-    """Fill a figure; seeds are thin lines, their mean is thick if they were validated at the same times.
+    """Fill a figure with the seeds of at least one group.
 
-    Args:
-        curves: look and seeds of at least one group.
-        metric: its name.
+    Seeds are thin lines, their mean is thick if they were validated at the same times.
     """
     score, loss = figure.subplots(2, sharex=True, height_ratios=(3, 1))
     for look, seeds in curves:
