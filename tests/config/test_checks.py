@@ -65,3 +65,10 @@ def test_an_override_without_effect_is_refused(configured, tmp_path, overrides, 
     overrides = [override.format(tmp_path) for override in overrides]
     with pytest.raises(UserError, match=message):
         check(configured(*overrides), overrides)
+
+
+def test_a_place_of_data_that_is_set_to_null_may_be_beside_files(configured, tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\na,b\n")
+    overrides = ["task=text_classification", "task.data.path=x", "task.data.path=null"]
+    overrides.append(f"task.data.files.train={tmp_path}/a.csv")
+    check(configured(*overrides), overrides)

@@ -56,11 +56,12 @@ def _check_effect(override: str, config: RunConfig) -> None:
     if section == "recipe" and config.teacher.kind == "none" and left_out:
         raise UserError(f"{override} has no effect with teacher=none; leave it out or name a teacher.")
     data = config.task.data
-    if setting in ("task.data.path", "task.data.subset", "task.data.revision") and any(dict(data.files).values()):
+    place = {f"task.data.{name}": getattr(data, name) for name in ("path", "subset", "revision")}.get(setting)
+    if place is not None and any(dict(data.files).values()):
         raise UserError(f"{override} has no effect beside task.data.files; leave one of them out.")
-    if setting == "task.data.revision" and (data.path is None or looks_local(data.path)):
+    if setting == "task.data.revision" and place is not None and (data.path is None or looks_local(data.path)):
         raise UserError(f"{override} has no effect: the data are not read from the hub; leave it out.")
-    if setting == "task.data.subset" and data.path is None:
+    if setting == "task.data.subset" and place is not None and data.path is None:
         raise UserError(f"{override} has no effect without task.data.path; leave it out.")
     if section == "cache" and not config.recipe.needs_teacher:
         raise UserError(f"{override} has no effect without a teacher; leave it out.")
