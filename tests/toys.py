@@ -218,13 +218,19 @@ def own_data(folder: Path) -> list[str]:
     return ["task=text_classification", f"task.data.path={folder}", "task.data.batch_size=8", *TINY]
 
 
+def last_of_each(arguments: Sequence[str]) -> list[str]:
+    """Without overrides that a later one replaces, which commands refuse; tests join lists of overrides."""
+    names = [argument.lstrip("+~").partition("=")[0] if "=" in argument else "" for argument in arguments]
+    return [argument for i, argument in enumerate(arguments) if not names[i] or names[i] not in names[i + 1 :]]
+
+
 def run(name: str, *arguments: str, folder: Path) -> str:
     """The output of ``python -m src.NAME ARGS``, run in this process and in a folder; a failure is a SystemExit."""
     main = importlib.import_module(f"winnow.commands.{name}").main
     GlobalHydra.instance().clear()
     output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output), contextlib.chdir(folder):
-        patch.setattr(sys, "argv", [f"src/{name}.py", *arguments])
+        patch.setattr(sys, "argv", [f"src/{name}.py", *last_of_each(arguments)])
         main()
     return output.getvalue()
 
@@ -239,7 +245,7 @@ def failure(name: str, *arguments: str, folder: Path) -> str:
 
 def run_command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a subprocess, from the root of the repository."""
-    command = [sys.executable, "-m", f"src.{name}", *arguments]
+    command = [sys.executable, "-m", f"src.{name}", *last_of_each(arguments)]
     return subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True, timeout=900)
 
 

@@ -79,7 +79,7 @@ def _check_not_replaced(override: str, later: Iterable[str]) -> None:
         raise UserError(f"{override} names no {setting}; leave it out.")
     for other in later:
         replaced, _, other_value = _parts(other)
-        if (setting == replaced and value != other_value) or setting.startswith(f"{replaced}."):
+        if (setting == replaced and value != other_value) or ("." in replaced and setting.startswith(f"{replaced}.")):
             raise UserError(f"{override} has no effect, since {other} comes after it; leave one of them out.")
 
 
