@@ -84,14 +84,14 @@ def test_the_output_file_is_written_completely_or_not_at_all(place, tmp_path, mo
     ("arguments", "message"),
     [
         (["text=a"], "deployment must be given"),
-        ([TEXTS, "text="], "text= is empty; give it some words."),
+        ([TEXTS, "text="], "text= is empty; give it a text."),
         ([TEXTS, "text=a", "engine=openvno"], "engine=openvno: choose onnxruntime or openvino. Did you mean"),
         ([TEXTS, "text=a", "format=cvs"], "format=cvs: choose one of text, csv, tsv, jsonl. Did you mean 'csv'?"),
-        ([TEXTS, "text=a", "batch_size=0"], "batch_size must be a whole number, 1 or more, got 0."),
+        ([TEXTS, "text=a", "batch_size=0"], "batch_size must be a whole number, 1 or more, or null, got 0."),
         ([TEXTS, "text=a", "file=b.txt"], "file=b.txt and text=... exclude one another; leave one of them out."),
         ([TEXTS, "file=b.txt"], "file=b.txt: there is no such file."),
-        ([TEXTS, "question=a"], "this model is asked with text=...; the command has question."),
-        (["deployment=questions", "question=a"], "this model is asked with question=... and context=...; the command"),
+        ([TEXTS, "question=a"], "this model needs text=...; the command has question."),
+        (["deployment=questions", "question=a"], "this model needs question=... and context=...; the command"),
         (["deployment=tags", "text=a", "top_k=2"], "top_k=2 has no effect"),
         (["deployment=tag", "text=a"], "deployment=tag: there is no such folder. Did you mean 'tags'?"),
     ],
@@ -107,7 +107,7 @@ def test_without_a_text_the_error_names_the_settings_to_give(place, monkeypatch)
     assert "standard input is empty" in failure("predict", TEXTS, folder=place)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     message = failure("predict", TEXTS, folder=place)
-    assert message == "error: there is nothing to answer: give text=..., file=FILE, or texts on standard input."
+    assert message == "error: there is nothing to predict: give text=..., file=FILE, or texts on standard input."
 
 
 def test_a_missing_package_is_named(place, monkeypatch):

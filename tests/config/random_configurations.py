@@ -117,10 +117,10 @@ def outcome_of(overrides: Sequence[str]) -> tuple[str, str]:
     if message:
         is_short = message.startswith("error: ") and message.count("\n") < 12 and "HYDRA_FULL_ERROR" not in message
         return ("refused" if is_short else "raw error"), message
-    return _effect(overrides)
+    return _effect(overrides, errors.getvalue())
 
 
-def _effect(overrides: Sequence[str]) -> tuple[str, str]:
+def _effect(overrides: Sequence[str], notes: str) -> tuple[str, str]:
     """Of an accepted command line: whether each setting has changed something, and whether a Trainer takes it."""
     config = _typed(overrides)
     try:
@@ -132,7 +132,7 @@ def _effect(overrides: Sequence[str]) -> tuple[str, str]:
             return "trainer", f"{type(error).__name__}: {error}"
         return "refused", str(error)
     for override in overrides:
-        if override.partition("=")[0] in OPTIONS:
+        if override.partition("=")[0] in OPTIONS or f"note: {override} has no effect" in notes:
             continue
         try:
             without = _typed([other for other in overrides if other is not override])

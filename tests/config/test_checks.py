@@ -65,3 +65,28 @@ def test_an_override_without_effect_is_refused(configured, tmp_path, overrides, 
     overrides = [override.format(tmp_path) for override in overrides]
     with pytest.raises(UserError, match=message):
         check(configured(*overrides), overrides)
+
+
+def test_a_place_of_data_that_is_set_to_null_may_be_beside_files(configured, tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\na,b\n")
+    overrides = ["task=text_classification", "task.data.path=null", f"task.data.files.train={tmp_path}/a.csv"]
+    check(configured(*overrides), overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["seed=1", "seed=2"], "seed=1 has no effect, since seed=2 comes after it"),
+        (["+experiment=[]"], "names no experiment; leave it out"),
+    ],
+)
+def test_an_override_that_a_later_one_replaces_is_refused(configured, overrides, message):
+    with pytest.raises(UserError, match=message):
+        check(configured(), overrides)
+
+
+def test_an_option_may_come_after_a_setting_of_its_section(configured):
+    overrides = ["task.data.max_train_samples=640", "task=text_classification", "seed=1", "seed=1"]
+    config = configured(*overrides)
+    check(config, overrides)
+    assert config.task.data.max_train_samples == 640

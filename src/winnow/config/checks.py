@@ -1,5 +1,6 @@
 """Checks of a typed configuration against the machine and the command line, before anything heavy is loaded."""
 
+import sys
 from collections.abc import Iterable, Sequence
 
 from winnow.command_line import command_line
@@ -13,13 +14,17 @@ from winnow.files.local_files import local_files, looks_local, resolve_model_fol
 from winnow.files.run_files import RESOLVED
 from winnow.sparseml.zoo import refuse_stub
 
+_OPTIONS = ("task", "model", "recipe", "teacher", "trainer", "logger", "export")
+
 
 def check(config: RunConfig, overrides: Iterable[str] = ()) -> None:
-    """Refuse what cannot run: missing files and packages, and overrides without effect.
+    """Refuse what cannot run: missing files and packages, and overrides that contradict others.
+
+    An override that changes nothing and does no harm is noted on standard error.
 
     Args:
         config: of the run.
-        overrides: of the command line. None for a job of a sweep: an override may have its effect in another job.
+        overrides: of the command line; none for a job of a sweep: an override may have its effect in another job.
 
     Raises:
         UserError: for the first that is found.
@@ -29,7 +34,8 @@ def check(config: RunConfig, overrides: Iterable[str] = ()) -> None:
     overrides = list(overrides)
     for position, override in enumerate(overrides):
         _check_effect(override, config)
-        _check_not_replaced(override, overrides[position + 1 :])
+        if reason := _reason_without_effect(override, overrides[position + 1 :], config):
+            print(f"note: {override} has no effect, since {reason}.", file=sys.stderr, flush=True)
     _check_published(config.published)
     if config.logger.kind in ("wandb", "tensorboard"):
         require_extra(f"logger={config.logger.kind}", extra=config.logger.kind, package=config.logger.kind)
@@ -41,8 +47,10 @@ def check(config: RunConfig, overrides: Iterable[str] = ()) -> None:
 
 
 def _check_effect(override: str, config: RunConfig) -> None:
-    """Refuse an override that changes nothing."""
-    setting = override.lstrip("+~").partition("=")[0]
+    """Refuse an override whose effect the user expects and does not get."""
+    setting, _, value = _parts(override)
+    if setting in _OPTIONS and value == "[]":
+        raise UserError(f"{override} names no {setting}; leave it out.")
     section, _, rest = setting.partition(".")
     modifier = rest.partition(".")[0]
     if section == "recipe" and config.translation is not None and modifier in config.translation.modifiers:
@@ -55,15 +63,6 @@ def _check_effect(override: str, config: RunConfig) -> None:
     left_out = modifier and modifier not in {*Recipe.model_fields, *config.recipe.modifiers}
     if section == "recipe" and config.teacher.kind == "none" and left_out:
         raise UserError(f"{override} has no effect with teacher=none; leave it out or name a teacher.")
-    data = config.task.data
-    if setting in ("task.data.path", "task.data.subset", "task.data.revision") and any(dict(data.files).values()):
-        raise UserError(f"{override} has no effect beside task.data.files; leave one of them out.")
-    if setting == "task.data.revision" and (data.path is None or looks_local(data.path)):
-        raise UserError(f"{override} has no effect: the data are not read from the hub; leave it out.")
-    if setting == "task.data.subset" and data.path is None:
-        raise UserError(f"{override} has no effect without task.data.path; leave it out.")
-    if section == "cache" and not config.recipe.needs_teacher:
-        raise UserError(f"{override} has no effect without a teacher; leave it out.")
     if setting == "model.name" and config.model.config is not None:
         raise UserError(
             f"{override} has no effect: this model is built from model.config. Choose a pretrained one, such as "
@@ -71,15 +70,22 @@ def _check_effect(override: str, config: RunConfig) -> None:
         )
 
 
-def _check_not_replaced(override: str, later: Iterable[str]) -> None:
-    """Refuse an override that a later one replaces, and an empty list of options, which adds nothing."""
+def _reason_without_effect(override: str, later: Iterable[str], config: RunConfig) -> str:
+    """Why an override that may be left in place changes nothing; '' if it changes something."""
     setting, _, value = _parts(override)
-    if "." not in setting and value == "[]":
-        raise UserError(f"{override} names no {setting}; leave it out.")
     for other in later:
         replaced, _, other_value = _parts(other)
         if (setting == replaced and value != other_value) or setting.startswith(f"{replaced}."):
-            raise UserError(f"{override} has no effect, since {other} comes after it; leave one of them out.")
+            return f"{other} comes after it"
+    data = config.task.data
+    place = {f"task.data.{name}": getattr(data, name) for name in ("path", "subset", "revision")}.get(setting)
+    if place is not None and any(dict(data.files).values()):
+        return "task.data.files names the data"
+    if setting == "task.data.revision" and place is not None and (data.path is None or looks_local(data.path)):
+        return "the data are not read from the hub"
+    if setting == "task.data.subset" and place is not None and data.path is None:
+        return "there is no task.data.path"
+    return "there is no teacher" if setting.startswith("cache.") and not config.recipe.needs_teacher else ""
 
 
 def _parts(override: str) -> tuple[str, str, str]:
