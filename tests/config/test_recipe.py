@@ -113,5 +113,5 @@ def test_a_modifier_of_the_user_passes_with_its_window_checked(configured):
 @pytest.mark.parametrize("path", sorted((CONF.parent / "tests/sparseml/files").glob("*.yaml")), ids=lambda p: p.stem)
 @pytest.mark.parametrize("teacher", ["none", "dense"])
 def test_a_translated_recipe_of_sparseml_is_read(configured, path, teacher):
-    node = configured("recipe=sparseml", f"recipe.path={path}", f"teacher={teacher}")["recipe"]
-    assert Recipe.read(node).plain() == node
+    recipe = configured("recipe=sparseml", f"recipe.path={path}", f"teacher={teacher}").recipe
+    assert Recipe.read(recipe.plain()) == recipe
