@@ -26,7 +26,7 @@ from winnow.config.run import RunConfig
 from winnow.data.batching import LengthGroupedBatches
 from winnow.data.datamodule import TaskData
 from winnow.data.splits import load_splits
-from winnow.loggers.run_log import build_loggers
+from winnow.loggers.build import build_loggers
 from winnow.models.pretrained import load_student, load_tokenizer
 from winnow.models.teacher import Teacher
 from winnow.modifiers.modifier import build_modifiers

@@ -5,8 +5,9 @@ import pytest
 from winnow.config.checks import check
 from winnow.errors import StoppedError, UserError
 from winnow.loggers import run_log as module
+from winnow.loggers.build import build_loggers, log_again
 from winnow.loggers.csv_log import CSVLog
-from winnow.loggers.run_log import build_loggers, log_again, run_log
+from winnow.loggers.run_log import run_log
 
 
 class Log:

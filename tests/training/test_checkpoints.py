@@ -10,8 +10,8 @@ import torch
 from tests.kill_and_resume import differences, training_state
 from tests.toys import ENCODER_PATTERN, OPTIMIZER, toy_data, toy_model
 from winnow.errors import StoppedError, UserError
+from winnow.loggers.build import build_loggers
 from winnow.loggers.history import read_rows
-from winnow.loggers.run_log import build_loggers
 from winnow.models.teacher import Teacher
 from winnow.modifiers.distillation import Distillation
 from winnow.modifiers.gmp import MagnitudePruning

@@ -4,7 +4,7 @@ import torch
 
 from tests.toys import ENCODER_PATTERN, OPTIMIZER, every_epoch, fit, toy_data, toy_model, zeros_of
 from winnow.errors import UserError
-from winnow.loggers.run_log import build_loggers
+from winnow.loggers.build import build_loggers
 from winnow.modifiers.gmp import MagnitudePruning
 from winnow.training.module import FineTuner
 from winnow.training.trainer import (

@@ -23,7 +23,7 @@ from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
 from winnow.files.locks import named_lock
 from winnow.files.run_files import ended_well, read_result
-from winnow.loggers.run_log import log_again, run_log
+from winnow.loggers.run_log import run_log
 from winnow.processes import is_main_process
 from winnow.reports.run_summary import summary
 from winnow.runs.launchers import requeued, runs_beside_others, unfinished_sweeps
@@ -87,6 +87,8 @@ def run_job(composed: DictConfig, folder: Path, overrides: Sequence[str]) -> Non
             if ended_well(folder):
                 pass
             elif found:
+                from winnow.loggers.build import log_again  # heavy
+
                 take_over(found, folder)
                 log_again(config, folder, loggers)
             elif config.trainer.data_parallel:

@@ -65,7 +65,8 @@ def draw_costs(figure: Figure | SubFigure, plot: CostPlot, title: str = "") -> N
     handles = list(_legend(plot, looks, strokes))
     columns = max(1, int(72 * figure.bbox.width / figure.dpi // _LEGEND_COLUMN))
     legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=9, alignment="left")
-    legend.set_title(title, {"weight": "bold", "size": 11})
+    legend.set_title(title)
+    legend.get_title().set(fontweight="bold", fontsize=11)
     figure.figure.draw_without_rendering()  # fixes the layout
     place_labels(ax, _labels(found, plot, looks), lines)
 

@@ -10,7 +10,8 @@ from winnow.config.fingerprint import fingerprint
 from winnow.config.run import RunConfig, dense_run
 from winnow.data.splits import load_splits
 from winnow.files.locks import named_lock
-from winnow.loggers.run_log import build_loggers, run_log
+from winnow.loggers.build import build_loggers
+from winnow.loggers.run_log import run_log
 from winnow.quiet import limit_kernel_cache, quiet_libraries
 from winnow.runs.resume import find_unfinished, intact_checkpoint
 from winnow.runs.run_folder import find_run, new_run_folder, recorded_run

@@ -110,7 +110,7 @@ def train(
         prepared: by `prepare`.
         dense: the run of the dense teacher, with teacher=dense.
         checkpoint: to resume from.
-        loggers: as `winnow.loggers.run_log.build_loggers` returns them.
+        loggers: as `winnow.loggers.build.build_loggers` returns them.
 
     Returns:
         What the run adds to its result.json; nothing in the other processes of a data-parallel run.
