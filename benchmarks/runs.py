@@ -21,8 +21,8 @@ from transformers import DataCollatorWithPadding, TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from winnow.config.checks import check
-from winnow.config.recipe import Recipe
-from winnow.config.resolve import resolve
+from winnow.config.resolve import run_config
+from winnow.config.run import RunConfig
 from winnow.data.batching import LengthGroupedBatches
 from winnow.data.datamodule import TaskData
 from winnow.data.splits import load_splits
@@ -31,6 +31,7 @@ from winnow.models.pretrained import load_student, load_tokenizer
 from winnow.models.teacher import Teacher
 from winnow.modifiers.modifier import build_modifiers
 from winnow.quiet import quiet_libraries
+from winnow.tasks.task import build_task
 from winnow.training.module import FineTuner
 from winnow.training.teacher_cache import TeacherCache
 from winnow.training.trainer import best_precision, build_trainer, loader_workers
@@ -48,7 +49,7 @@ class Bench:
     """
 
     options: argparse.Namespace
-    config: dict[str, Any]
+    config: RunConfig
     task: Any
     splits: Any
     tokenizer: Any
@@ -56,9 +57,9 @@ class Bench:
 
     def train(self, variant: str, batches: int) -> float:
         """Samples per second of one epoch over the first ``batches`` batches."""
-        size = self.config["task"]["data"]["batch_size"]
+        size = self.config.task.data.batch_size
         examples = self.splits["train"].select(range(batches * size))
-        pl.seed_everything(self.config["seed"], workers=True, verbose=False)
+        pl.seed_everything(self.config.seed, workers=True, verbose=False)
         gc.collect()  # reference cycles keep the models of the previous training alive, which slows the next one down
         with tempfile.TemporaryDirectory() as folder:
             run = self._trainer_seconds if variant.startswith("trainer") else self._winnow_seconds
@@ -78,24 +79,24 @@ class Bench:
             task=self.task,
             splits={"train": examples},
             tokenizer=self.tokenizer,
-            batch_size=config["task"]["data"]["batch_size"],
-            eval_batch_size=config["task"]["data"]["eval_batch_size"],
-            num_workers=loader_workers(config["trainer"]["num_workers"]),
-            seed=config["seed"],
+            batch_size=config.task.data.batch_size,
+            eval_batch_size=config.task.data.eval_batch_size,
+            num_workers=loader_workers(config.trainer.num_workers),
+            seed=config.seed,
         )
         teacher = Teacher(copy.deepcopy(self.student))
-        modifiers = build_modifiers(Recipe.read(config["recipe"], "recipe"), teacher=teacher)
+        modifiers = build_modifiers(config.recipe, teacher=teacher)
         module = FineTuner(
             student,
             task=self.task,
-            optimizer=config["recipe"]["optimizer"],
+            optimizer=config.recipe.optimizer,
             validation=data.validation,
         )
-        loggers = build_loggers(config["logger"], folder)
+        loggers = build_loggers(config.logger, folder)
         trainer = build_trainer(config, folder, modifiers, f"val/{self.task.metric_names[0]}", loggers)
         trainer.limit_val_batches = 0
         if variant == "winnow cached distillation":  # as in all epochs after the first
-            cache = TeacherCache(teacher, data, trainer, {**config["cache"], "gigabytes": 0}, folder)
+            cache = TeacherCache(teacher, data, trainer, config.cache.model_copy(update={"gigabytes": 0.0}), folder)
             with contextlib.redirect_stdout(None):
                 teacher.stored = cache.outputs(len(data.train_dataloader()))
             assert teacher.stored is not None
@@ -107,23 +108,23 @@ class Bench:
 
     def _trainer_seconds(self, variant: str, examples: Dataset, folder: Path) -> float:
         """Seconds of a training by ``transformers.Trainer``."""
-        optimizer, trainer = self.config["recipe"]["optimizer"], self.config["trainer"]
+        optimizer, trainer = self.config.recipe.optimizer, self.config.trainer
         padded = variant == "trainer padded"
         arguments = TrainingArguments(
             output_dir=str(folder),
             num_train_epochs=1,
-            per_device_train_batch_size=self.config["task"]["data"]["batch_size"],
+            per_device_train_batch_size=self.config.task.data.batch_size,
             optim="adamw_torch_fused",
-            learning_rate=optimizer["learning_rate"],
-            weight_decay=optimizer["weight_decay"],
-            warmup_steps=self.config["recipe"]["learning_rate"]["warmup"],
-            max_grad_norm=optimizer["max_grad_norm"],
+            learning_rate=optimizer.learning_rate,
+            weight_decay=optimizer.weight_decay,
+            warmup_steps=self.config.recipe.plain()["learning_rate"]["warmup"],
+            max_grad_norm=optimizer.max_grad_norm,
             lr_scheduler_type="linear",
             bf16=not padded and best_precision("cpu") == "bf16-mixed",
             train_sampling_strategy="sequential",  # the order is that of _ordered
-            dataloader_num_workers=loader_workers(trainer["num_workers"]),
+            dataloader_num_workers=loader_workers(trainer.num_workers),
             dataloader_pin_memory=False,
-            seed=self.config["seed"],
+            seed=self.config.seed,
             use_cpu=True,
             report_to="none",
             save_strategy="no",
@@ -149,7 +150,7 @@ class Bench:
         This benchmark has fewer, so the examples are grouped here, as Trainer groups those of a large training set.
         At equal settings Trainer gets the batches of Winnow.
         """
-        size, seed = self.config["task"]["data"]["batch_size"], self.config["seed"]
+        size, seed = self.config.task.data.batch_size, self.config.seed
         if variant == "trainer padded":
             return encoded
         if variant == "trainer equal":
@@ -179,7 +180,7 @@ class TrainerTimer(transformers.TrainerCallback):
         self.seconds = time.perf_counter() - self._started
 
 
-def compose(options: argparse.Namespace, overrides: list[str]) -> dict[str, Any]:
+def compose(options: argparse.Namespace, overrides: list[str]) -> RunConfig:
     """The configuration that ``python -m src.train`` composes, for one epoch on the examples of the benchmark."""
     rows = max(options.batches, options.padded_batches) * options.batch_size
     defaults = [
@@ -198,7 +199,7 @@ def compose(options: argparse.Namespace, overrides: list[str]) -> dict[str, Any]
     replaced = {override.split("=")[0] for override in overrides}
     kept = [default for default in defaults if default.split("=")[0] not in replaced]
     with hydra.initialize(version_base="1.3", config_path="../conf"):
-        config = resolve(hydra.compose("train", [*kept, *overrides]))
+        config = run_config(hydra.compose("train", [*kept, *overrides]))
     check(config)
     return config
 
@@ -207,8 +208,8 @@ def prepare(options: argparse.Namespace) -> Bench:
     """Read the data and load the weights."""
     quiet_libraries()
     config = compose(options, [])
-    task = hydra.utils.instantiate(config["task"], _convert_="all")
-    splits = task.prepare(load_splits(config["task"]["data"]))
-    tokenizer = load_tokenizer(config["model"], **task.tokenizer_options)
-    student = load_student(config["model"], task, tokenizer)
+    task = build_task(config.task)
+    splits = task.prepare(load_splits(config.task.data))
+    tokenizer = load_tokenizer(config.model, **task.tokenizer_options)
+    student = load_student(config.model, task, tokenizer)
     return Bench(options, config, task, splits, tokenizer, student.train())  # dropout on, as in Trainer

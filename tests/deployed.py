@@ -32,7 +32,7 @@ TEXTS = [
 
 
 def task_section(family: str, data: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-    """The task section of a run, as shipped, with changes."""
+    """The shipped task section of a run, with changes."""
     shipped = yaml.safe_load((CONF / f"task/{family}.yaml").read_text())
     del shipped["defaults"]
     return {**shipped, **changes, "data": data_section(family, **(data or {}))}
@@ -45,7 +45,7 @@ def task_of(section: Mapping[str, Any], labels: list[str]) -> Task:
 
 
 def random_model(task: Task, seed: int = 0) -> PreTrainedModel:
-    """With weights so large, and a head so placed, that texts are answered in different ways."""
+    """A model with weights so large, and a bias such, that texts get different answers."""
     torch.manual_seed(seed)
     config = {**BERT, "num_hidden_layers": 1, "initializer_range": 0.7}
     model = load_student(model_section(config=config), task, tiny_tokenizer()).eval()
@@ -59,12 +59,12 @@ def random_model(task: Task, seed: int = 0) -> PreTrainedModel:
 
 @dataclass
 class TorchEngine:
-    """A model in the place of its graph."""
+    """An engine that runs the model instead of a graph."""
 
     model: PreTrainedModel
     outputs: list[str]
     inputs: list[str]
-    shapes: list[tuple[int, ...]]  # of all batches so far
+    shapes: list[tuple[int, ...]]  # of all batches
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.shapes.append(inputs["input_ids"].shape)
@@ -83,7 +83,7 @@ def torch_pipeline(
     fixed: tuple[int, int] | None = None,
     **changes: Any,
 ) -> Pipeline:
-    """A pipeline without a file: the model runs in PyTorch."""
+    """A pipeline without files, whose model runs in PyTorch."""
     task = task_of(task_section(family, data, **changes), labels or [])
     rows, tokens = fixed or (None, None)
     outputs = list(task.output_names)

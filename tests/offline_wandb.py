@@ -1,4 +1,4 @@
-"""Reads an offline run of W&B back: its transaction log, in blocks as LevelDB writes them, of protobuf records."""
+"""Read an offline run of W&B: a transaction log in blocks of LevelDB's format, with protobuf records."""
 
 import json
 import time
@@ -8,13 +8,13 @@ from typing import Any
 
 from wandb.proto.wandb_internal_pb2 import Record
 
-_HEADER = 7  # bytes: of the file, and of each piece of a record
+_HEADER = 7  # bytes, of the file and of each fragment of a record
 _BLOCK = 32768
 _FULL, _LAST = 1, 4
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What the offline runs of a run folder hold together, in the order in which they were begun."""
+    """The merged content of all offline runs in a run folder, in the order of their start."""
     found: dict[str, Any] = {"history": [], "tables": {}, "config": {}, "summary": {}, "artifacts": []}
     for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
         for record in _all_records(path):
@@ -38,7 +38,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def _all_records(path: Path) -> list[Any]:
-    """W&B writes the last of them in the background."""
+    """All records; waits for the last one, which W&B writes in the background."""
     for _ in range(100):
         records = list(_records(path.read_bytes()))
         if records and records[-1].WhichOneof("record_type") == "exit":

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from winnow.files.conf_folder import CONF
-from winnow.plain_arguments import unwrapped, wrapped
+from winnow.plain_arguments import decoded, encoded
 
 NASTY = [
     "it's a, (good) film = yes",
@@ -22,28 +22,28 @@ NASTY = [
 def through_hydra(*arguments):
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        composed = compose("predict", overrides=wrapped(["deployment=d", *arguments], ["text", "file"]))
+        composed = compose("predict", overrides=encoded(["deployment=d", *arguments], ["text", "file"]))
     GlobalHydra.instance().clear()
-    return unwrapped(OmegaConf.to_container(composed, resolve=True), ["text", "file"])
+    return decoded(OmegaConf.to_container(composed, resolve=True), ["text", "file"])
 
 
 @pytest.mark.parametrize("text", NASTY)
-def test_a_text_comes_through_as_it_was_typed(text):
+def test_a_text_passes_through_hydra_unchanged(text):
     assert through_hydra(f"text={text}")["text"] == text
 
 
 @given(st.text())
-def test_any_text_comes_back(text):
-    (argument,) = wrapped([f"text={text}"], ["text"])
+def test_any_text_survives_encoding(text):
+    (argument,) = encoded([f"text={text}"], ["text"])
     name, _, value = argument.partition("=")
-    assert unwrapped({name: value.strip("'")}, ["text"]) == {"text": text}
+    assert decoded({name: value.strip("'")}, ["text"]) == {"text": text}
     assert not set(argument) & set(',"[](){}$\\ \n:')
 
 
-def test_other_arguments_are_left_to_hydra():
-    assert wrapped(["top_k=3", "--help", "keep=[a,b]", "text"], ["text"]) == ["top_k=3", "--help", "keep=[a,b]", "text"]
+def test_other_arguments_are_parsed_by_hydra():
+    assert encoded(["top_k=3", "--help", "keep=[a,b]", "text"], ["text"]) == ["top_k=3", "--help", "keep=[a,b]", "text"]
     assert through_hydra("keep=[a,b]", "top_k=3")["keep"] == ["a", "b"]
 
 
-def test_a_setting_that_was_not_typed_stays():
-    assert unwrapped({"text": None, "top_k": 3}, ["text"]) == {"text": None, "top_k": 3}
+def test_a_setting_that_was_not_given_is_unchanged():
+    assert decoded({"text": None, "top_k": 3}, ["text"]) == {"text": None, "top_k": 3}

@@ -24,6 +24,7 @@ from winnow.config.model import Model
 from winnow.config.recipe import Optimizer
 from winnow.config.run import RunConfig
 from winnow.config.section import Section
+from winnow.config.task import Data, LabelledData, QuestionAnsweringData, TextClassificationData
 from winnow.data.datamodule import TaskData
 from winnow.data.demo import reviews
 from winnow.data.tiny_tokenizer import tiny_tokenizer
@@ -64,6 +65,19 @@ def data_section(family: str = "text_classification", /, **changes: Any) -> dict
     unknown = set(changes) - set(shipped)
     assert not unknown, unknown
     return {**shipped, **changes}
+
+
+_DATA = {
+    "text_classification": TextClassificationData,
+    "token_classification": LabelledData,
+    "question_answering": QuestionAnsweringData,
+    "masked_lm": Data,
+}
+
+
+def typed_data(family: str = "text_classification", /, **changes: Any) -> Data:
+    """The same section, typed as `winnow.data.splits` reads it."""
+    return _DATA[family].read(data_section(family, **changes), "task.data")
 
 
 def toy_task(

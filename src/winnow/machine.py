@@ -1,4 +1,4 @@
-"""Which machine and which versions figures come from, and how ratios of noisy timings are summed up."""
+"""The machine and the versions behind measured numbers, and summaries of noisy timings."""
 
 import os
 import platform
@@ -10,17 +10,18 @@ from typing import Any
 
 import torch
 
-# Those that decide how fast matrix products are in float32, bfloat16 and int8.
+# The instruction sets that decide the speed of matmuls in float32, bfloat16 and int8.
 _SETS = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "avx_vnni", "avx512_vnni", "amx_int8")
 
 
 def describe_machine(packages: Sequence[str], threads: int | None = None) -> dict[str, Any]:
-    """Name, instruction sets and threads of the CPU, versions of Python and of the packages.
+    """The CPU and its instruction sets, the number of threads, versions of Python and of the packages.
 
-    ``threads`` are those that were used; None stands for PyTorch's.
+    ``load`` is the average number of processes ready to run in the last minute, well below 1 on an idle machine.
 
-    ``load`` is the number of processes that wanted to run in the last minute: on an idle machine well below 1 at
-    the start of a benchmark.
+    Args:
+        packages: whose versions are listed.
+        threads: that were used; None for those of PyTorch.
     """
     sets = [name for name in _SETS if torch.cpu.get_capabilities().get(name)]
     return {
@@ -34,7 +35,7 @@ def describe_machine(packages: Sequence[str], threads: int | None = None) -> dic
 
 
 def machine_lines(machine: dict[str, Any]) -> str:
-    """The same for the head of a report."""
+    """The result of `describe_machine` as text, for the head of a report."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
     return (
@@ -53,7 +54,7 @@ def shown(summary: dict[str, float]) -> str:
 
 
 def digits(value: float) -> str:
-    """Three significant digits, a trailing zero among them: 1.00, 18.4, 338; all of a larger number."""
+    """Three significant digits, with trailing zeros: 1.00, 18.4, 338; all digits of a larger number."""
     return f"{value:,.0f}" if value >= 999.5 else f"{value:#.3g}".rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""Silence for what libraries say of themselves; errors and our own words stay."""
+"""Silence the messages of libraries; errors and the output of Winnow stay."""
 
 import logging
 import os
@@ -8,8 +8,8 @@ import warnings
 def quiet_libraries() -> None:
     import transformers
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers has no types here
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "httpx", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("pytorch_lightning", "lightning_fabric", "torchmetrics"):
@@ -17,10 +17,9 @@ def quiet_libraries() -> None:
 
 
 def limit_kernel_cache() -> None:
-    """Let oneDNN keep few of the kernels that it builds for each shape of a batch on a CPU; a user's own limit stays.
+    """Limit the CPU kernels that oneDNN caches, one for each shape of a batch, unless the user has set a limit.
 
-    It keeps 1024 by default, some megabytes each: windows of many lengths took 5.8 GB after 400 steps of a small model.
-    To be called before the first computation, which reads the environment. Building a kernel anew costs nothing that
-    can be measured.
+    The default is 1024 kernels of some megabytes: batches of many lengths took 5.8 GB after 400 steps of a small model.
+    Rebuilding a kernel costs no measurable time. Call this before the first computation, which reads the environment.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")

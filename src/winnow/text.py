@@ -1,5 +1,6 @@
-"""Text for the terminal: durations, aligned columns, short paths."""
+"""Text for people: durations, aligned columns, short names and paths."""
 
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 
@@ -10,15 +11,24 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
 
 
-def aligned(table: list[list[str]]) -> list[str]:
-    widths = [max(len(cells[i]) for cells in table) for i in range(len(table[0]))]
-    lines = []
-    for label, *values in table:
-        cells = [label.ljust(widths[0]), *(value.rjust(w) for value, w in zip(values, widths[1:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+def aligned(table: Sequence[Sequence[str]], left: Container[int] = (0,), separator: str = "  ") -> list[str]:
+    """One line a row; the columns with the indices ``left`` are aligned left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    sides = [str.ljust if i in left else str.rjust for i in range(len(widths))]
+    return [
+        separator.join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+
+
+def titled(title: str, lines: Iterable[str]) -> list[str]:
+    return [title, "-" * len(title), *lines]
+
+
+def truncated(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def relative_path(folder: Path) -> Path:
-    """Relative to the working directory where it lies below it, so that it can be typed."""
+    """Relative to the working directory if it is below that, so that it is short to type."""
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder

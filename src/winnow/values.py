@@ -4,6 +4,7 @@ A type is used as an annotation of a `winnow.config.section.Section`, or checked
 """
 
 import re
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -24,6 +25,8 @@ from winnow.errors import UserError
 from winnow.functional.structure import MAX_GROUP, Structure
 
 _CONFIG = ConfigDict(strict=True, allow_inf_nan=False)
+_SHORT = reprlib.Repr()  # a value from a recipe file may be endlessly nested
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Expected:
             try:
                 return inner(value)
             except (ValidationError, ValueError) as error:
-                got = f"{value!r}{self.remedy(value)}"
+                got = f"{_SHORT.repr(value)}{self.remedy(value)}"
                 raise PydanticCustomError("expected", "{what}, got {got}", {"what": self.what, "got": got}) from error
 
         return core_schema.no_info_wrap_validator_function(validate, handler(source))
@@ -63,6 +66,15 @@ def check_value(name: str, kind: Any, value: Any) -> Any:
         return TypeAdapter(kind, config=_CONFIG).validate_python(value)
     except ValidationError as error:
         raise UserError(f"{name} must be {error.errors()[0]['msg']}.") from error
+
+
+def problem(kind: Any, value: Any) -> str | None:
+    """Why a value is outside its type, such as ``a whole number, 1 or more, got 0``; None for one inside."""
+    try:
+        TypeAdapter(kind, config=_CONFIG).validate_python(value)
+    except ValidationError as error:
+        return str(error.errors()[0]["msg"])
+    return None
 
 
 def one_of(*words: str) -> Expected:

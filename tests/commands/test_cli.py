@@ -44,6 +44,4 @@ def test_messages_name_commands_as_the_user_starts_them(tmp_path, start, printed
     arguments = ["experiment=squad_layers", f"hydra.run.dir={tmp_path}", f"output_dir={tmp_path}"]
     ended = started(*start, *arguments)
     assert ended.returncode == 1
-    assert ended.stderr.startswith(
-        f"error: an experiment is a sweep over recipe, teacher: add -m after '{printed_name}'"
-    )
+    assert f"is a sweep over recipe, teacher, seed: add -m after '{printed_name}'" in ended.stderr

@@ -20,12 +20,14 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 import winnow.files.hub
 from winnow.commands import plan
 from winnow.config.resolve import run_config
 from winnow.data import demo, demo_entities, demo_questions
+from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 from winnow.training.trainer import build_trainer, check_hardware
 
@@ -132,7 +134,10 @@ def _effect(overrides: Sequence[str]) -> tuple[str, str]:
     for override in overrides:
         if override.partition("=")[0] in OPTIONS:
             continue
-        without = _typed([other for other in overrides if other is not override])
+        try:
+            without = _typed([other for other in overrides if other is not override])
+        except (ConfigCompositionException, UserError):
+            continue  # another override needs it
         if _shown(without) == _shown(config) and not _names_present_value(override, without.plain()):
             return "no effect", override
     return "accepted", ""

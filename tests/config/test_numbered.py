@@ -4,6 +4,7 @@ import pytest
 from hydra.errors import HydraException
 
 from tests.toys import failure, run, run_command
+from winnow.commands.hydra_errors import describe_hydra
 from winnow.config.numbered import is_recipe, names_like
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
@@ -100,12 +101,12 @@ MISTYPED = [
 def test_a_mistyped_name_is_refused_with_the_families_and_the_nearest_valid_name(hydra_compose, name, meant):
     assert not is_recipe(name)
     assert is_recipe(meant)
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(HydraException) as refused:
         hydra_compose(f"recipe={name}")
-    message = str(refused.value)
+    message = describe_hydra(refused.value)
     assert message.startswith(f"recipe={name}: there is no such recipe. Did you mean '{meant}'? There are acdc<N>, ")
     assert "layers<N>_prune<N>_18of30, movement<N>, oneshot<N>, prune<N>, " in message
-    assert message.endswith("transfer<N>_quant, where <N> is a sparsity in percent or a number of layers.")
+    assert message.endswith("transfer<N>_quant. <N> is a sparsity in percent or a number of layers.")
     assert len(message) < 700
 
 
@@ -148,6 +149,18 @@ def test_the_recipes_of_a_user_are_listed_for_a_mistyped_name(own_folder):
     message = failure("plan", "--config-dir", "my_conf", "recipe=minne", folder=own_folder.parent)
     assert message.startswith("error: recipe=minne: there is no such recipe. Did you mean 'mine'? There are acdc<N>, ")
     assert ", mine, " in message
+
+
+@pytest.mark.parametrize(
+    ("default", "message"),
+    [
+        ("prune8O", "error: recipe=prune8O: there is no such recipe. Did you mean 'prune80'?"),
+        ("/modifier@pruning: gpm", "error: modifier=gpm: there is no such modifier. Did you mean 'gmp'?"),
+    ],
+)
+def test_a_mistyped_name_in_a_file_of_a_user_is_the_one_in_the_message(own_folder, default, message):
+    (own_folder / "recipe/mine.yaml").write_text(f"defaults: [{default}, _self_]\nname: mine\n")
+    assert failure("plan", "--config-dir", "my_conf", "recipe=mine", folder=own_folder.parent).startswith(message)
 
 
 def test_a_file_of_a_user_with_the_name_of_a_shipped_recipe_is_refused(own_folder):

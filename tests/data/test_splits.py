@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from tests.toys import data_section
+from tests.toys import typed_data
 from winnow.data.splits import arrange_splits, load_splits
 from winnow.errors import UserError
 
@@ -17,7 +17,7 @@ def rows_of(count):
 
 def read(**section):
     """What a run with this task.data section trains and is measured on."""
-    data = data_section(**section)
+    data = typed_data(**section)
     return arrange_splits(load_splits(data), data)
 
 
@@ -73,9 +73,9 @@ def test_files_of_the_hub_are_joined_into_their_splits(tmp_path):
 def test_of_a_copy_of_a_hub_data_set_the_folder_of_the_subset_is_read(tmp_path):
     write(tmp_path / "sst2" / "train-00000-of-00001.parquet", ROWS)
     write(tmp_path / "cola" / "train-00000-of-00001.parquet", ROWS[:2])
-    splits = load_splits(data_section(path=str(tmp_path), subset="sst2"))
+    splits = load_splits(typed_data(path=str(tmp_path), subset="sst2"))
     assert splits["train"]["text"] == [text for text, _ in ROWS]
-    assert load_splits(data_section(path=str(tmp_path / "sst2"), subset="sst2"))["train"].num_rows == 4
+    assert load_splits(typed_data(path=str(tmp_path / "sst2"), subset="sst2"))["train"].num_rows == 4
 
 
 @pytest.mark.parametrize("subset", [None, "rte"])
@@ -83,7 +83,7 @@ def test_rows_of_several_data_sets_are_not_mixed(tmp_path, subset):
     for name in ("cola", "sst2"):
         write(tmp_path / name / "train.csv", ROWS)
     with pytest.raises(UserError, match=r"train files lie in 2 of its folders; .* such as task.data.path=.*/cola\.$"):
-        load_splits(data_section(path=str(tmp_path), subset=subset))
+        load_splits(typed_data(path=str(tmp_path), subset=subset))
 
 
 def test_what_lies_below_a_folder_with_training_files_is_not_of_the_data(tmp_path):
@@ -177,7 +177,7 @@ def test_a_changed_file_is_read_again(tmp_path):
 
 def test_a_table_whose_rows_as_they_are_kept_are_damaged_is_read_again(tmp_path):
     (tmp_path / "train.csv").write_text("text,label\nkept and cut short,0\nb,1\n")
-    data = data_section(path=str(tmp_path))
+    data = typed_data(path=str(tmp_path))
     kept = Path(load_splits(data)["train"].cache_files[0]["filename"])
     kept.write_bytes(kept.read_bytes()[:100])
     assert load_splits(data)["train"]["text"][:] == ["kept and cut short", "b"]

@@ -16,7 +16,7 @@ INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
 
 def deployed(run, *, quantized, **shape):
-    """A run with a toy model and its deployment, without tokenizer; its task."""
+    """Write a run with a toy model and its deployment, without tokenizer; return its task."""
     data = toy_data()
     model = toy_model(data.task, num_hidden_layers=1).eval()
     if quantized:
@@ -55,7 +55,7 @@ def test_every_engine_runs_the_deployed_graph_and_the_float32_graph_in_its_preci
     ]
 
 
-def test_what_makes_no_difference_is_not_measured():
+def test_ways_without_a_difference_are_not_measured():
     assert ways("float32", sparse=True, engines=("onnxruntime",), bfloat16=False) == [Way("onnxruntime", "float32")]
     dense = ways("int8", sparse=False, engines=("onnxruntime", "openvino"), bfloat16=False)
     assert [str(way) for way in dense] == [
@@ -83,7 +83,7 @@ def test_a_deployment_is_compared_with_the_float32_graph_of_its_model(tmp_path, 
     json.dumps(found)
 
 
-def test_a_way_that_openvino_cannot_run_here_is_left_out_with_a_note(tmp_path, quick, monkeypatch, capsys):
+def test_a_way_that_openvino_cannot_run_is_left_out_with_a_note(tmp_path, quick, monkeypatch, capsys):
     def opened(name, model, threads, precision, skip_zeros):
         if precision == "auto":
             raise UserError("no kernel")
@@ -107,7 +107,7 @@ def test_a_graph_of_fixed_shape_is_measured_in_it(tmp_path, quick, monkeypatch):
 
 
 def compared(engines=("onnxruntime", "openvino"), **ratios):
-    """A comparison with given ratios at batch 1 and twice as good ones at batch 32, at 10 ms a call."""
+    """A comparison with these ratios at batch 1, and half of them at batch 32, with 10 ms a call."""
     listed = ways("int8", sparse=True, engines=engines, bfloat16="openvino" in engines)
 
     def timed(factor):
@@ -132,14 +132,14 @@ def text(tmp_path, latency, sparsity=0.8):
     return comparison_text({"sparsity": sparsity, "deployment": facts}, tmp_path)
 
 
-def test_the_fastest_way_to_run_what_is_deployed_is_recommended(tmp_path):
+def test_the_fastest_way_to_run_the_deployment_is_recommended(tmp_path):
     latency = compared(onnxruntime_int8=0.5, openvino_int8=0.4, openvino_int8_auto=0.25)
     assert fastest(latency, "1", "int8") == "openvino, int8 graph, bfloat16"
     lines = text(tmp_path, latency).splitlines()
     assert lines[0] == "speed on this machine, 128 random tokens"
     assert lines[2] == "A CPU (avx2), 1 thread on 2 cores, load before the start 0.1"
     assert (
-        "Fastest here, beside the float32 graph in ONNX Runtime: engine=openvino precision=auto, "
+        "Fastest here, relative to the float32 graph in ONNX Runtime: engine=openvino precision=auto, "
         "4.00 times at batch 1 and 8.00 times at batch 32."
     ) in lines
     assert f"python -m src.predict deployment={tmp_path} engine=openvino precision=auto" in lines
@@ -151,9 +151,9 @@ def test_a_float32_graph_that_is_faster_is_named(tmp_path):
     assert "would be faster" not in text(tmp_path, compared(openvino_float32_auto=0.25, openvino_int8_auto=0.25))
 
 
-def test_zeros_are_said_to_be_fast_only_where_they_were(tmp_path):
+def test_zeros_are_reported_as_faster_only_if_they_were(tmp_path):
     said = text(tmp_path, compared())
-    assert "Zeros (80.00 % of the encoder) make downloads smaller: 24.3 MB are 10.7 MB packed." in said
+    assert "Zeros (80.00 % of the encoder) make downloads smaller: 24.3 MB are compressed to 10.7 MB." in said
     assert "OpenVINO is no faster here with its option to skip them: ratio 0.900 (0.880..1.00) at batch 1." in said
     assert "OpenVINO is faster here with its option to skip them" in text(tmp_path, compared(skipped=0.95))
     assert "Zeros" not in text(tmp_path, compared(), sparsity=0.01)

@@ -15,7 +15,7 @@ from winnow.files.conf_folder import CONF
 
 
 def graph(path, element=TensorProto.FLOAT):
-    """logits = the ids, as numbers, divided by 2."""
+    """logits = ids / 2."""
     shape = ["batch", "sequence"]
     nodes = [
         helper.make_node("Cast", ["input_ids"], ["number"], to=element),
@@ -42,7 +42,7 @@ def test_an_engine_returns_every_output_by_name_in_float32(tmp_path, name, eleme
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_what_an_engine_returned_does_not_change_with_its_next_run(tmp_path, name):
+def test_outputs_do_not_change_with_the_next_run(tmp_path, name):
     pytest.importorskip(name)
     engine = open_engine(name, graph(tmp_path / "model.onnx"))
     first = engine.run({"input_ids": np.array([[2]])})
@@ -51,8 +51,8 @@ def test_what_an_engine_returned_does_not_change_with_its_next_run(tmp_path, nam
 
 
 @pytest.mark.parametrize(("pair", "saturates"), [(2 * 255 * 127, False), (2**15 - 1, True)])
-def test_an_engine_whose_pairs_of_products_saturate_is_found(monkeypatch, pair, saturates):
-    """32 pairs of products make each sum of the probe: 255 * 127 twice, or the most that 16 bits can hold."""
+def test_an_engine_whose_int8_sums_saturate_is_detected(monkeypatch, pair, saturates):
+    """Each sum of the probe has 32 pairs of products: 255 * 127 twice, or the largest number of 16 bits."""
     sums = SimpleNamespace(run=lambda inputs: {"sums": np.full((8, 16), 32.0 * pair)})
     monkeypatch.setattr(engines, "_open", lambda name, path, threads: sums)
     assert engines._saturates.__wrapped__("onnxruntime") == saturates
@@ -65,12 +65,12 @@ def test_the_probe_is_exact_in_float32(tmp_path):
 
 
 def test_an_unknown_engine_is_refused_with_the_nearest(tmp_path):
-    with pytest.raises(UserError, match=r"engine=onnxruntim: there are .* Did you mean 'onnxruntime'"):
+    with pytest.raises(UserError, match=r"engine=onnxruntim: choose .* Did you mean 'onnxruntime'"):
         open_engine("onnxruntim", tmp_path / "model.onnx")
 
 
 def test_an_unknown_precision_is_refused(tmp_path):
-    with pytest.raises(UserError, match="precision=int8: there are float32 and auto"):
+    with pytest.raises(UserError, match="precision=int8: choose float32 or auto"):
         open_engine("openvino", tmp_path / "model.onnx", precision="int8")
 
 
@@ -92,12 +92,12 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, name, content, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="there is no such file"):
         open_engine("onnxruntime", tmp_path / "model.onnx")
 
 
-def test_a_signal_after_two_models_of_openvino_have_ended_is_survived(tmp_path):
+def test_a_signal_after_two_models_of_openvino_were_deleted_does_not_kill_the_process(tmp_path):
     pytest.importorskip("openvino")
     program = """
 import signal, sys
@@ -108,7 +108,7 @@ first = open_engine("openvino", Path(sys.argv[1]))
 second = open_engine("openvino", Path(sys.argv[1]))
 del first
 del second
-waste = [bytearray(11_568) for _ in range(1000)]  # takes the place of what was set free
+waste = [bytearray(11_568) for _ in range(1000)]  # reuses the freed memory
 signal.raise_signal(signal.SIGUSR1)
 """
     file = str(graph(tmp_path / "model.onnx"))

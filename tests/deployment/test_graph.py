@@ -5,10 +5,10 @@ import torch
 from tests.deployment.toys import deployed, family, inputs_of, logits, quantized, stored, written
 from winnow.deployment import engines
 from winnow.deployment.engines import ENGINES
-from winnow.deployment.matmuls import executed_products
+from winnow.deployment.matmuls import executed_matmuls
 
 FIXED = {"batch": 8, "sequence": 32}
-SHAPE = {"batch_size": 4, "sequence_length": 12}  # of inputs_of(model): written in half the time of a graph for any
+SHAPE = {"batch_size": 4, "sequence_length": 12}  # of inputs_of(model); exporting a fixed shape takes half the time
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +32,15 @@ def integer_graph(integer_model, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("rows", "tokens"), [(1, 7), (2, 9), (5, 64)])
-def test_a_graph_says_what_its_model_says_of_any_batch(model, graph, rows, tokens):
+def test_a_graph_has_the_outputs_of_its_model_for_any_batch(model, graph, rows, tokens):
     batch = inputs_of(model, rows, tokens)
     torch.testing.assert_close(deployed(graph, batch), logits(model, batch), rtol=1e-4, atol=1e-5)
 
 
-def test_a_quantised_graph_says_what_its_model_says(integer_model, integer_graph):
+def test_a_quantised_graph_has_the_outputs_of_its_model(integer_model, integer_graph):
     batch = inputs_of(integer_model, 16, 20)
     difference = deployed(integer_graph, batch) - logits(integer_model, batch)
-    assert difference.abs().median() < 1e-5  # a number that falls on the other side of a half moves some rows
+    assert difference.abs().median() < 1e-5  # some rows differ where a number rounds to another integer
 
 
 def test_a_fixed_shape_is_that_of_the_graph(model, tmp_path):
@@ -51,7 +51,7 @@ def test_a_fixed_shape_is_that_of_the_graph(model, tmp_path):
     torch.testing.assert_close(deployed(path, batch), logits(model, batch), rtol=1e-4, atol=1e-5)
 
 
-def test_one_dimension_may_be_fixed_alone(model, tmp_path):
+def test_one_dimension_may_be_fixed(model, tmp_path):
     path = written(model, tmp_path / "model.onnx", sequence_length=17)
     dims = onnx.load(path).graph.input[0].type.tensor_type.shape.dim
     assert (dims[0].dim_param, dims[1].dim_value) == ("batch", 17)
@@ -65,7 +65,7 @@ def test_float16_is_half_the_size_and_its_outputs_are_float32(model, tmp_path):
     torch.testing.assert_close(deployed(path, batch), logits(model, batch), rtol=0.05, atol=0.05)
 
 
-def test_large_weights_lie_in_a_file_of_their_own(model, graph, tmp_path):
+def test_large_weights_are_stored_in_a_second_file(model, graph, tmp_path):
     path = written(model, tmp_path / "model.onnx", external_data_above=1000, **SHAPE)
     batch = inputs_of(model)
     assert (tmp_path / "model.onnx.data").stat().st_size > 10_000
@@ -75,14 +75,14 @@ def test_large_weights_lie_in_a_file_of_their_own(model, graph, tmp_path):
 
 
 @pytest.mark.parametrize("opset", [18, 23])
-def test_the_opset_is_the_one_asked_for(model, tmp_path, opset):
+def test_the_opset_is_configurable(model, tmp_path, opset):
     path = written(model, tmp_path / "model.onnx", opset=opset, **SHAPE)
     batch = inputs_of(model)
     assert onnx.load(path).opset_import[0].version == opset
     torch.testing.assert_close(deployed(path, batch), logits(model, batch), rtol=1e-4, atol=1e-5)
 
 
-def test_nodes_and_weights_are_called_after_their_modules(graph):
+def test_nodes_and_weights_are_named_after_their_modules(graph):
     content = onnx.load(graph)
     query = "bert.encoder.layer.1.attention.self.query"
     assert {f"{query}/MatMul", f"{query}/Add"} <= {node.name for node in content.graph.node}
@@ -90,13 +90,13 @@ def test_nodes_and_weights_are_called_after_their_modules(graph):
     assert len({node.name for node in content.graph.node}) == len(content.graph.node)
 
 
-def test_a_graph_says_nothing_of_the_machine_that_made_it(integer_graph):
+def test_a_graph_contains_no_local_paths(integer_graph):
     assert b"/src/" not in integer_graph.read_bytes()
     assert b".py" not in integer_graph.read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("name", "head", "products"),
+    ("name", "head", "matmuls"),
     [
         ("bert", "TokenClassification", 9),
         ("roberta", "QuestionAnswering", 9),
@@ -104,22 +104,22 @@ def test_a_graph_says_nothing_of_the_machine_that_made_it(integer_graph):
         ("electra", "SequenceClassification", 11),
     ],
 )
-def test_every_product_runs_in_int8_in_any_shape_and_in_a_fixed_one(tmp_path, name, head, products):
+def test_every_matmul_runs_in_int8_in_any_shape_and_in_a_fixed_one(tmp_path, name, head, matmuls):
     model = quantized(family(name, head, layers=1))
-    assert_integer_products(written(model, tmp_path / "model.onnx", head), products)
+    assert_int8_matmuls(written(model, tmp_path / "model.onnx", head), matmuls)
 
 
-def test_so_does_every_product_of_several_layers(integer_graph):
-    assert_integer_products(integer_graph, 18)
+def test_every_matmul_of_several_layers_runs_in_int8(integer_graph):
+    assert_int8_matmuls(integer_graph, 18)
 
 
-def assert_integer_products(path, products):
+def assert_int8_matmuls(path, matmuls):
     for shape in ({}, FIXED):
-        count = executed_products(path, shape)
-        assert (count.integer, count.floating) == (products, 0), count.modules
+        count = executed_matmuls(path, shape)
+        assert (count.int8, count.floating) == (matmuls, 0), count.modules
 
 
-def test_weights_are_stored_as_the_integers_of_their_grids(integer_model, integer_graph):
+def test_weights_are_stored_as_integers(integer_model, integer_graph):
     dense, values = integer_model.bert.pooler.dense, stored(integer_graph)
     codes = dense.weight_quantizer.codes(dense.weight.detach()).to(torch.int8)
     assert torch.equal(values["bert.pooler.dense.weight"].t(), codes)
@@ -128,13 +128,13 @@ def test_weights_are_stored_as_the_integers_of_their_grids(integer_model, intege
     assert not [name for name, v in values.items() if v.dtype == torch.float32 and v.ndim > 1]
 
 
-def test_query_key_and_value_share_their_rounded_input(integer_graph):
+def test_query_key_and_value_share_their_quantised_input(integer_graph):
     nodes = onnx.load(integer_graph).graph.node
     rounding = [node for node in nodes if node.op_type == "QuantizeLinear"]
-    products = sum(node.op_type == "MatMul" for node in nodes)
-    # a layer rounds 1 input for three products, 3 for the other dense layers, 4 for the products of attention
+    matmuls = sum(node.op_type == "MatMul" for node in nodes)
+    # per layer: 1 input for query, key and value, 3 for the other linear layers, 4 for the matmuls of attention
     assert len(rounding) == 2 * (1 + 3 + 4) + 2
-    assert products == 18
+    assert matmuls == 18
 
 
 def test_a_reduced_range_clips_as_the_model_does(tmp_path):

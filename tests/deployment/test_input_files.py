@@ -31,12 +31,12 @@ def test_a_line_of_text_is_a_row(tmp_path):
     assert read(tmp_path / "in.txt", lines) == ['a, "b"', "  {c}\u2028d ", "", "last"]
 
 
-def test_a_byte_order_mark_is_no_text(tmp_path):
+def test_a_byte_order_mark_is_not_text(tmp_path):
     assert read(tmp_path / "in.txt", b"\xef\xbb\xbfa\n") == ["a"]
     assert read(tmp_path / "in.csv", b"\xef\xbb\xbftext\na\n") == [{"text": "a"}]
 
 
-def test_a_cell_may_hold_lines_commas_and_quotes(tmp_path):
+def test_a_cell_may_contain_lines_commas_and_quotes(tmp_path):
     table = 'text,id\r\n"a, ""b""\nc",1\r\n\r\nd,2\r\n'
     assert list(read_rows(str(written(tmp_path / "in.csv", table)), None, ONE)) == [
         (f"{tmp_path}/in.csv, line 3", {"text": 'a, "b"\nc', "id": "1"}),
@@ -49,11 +49,11 @@ def written(path, content):
     return path
 
 
-def test_cells_of_a_tsv_file_are_parted_by_tabs(tmp_path):
+def test_cells_of_a_tsv_file_are_separated_by_tabs(tmp_path):
     assert read(tmp_path / "in.tsv", "text\tid\na, b\t1\n") == [{"text": "a, b", "id": "1"}]
 
 
-def test_a_line_of_json_is_a_row_and_blank_lines_are_none(tmp_path):
+def test_a_line_of_json_is_a_row_and_blank_lines_are_skipped(tmp_path):
     assert read(tmp_path / "in.jsonl", '{"text": "a"}\n\n{"text": ["b"]}\n') == [{"text": "a"}, {"text": ["b"]}]
 
 
@@ -82,31 +82,31 @@ def test_standard_input_without_an_end_is_read_line_by_line(monkeypatch):
     ("name", "content", "message"),
     [
         ("in.txt", b"", "in.txt is empty"),
-        ("in.txt", b"a\ncaf\xe9\n", "in.txt, line 2 is no UTF-8; convert the file, such as with iconv"),
-        ("in.txt", "a".encode("utf-16"), "in.txt, line 1 is no UTF-8"),
-        ("in.csv", b"text\ncaf\xe9\n", "in.csv, line 2 is no UTF-8"),
-        ("in.csv", b"text,id\na,1\nb\n", "in.csv, line 3 has 1 cells, but the first line names 2 columns"),
-        ("in.csv", b'text\n"a\nb\n', "in.csv, line 3 is no line of such a table"),
-        ("in.jsonl", b'{"text": "a"}\n{"text": \n', "in.jsonl, line 2 is no JSON (Expecting value)"),
+        ("in.txt", b"a\ncaf\xe9\n", "in.txt, line 2 is not UTF-8; convert the file, for example with iconv"),
+        ("in.txt", "a".encode("utf-16"), "in.txt, line 1 is not UTF-8"),
+        ("in.csv", b"text\ncaf\xe9\n", "in.csv, line 2 is not UTF-8"),
+        ("in.csv", b"text,id\na,1\nb\n", "in.csv, line 3 has 1 cells, but the header has 2 columns"),
+        ("in.csv", b'text\n"a\nb\n', "in.csv, line 3 is not a valid table row"),
+        ("in.jsonl", b'{"text": "a"}\n{"text": \n', "in.jsonl, line 2 is not JSON (Expecting value)"),
         ("in.jsonl", b'["a"]\n', 'in.jsonl, line 1 must be an object such as {"text": "..."}, got ["a"]'),
-        ("in.conll", b"a O\n", "file=in.conll: it ends in none of .txt, .csv, .tsv, .jsonl, .json; say"),
+        ("in.conll", b"a O\n", "file=in.conll: the suffix is none of .txt, .csv, .tsv, .jsonl, .json; choose"),
     ],
 )
 def test_a_bad_file_is_refused_with_the_line(tmp_path, name, content, message):
     assert refused(tmp_path / name, content).startswith(message)
 
 
-def test_lines_of_text_cannot_hold_two_texts(tmp_path):
+def test_lines_of_text_cannot_contain_two_texts(tmp_path):
     message = refused(tmp_path / "in.txt", "a\n", asked=TWO)
-    assert message == "in.txt: a line of text cannot hold question and context; give CSV or JSON lines with both."
+    assert message == "in.txt: a line of text cannot contain question and context; use CSV or JSON lines."
 
 
-def test_a_file_that_is_not_there_is_refused_with_the_nearest(tmp_path):
+def test_a_missing_file_is_refused_with_the_nearest_name(tmp_path):
     written(tmp_path / "queries.txt", "a\n")
     with pytest.raises(UserError, match=r"there is no such file. Did you mean 'queries.txt'"):
         next(read_rows(str(tmp_path / "querys.txt"), None, ONE))
 
 
-def test_an_unknown_format_is_refused_with_the_nearest():
-    with pytest.raises(UserError, match=r"format=json: there are text, csv, tsv, jsonl. Did you mean 'jsonl'"):
+def test_an_unknown_format_is_refused_with_the_nearest_one():
+    with pytest.raises(UserError, match=r"format=json: choose one of text, csv, tsv, jsonl. Did you mean 'jsonl'"):
         check_format("json")

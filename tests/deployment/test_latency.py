@@ -7,14 +7,14 @@ from winnow.deployment.latency import Timing, in_turns, measure, timings, token_
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that moves only when work does: a mutable list with the time in seconds."""
+    """A clock that only work moves: a list with the time in seconds."""
     now = [0.0]
     monkeypatch.setattr(latency.time, "perf_counter", lambda: now[0])
     return now
 
 
 def lasting(clock, *seconds):
-    """Work that takes so long at each call; the last duration goes on."""
+    """Work that takes these seconds in its calls; further calls take the last of them."""
     left = list(seconds)
 
     def work():
@@ -23,7 +23,7 @@ def lasting(clock, *seconds):
     return work
 
 
-def test_ratios_are_taken_within_a_round_so_that_a_slow_round_slows_both():
+def test_ratios_are_computed_within_a_round_so_that_a_slow_round_affects_both():
     found = timings({"dense": [1.0, 10.0, 2.0], "int8": [0.5, 4.0, 1.2]}, batch_size=4)
     assert found["dense"] == Timing(
         latency={"median": 2.0, "min": 1.0, "max": 10.0},
@@ -41,7 +41,7 @@ def test_the_time_of_a_round_is_the_median_of_its_calls_without_the_first(clock)
     assert in_turns({"one": work}, rounds=1, seconds=10) == {"one": [4]}
 
 
-def test_a_model_runs_as_often_as_its_seconds_allow_and_once_at_least(clock):
+def test_a_model_runs_for_its_seconds_and_at_least_once(clock):
     calls = {"slow": 0, "fast": 0}
 
     def work(name, seconds):
@@ -52,7 +52,7 @@ def test_a_model_runs_as_often_as_its_seconds_allow_and_once_at_least(clock):
     assert calls == {"slow": 2 * (1 + 1), "fast": 2 * (1 + 10)}
 
 
-def test_each_round_begins_with_another_model(clock):
+def test_each_round_starts_with_another_model(clock):
     order = []
 
     def work(name):
@@ -63,7 +63,7 @@ def test_each_round_begins_with_another_model(clock):
     assert "".join(order[::2]) == "abcbcacab"
 
 
-def test_tokens_are_alike_at_each_call_and_in_the_vocabulary():
+def test_tokens_are_the_same_in_each_call_and_within_the_vocabulary():
     inputs = token_inputs(["token_type_ids", "input_ids", "attention_mask"], batch_size=2, length=5, vocabulary=100)
     assert list(inputs) == ["token_type_ids", "input_ids", "attention_mask"]
     assert all(values.shape == (2, 5) and values.dtype == np.int64 for values in inputs.values())

@@ -31,7 +31,7 @@ def asked(split):
 
 
 def evaluated(task, split, model, folder):
-    """The files that an evaluation of a run writes."""
+    """The files that the evaluation of a run writes."""
     data = TaskData(
         task=task, splits={"validation": split}, tokenizer=tiny_tokenizer(), batch_size=8, eval_batch_size=8
     )
@@ -49,7 +49,7 @@ def test_a_text_gets_the_label_with_the_largest_probability():
     assert answer["score"] >= 0.5
 
 
-def test_a_list_is_answered_with_a_list_in_its_order_whatever_the_batches():
+def test_answers_to_a_list_keep_its_order_for_any_batch_size():
     answers = [torch_pipeline("text_classification", SENTIMENT, batch_size=size)(REVIEWS) for size in (1, 3, 64)]
     assert [row["text"] for row in answers[0]] == REVIEWS
     assert len({row["label"] for row in answers[0]}) == 2
@@ -65,14 +65,14 @@ def test_texts_of_like_length_share_a_batch():
     assert classify.engine.shapes[1][1] == 4  # two short ones
 
 
-def test_batches_are_smaller_where_texts_are_long_and_nobody_asked_for_a_size(monkeypatch):
+def test_batches_of_long_texts_are_smaller_unless_a_size_is_given(monkeypatch):
     monkeypatch.setattr("winnow.deployment.pipeline._TOKENS", 16)
     free = torch_pipeline("text_classification", SENTIMENT)
     free(REVIEWS)
     assert {rows * tokens <= 16 for rows, tokens in free.engine.shapes} == {True}
-    asked_for = torch_pipeline("text_classification", SENTIMENT, batch_size=len(REVIEWS))
-    asked_for(REVIEWS)
-    assert [shape[0] for shape in asked_for.engine.shapes] == [len(REVIEWS)]
+    given = torch_pipeline("text_classification", SENTIMENT, batch_size=len(REVIEWS))
+    given(REVIEWS)
+    assert [shape[0] for shape in given.engine.shapes] == [len(REVIEWS)]
 
 
 def test_the_second_text_of_a_pair_counts():
@@ -84,7 +84,7 @@ def test_the_second_text_of_a_pair_counts():
     assert one["scores"] != other["scores"]
 
 
-def test_all_labels_above_one_half_are_given_where_a_text_may_have_many():
+def test_a_multi_label_text_gets_all_labels_above_one_half():
     tag = torch_pipeline("text_classification", ["a", "b", "c"], multi_label=True, metrics=["f1"], top_k=3)
     answers = tag(REVIEWS)
     for row in answers:
@@ -92,7 +92,7 @@ def test_all_labels_above_one_half_are_given_where_a_text_may_have_many():
     assert len({len(row["labels"]) for row in answers}) > 1
 
 
-def test_a_number_is_the_output_itself():
+def test_a_regression_returns_the_output_itself():
     rate = torch_pipeline("text_classification", regression=True, metrics=["pearson"])
     encoded = tiny_tokenizer()(REVIEWS[0], return_tensors="pt")
     with torch.inference_mode():
@@ -100,7 +100,7 @@ def test_a_number_is_the_output_itself():
     assert rate(REVIEWS[0]) == {"text": REVIEWS[0], "value": pytest.approx(expected, abs=1e-5)}
 
 
-def test_a_text_is_cut_as_in_training_and_the_answer_says_so():
+def test_a_long_text_is_truncated_as_in_training_and_marked():
     classify = torch_pipeline("text_classification", SENTIMENT, max_length=8)
     short, long = classify(["the plot was good", "the plot was good but the cast was dull"])
     assert "truncated" not in short
@@ -110,7 +110,7 @@ def test_a_text_is_cut_as_in_training_and_the_answer_says_so():
 
 @pytest.mark.parametrize("windows", [SHORT, LONG])
 @pytest.mark.parametrize("unanswerable", [False, True])
-def test_answers_are_those_of_an_evaluation(tmp_path, windows, unanswerable):
+def test_answers_equal_those_of_an_evaluation(tmp_path, windows, unanswerable):
     ask = torch_pipeline("question_answering", data={"id_column": "id"}, **windows, unanswerable=unanswerable)
     task = ask.deployment.task
     split = task.prepare({"train": QUESTIONS})["train"]
@@ -128,21 +128,21 @@ def test_answers_are_those_of_an_evaluation(tmp_path, windows, unanswerable):
         assert any(math.isclose(row["score"], p, abs_tol=1e-5) for p in probabilities)
 
 
-def test_the_best_answers_come_with_their_places():
+def test_the_best_answers_have_positions():
     ask = torch_pipeline("question_answering", top_k=3, **LONG)
     row = ask(asked(QUESTIONS)[0])
     assert len(row["answers"]) == 3
     assert row["answers"][0] == {name: row[name] for name in ("answer", "score", "start", "end")}
 
 
-def test_no_answer_stands_nowhere():
+def test_no_answer_has_no_position():
     ask = torch_pipeline("question_answering", **SHORT, unanswerable=True, null_score_diff_threshold=-1e6)
     row = ask(asked(QUESTIONS)[0])
     assert (row["answer"], row["start"], row["end"]) == ("", None, None)
 
 
 @pytest.mark.parametrize("max_length", [128, 8])
-def test_entities_are_those_of_an_evaluation_in_words_and_in_characters(tmp_path, max_length):
+def test_entities_equal_those_of_an_evaluation_in_words_and_in_characters(tmp_path, max_length):
     split = tagged_sentences(train=30, held_out=2)
     tags = split["train"].features["ner_tags"].feature.names
     find = torch_pipeline("token_classification", tags, max_length=max_length)
@@ -169,14 +169,14 @@ def test_the_score_of_an_entity_is_the_mean_over_its_words():
     assert row["entities"] == [{"type": "person", "text": "ann lee", "start": 0, "end": 7, "score": 0.6}]
 
 
-def test_tags_without_entities_are_given_word_by_word():
+def test_tags_without_entities_are_listed_by_word():
     tag = torch_pipeline("token_classification", ["noun", "verb"], metrics=["accuracy"])
     row = tag("the plot was good")
     assert [each["text"] for each in row["tags"]] == ["the", "plot", "was", "good"]
     assert {each["type"] for each in row["tags"]} <= {"noun", "verb"}
 
 
-def test_signs_at_the_edge_of_a_word_are_words_where_that_is_asked():
+def test_split_punctuation_makes_words_of_punctuation_at_edges():
     tag = torch_pipeline("token_classification", ["noun", "verb"], metrics=["accuracy"])
     tag.deployment.task.split_punctuation = True
     assert [each["text"] for each in tag('in "Rome", don\'t')["tags"]] == ["in", '"', "Rome", '"', ",", "don't"]
@@ -200,7 +200,7 @@ def without_scores(value):
     return [without_scores(each) for each in value] if isinstance(value, list) else value
 
 
-def test_rows_are_read_as_answers_are_taken():
+def test_rows_are_read_only_as_far_as_answers_are_needed():
     read = []
 
     def rows():
@@ -216,7 +216,7 @@ def test_rows_are_read_as_answers_are_taken():
     assert len(read) == 65
 
 
-def test_what_comes_before_a_bad_row_is_answered():
+def test_rows_before_an_invalid_one_are_answered():
     classify = torch_pipeline("text_classification", SENTIMENT)
     answers = classify.stream(["the plot", "the cast", "  ", "the end"])
     assert [next(answers)["text"] for _ in range(2)] == ["the plot", "the cast"]
@@ -230,24 +230,24 @@ def test_a_text_of_control_characters_is_answered_too():
     assert torch_pipeline("question_answering", **SHORT)({"question": "who", "context": "\x01"})["answer"] == ""
 
 
-def test_no_rows_are_no_answers():
+def test_without_rows_there_are_no_answers():
     assert torch_pipeline("text_classification", SENTIMENT)([]) == []
 
 
-def test_a_list_of_the_best_is_refused_where_there_is_none():
+def test_top_k_is_refused_for_tasks_without_a_ranking():
     with pytest.raises(UserError, match="top_k=3 has no effect"):
         torch_pipeline("token_classification", TAGS, top_k=3)
 
 
-def test_another_batch_size_than_that_of_the_graph_is_refused():
-    with pytest.raises(UserError, match="batch_size=8: the graph was made for batches of 4"):
+def test_a_batch_size_other_than_that_of_the_graph_is_refused():
+    with pytest.raises(UserError, match="batch_size=8: the graph has a fixed batch size of 4"):
         torch_pipeline("text_classification", SENTIMENT, fixed=(4, 32), batch_size=8)
 
 
-def test_outputs_that_are_no_numbers_are_refused():
+def test_outputs_with_nan_are_refused():
     classify = torch_pipeline("text_classification", SENTIMENT)
     classify.engine.model.classifier.bias.data.fill_(math.nan)
-    with pytest.raises(UserError, match="answers with what is no number"):
+    with pytest.raises(UserError, match="returned NaN or infinity"):
         classify("the plot")
 
 
@@ -257,7 +257,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_folder_answers_as_the_model_it_was_made_of(folder, engine):
+def test_a_deployment_gives_the_answers_of_its_model(folder, engine):
     pytest.importorskip(engine)
     expected = torch_pipeline("text_classification", SENTIMENT)(REVIEWS)
     found = open_pipeline(folder, engine, threads=1)(REVIEWS)
@@ -265,20 +265,20 @@ def test_a_folder_answers_as_the_model_it_was_made_of(folder, engine):
     assert [row["score"] for row in found] == pytest.approx([row["score"] for row in expected], abs=1e-4)
 
 
-def test_a_graph_with_other_inputs_than_the_folder_names_is_refused(folder):
+def test_a_graph_with_other_inputs_than_config_json_is_refused(folder):
     path = folder / "config.json"
     before = path.read_text()
     path.write_text(before.replace(', "token_type_ids"]', "]"))
     try:
         with pytest.raises(
-            UserError, match=r"the graph has the inputs .*token_type_ids, and config.json names input_ids, "
+            UserError, match=r"the graph has the inputs .*token_type_ids, but config.json names input_ids, "
         ):
             open_pipeline(folder)
     finally:
         path.write_text(before)
 
 
-def test_split_punctuation_is_refused_where_no_words_are_tagged(folder):
+def test_split_punctuation_is_refused_for_tasks_that_do_not_tag_words(folder):
     with pytest.raises(UserError, match="split_punctuation=true has no effect"):
         open_pipeline(folder, split_punctuation=True)
 

@@ -20,7 +20,7 @@ def samples():
 
 @pytest.fixture(scope="module")
 def model(samples):
-    """Quantised, with weights large enough that the logits differ from text to text."""
+    """A quantised model with weights so large that the logits of texts differ."""
     model = toy_model(samples.task).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -45,7 +45,7 @@ def faithful(model, tmp_path_factory):
     return written(model, tmp_path_factory.mktemp("faithful") / "model.onnx")
 
 
-def test_a_faithful_graph_passes_with_the_whole_account(model, samples, faithful):
+def test_a_faithful_graph_passes_with_a_complete_report(model, samples, faithful):
     report = verify(model, faithful, samples)
     assert report["failures"] == []
     assert report["first_divergence"] is None
@@ -61,16 +61,16 @@ def test_a_faithful_graph_passes_with_the_whole_account(model, samples, faithful
 
 @pytest.mark.parametrize("factor", [1.02, 2.0])
 @pytest.mark.parametrize("scale", ["weight_scale.scale", "input.scale"])
-def test_a_scale_that_was_changed_is_found_at_its_module(model, samples, graph, scale, factor):
+def test_a_changed_scale_is_found_at_its_module(model, samples, graph, scale, factor):
     name = f"{QUERY}.{scale}"
     with_initialiser(graph, name, stored(graph)[name] * factor)
     report = verify(model, graph, samples)
     assert report["weights"]["differ"][0] == name
-    assert report["failures"][-1].startswith(f"weights are not those of the model: {name}")
+    assert report["failures"][-1].startswith(f"weights differ from the model: {name}")
     assert report["first_divergence"]["module"] == QUERY
 
 
-def test_a_scale_that_is_far_off_shows_in_the_logits(model, samples, graph):
+def test_a_very_wrong_scale_changes_the_logits(model, samples, graph):
     name = f"{QUERY}.input.scale"
     with_initialiser(graph, name, stored(graph)[name] * 2)
     assert "the logits differ by" in verify(model, graph, samples)["failures"][0]
@@ -83,34 +83,34 @@ def test_a_changed_grid_of_attention_is_found_at_its_module(model, samples, grap
     assert found == "bert.encoder.layer.0.attention.self.products.probabilities"
 
 
-def test_a_bias_in_float_is_named_though_the_logits_are_right(model, samples, graph):
+def test_a_bias_in_float_is_named_although_the_logits_are_correct(model, samples, graph):
     dense = "bert.encoder.layer.1.intermediate.dense"
     with_float_bias(graph, dense)
     report = verify(model, graph, samples)
-    assert report["matmuls"]["as_exported"]["int8"] == 18  # as the runtime says of the graph that users load
+    assert report["matmuls"]["as_exported"]["int8"] == 18  # the graph that users load
     assert report["matmuls"]["fixed_shape"]["in_float"] == [dense]
     assert report["failures"] == [
-        f"17 matmuls run in int8 in a fixed shape, not 18; in floating point are {dense}",
-        f"stored in floating point, not as integers, are {dense}.bias",
+        f"in a fixed shape 17 of 18 matmuls run in int8, and in floating point {dense}",
+        f"stored in floating point instead of integers: {dense}.bias",
     ]
 
 
-def test_a_bias_in_float_is_named_where_its_product_stays_in_int8(model, samples, graph):
+def test_a_bias_in_float_is_named_if_its_matmul_stays_in_int8(model, samples, graph):
     with_float_bias(graph, QUERY)
     report = verify(model, graph, samples)
     assert report["matmuls"]["fixed_shape"]["int8"] == 18
-    assert report["failures"] == [f"stored in floating point, not as integers, are {QUERY}.bias"]
+    assert report["failures"] == [f"stored in floating point instead of integers: {QUERY}.bias"]
 
 
-def test_weights_that_are_not_those_of_the_model_are_named(model, samples, graph):
+def test_weights_that_differ_from_the_model_are_named(model, samples, graph):
     weight = stored(graph)[f"{QUERY}.weight"]
     weight[0, 0] += 1
     with_initialiser(graph, f"{QUERY}.weight", weight)
     report = verify(model, graph, samples)
-    assert f"weights are not those of the model: {QUERY}.weight" in report["failures"]
+    assert f"weights differ from the model: {QUERY}.weight" in report["failures"]
 
 
-def test_a_zero_that_is_lost_is_counted(model, samples, graph):
+def test_lost_zeros_are_counted(model, samples, graph):
     lost = model.get_submodule(QUERY)
     kept = lost.weight.detach().clone()
     with torch.no_grad():
@@ -119,7 +119,7 @@ def test_a_zero_that_is_lost_is_counted(model, samples, graph):
     with torch.no_grad():
         lost.weight.copy_(kept)
     assert report["weights"]["zeros_lost"] == 16
-    assert "16 zeros of the model are none in the graph" in report["failures"]
+    assert "16 zeros of the model are not zero in the graph" in report["failures"]
 
 
 def test_a_float_graph_is_verified_in_the_same_way(samples, tmp_path):
@@ -150,7 +150,7 @@ def accuracies(pytorch, graph):
     [
         (872, 1 / 872, 3, 0, True),
         (872, 2 / 872, 4, 0, False),
-        (872, 2 / 872, 4, 2, True),  # as many are on the border
+        (872, 2 / 872, 4, 2, True),  # the control has as many
         (872, 0.5, 1, 0, True),  # the same example may be worth more in another metric
         (100, 1 / 100, 2, 0, True),
         (1744, 2 / 1744, 9, 0, True),

@@ -31,13 +31,13 @@ def family(name: str, head: str = "SequenceClassification", layers: int = 2) -> 
     config = AutoConfig.for_model(name, vocab_size=60, max_position_embeddings=66, **sizes)
     model = getattr(transformers, f"AutoModelFor{head}").from_config(config)
     with torch.no_grad():
-        for parameter in model.parameters():  # larger than those that a training starts from, so that logits vary
+        for parameter in model.parameters():  # larger than at the start of training, so that logits vary
             parameter.normal_(std=0.3)
     return model.eval()
 
 
 def inputs_of(model: PreTrainedModel, rows: int = 4, tokens: int = 12) -> dict[str, Tensor]:
-    """Token ids of which the first row is padded from the sixth on."""
+    """Token ids; the first row is padded after five tokens."""
     batch = {
         "input_ids": torch.randint(5, 60, (rows, tokens)),
         "attention_mask": torch.ones(rows, tokens, dtype=torch.long),
@@ -49,7 +49,7 @@ def inputs_of(model: PreTrainedModel, rows: int = 4, tokens: int = 12) -> dict[s
 
 
 def quantized(model: PreTrainedModel, **settings: Any) -> PreTrainedModel:
-    """The model with everything in it quantised, calibrated on random tokens."""
+    """The model with all modules quantised, calibrated on random tokens."""
     insert_fake_quant(
         model,
         list(quantizable(model)),
@@ -63,7 +63,7 @@ def quantized(model: PreTrainedModel, **settings: Any) -> PreTrainedModel:
 
 
 def rounded(model: PreTrainedModel) -> PreTrainedModel:
-    """A calibrated model as it is when it was saved and loaded again: its weights lie on their grids."""
+    """A calibrated model with weights on their quantisation grids, as after saving and loading."""
     set_fake_quant(model, observer_enabled=False, fake_quant_enabled=True)
     model.load_state_dict(rounded_state(model), strict=False)
     return model
@@ -93,7 +93,7 @@ def stored(path: Path) -> dict[str, Tensor]:
 
 
 def with_initialiser(path: Path, name: str, value: Tensor) -> None:
-    """Put another tensor into a graph."""
+    """Replace a tensor of a graph."""
     model = onnx.load(path)
     entry = next(entry for entry in model.graph.initializer if entry.name == name)
     entry.CopyFrom(numpy_helper.from_array(value.numpy(), name))
@@ -101,7 +101,7 @@ def with_initialiser(path: Path, name: str, value: Tensor) -> None:
 
 
 def with_float_bias(path: Path, module: str) -> None:
-    """Store the bias of a module in floating point, with the values that it has."""
+    """Store the bias of a module in floating point, with the same values."""
     model, values = onnx.load(path), stored(path)
     node = next(n for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] == f"{module}.bias")
     bias = values[node.input[0]] * values[node.input[1]]

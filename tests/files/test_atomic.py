@@ -7,7 +7,7 @@ from winnow.errors import UserError
 from winnow.files.atomic import files_below, open_atomically, require_disk_space, save_folder, write_atomically
 
 
-def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):
+def test_a_file_is_replaced_completely_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "sub" / "result.json"
     write_atomically(path, "first")
     monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError("No space left on device")))
@@ -17,7 +17,7 @@ def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):
     assert [p.name for p in path.parent.iterdir()] == ["result.json"]
 
 
-def test_two_processes_that_write_a_file_do_not_mix(tmp_path, monkeypatch):
+def test_two_processes_may_write_the_same_file(tmp_path, monkeypatch):
     with open_atomically(tmp_path / "sweep.json") as file:
         file.write("first")
         monkeypatch.setattr("os.getpid", lambda: 1)
@@ -38,7 +38,7 @@ def test_files_are_found_while_others_remove_folders(tmp_path):
     assert list(found) == []
 
 
-def test_a_folder_is_replaced_whole_or_left_as_it_was(tmp_path):
+def test_a_folder_is_replaced_completely_or_not_at_all(tmp_path):
     save_folder(tmp_path / "model", lambda folder: (folder / "weights").write_text("first"))
 
     def fail(folder):
@@ -55,5 +55,5 @@ def test_a_folder_is_replaced_whole_or_left_as_it_was(tmp_path):
 
 def test_a_run_that_would_not_fit_on_the_disk_does_not_start(tmp_path):
     require_disk_space(tmp_path, bytes_needed=1)
-    with pytest.raises(UserError, match=r"writes up to 1,000,000,000,000 MB .*hydra\.run\.dir=FOLDER"):
+    with pytest.raises(UserError, match=r"writes up to 1,000,000,000,000 MB, .*hydra\.run\.dir=FOLDER"):
         require_disk_space(tmp_path, bytes_needed=10**18)

@@ -5,7 +5,7 @@ import pytest
 from winnow.files.locks import BusyError, is_running, named_lock, run_lock
 
 
-def test_only_one_holds_a_lock_at_a_time(tmp_path):
+def test_only_one_thread_holds_a_named_lock(tmp_path):
     order = []
 
     def second():
@@ -21,7 +21,7 @@ def test_only_one_holds_a_lock_at_a_time(tmp_path):
     assert order == ["first", "second"]
 
 
-def test_a_folder_in_which_a_command_runs_is_busy_for_another_and_free_after_it(tmp_path, monkeypatch):
+def test_a_run_lock_refuses_a_second_command_until_the_first_ends(tmp_path, monkeypatch):
     monkeypatch.setattr("winnow.files.locks._SECONDS_TO_DIE", 0.05)
     assert not is_running(tmp_path / "nowhere")
     with run_lock(tmp_path):
@@ -31,7 +31,7 @@ def test_a_folder_in_which_a_command_runs_is_busy_for_another_and_free_after_it(
     assert not is_running(tmp_path, patience=0)
 
 
-def test_of_a_folder_that_only_others_may_write_to_nobody_knows_and_nothing_breaks(tmp_path, monkeypatch):
+def test_a_folder_without_write_permission_counts_as_not_running(tmp_path, monkeypatch):
     def refused(*args, **kwargs):
         raise PermissionError
 

@@ -3,7 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from winnow.functional.candidates import best_candidates, given_answer, null_odds, probabilities, whole_character
+from winnow.functional.candidates import (
+    best_candidates,
+    given_answer,
+    null_odds,
+    probabilities,
+    whole_character,
+    without_last_marks,
+)
 
 CONTEXT = "the old mill burned"
 
@@ -50,3 +57,10 @@ def test_an_answer_ends_behind_the_accents_of_its_last_letter():
     assert whole_character("cafe\u0301\u0302s", 4) == 6
     assert whole_character("cafes", 4) == 4
     assert whole_character("cafe\u0301", 4) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "stripped"), [("cafe\u0301", "cafe"), ("e\u0301\u0327", "e"), ("café", "café"), ("\u0301", "\u0301")]
+)
+def test_the_accents_of_the_last_letter_are_left_out(text, stripped):
+    assert without_last_marks(text) == stripped

@@ -5,7 +5,7 @@ import torch
 from datasets import DatasetDict
 from safetensors.torch import load_file, save_file
 
-from tests.toys import table, toy_data, toy_model, toy_task
+from tests.toys import model_section, table, toy_data, toy_model, toy_task
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError
 from winnow.files.local_files import looks_local, resolve_model_folder
@@ -29,7 +29,7 @@ def fine_tuned(tmp_path_factory):
 
 
 def student_of(folder, task):
-    section = {"name": str(folder), "config": None}
+    section = model_section(str(folder))
     return load_student(section, task, load_tokenizer(section))
 
 

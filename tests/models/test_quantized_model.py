@@ -74,9 +74,17 @@ def test_all_that_multiplies_is_found(model_type, auto_model, linear, embedding,
 @pytest.mark.parametrize(
     ("model_type", "named"),
     [
-        ("mpnet", "2 modules multiply matrices in a way of their own, mpnet.encoder.layer.0.attention.attn"),
+        (
+            "mpnet",
+            "2 modules that multiply matrices are neither linear, embedding nor standard attention, "
+            "mpnet.encoder.layer.0.attention.attn",
+        ),
         ("deberta-v2", "deberta.encoder.layer.0.attention.self (DisentangledSelfAttention)"),
-        ("gpt2", "8 modules multiply matrices in a way of their own, transformer.h.0.attn.c_attn (Conv1D)"),
+        (
+            "gpt2",
+            "8 modules that multiply matrices are neither linear, embedding nor standard attention, "
+            "transformer.h.0.attn.c_attn (Conv1D)",
+        ),
     ],
 )
 def test_a_model_that_cannot_be_quantised_whole_is_refused_by_the_names_of_its_modules(model_type, named):

@@ -7,6 +7,7 @@ from datasets import DatasetDict
 from transformers import AutoTokenizer
 
 from tests.toys import table, toy_model, toy_task
+from winnow.config.teacher import Teacher as Settings
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError
 from winnow.models.teacher import Teacher, check_same_tokenizer, checkpoint_teacher, find_teacher, self_teacher
@@ -178,11 +179,11 @@ def test_teacher_self_with_an_untrained_head_warns(task, capsys, new_head):
 
 
 def test_teacher_none_is_no_teacher(task):
-    assert find_teacher({"kind": "none"}, None, task, None, None, None) is None
+    assert find_teacher(Settings(kind="none"), None, task, None, None, None) is None
 
 
 def test_teacher_dense_is_the_model_of_the_dense_run(task, saved, tmp_path, batch):
     shutil.copytree(saved, tmp_path / "dense" / "model")
-    teacher = find_teacher({"kind": "dense"}, None, task, None, None, tmp_path / "dense")
+    teacher = find_teacher(Settings(kind="dense"), None, task, None, None, tmp_path / "dense")
     assert isinstance(teacher, Teacher)
     assert torch.equal(teacher(**batch).logits, logits_of_saved(saved, task, batch))

@@ -16,7 +16,9 @@ def pruner(name, params=ENCODER_PATTERN, **window):
 
 
 def rate(name, start, end):
-    return LearningRate(name=name, schedule="constant", initial_learning_rate=1e-4, start_epoch=start, end_epoch=end)
+    return LearningRate(
+        name=name, schedule="constant", initial_learning_rate=1e-4, warmup=0.0, start_epoch=start, end_epoch=end
+    )
 
 
 def together(*modifiers):
@@ -31,18 +33,18 @@ def test_two_pruners_of_one_matrix_are_refused():
     with pytest.raises(UserError) as refused:
         together(pruner("first", r".*\.layer\.0\..*"), pruner("second", r".*\.query\.weight", start_epoch=2))
     assert str(refused.value) == (
-        "recipe.first and recipe.second both rule the zeros of bert.encoder.layer.0.attention.self.query.weight from "
-        "epoch 2 on; let one end before the other starts, or give them different params."
+        "recipe.first and recipe.second both control the zeros of bert.encoder.layer.0.attention.self.query.weight "
+        "from epoch 2 on; let one end before the other starts, or give them different params."
     )
 
 
 def test_two_one_shots_at_the_same_step_are_refused():
-    with pytest.raises(UserError, match=r"rule the zeros of .* and 11 more from epoch 3 on"):
+    with pytest.raises(UserError, match=r"control the zeros of .* and 11 more from epoch 3 on"):
         together(pruner("a", start_epoch=3, end_epoch=3), pruner("b", start_epoch=3, end_epoch=3))
 
 
 def test_two_schedules_of_the_learning_rate_at_one_time_are_refused():
-    with pytest.raises(UserError, match=r"recipe\.a and recipe\.b both rule the learning rate from epoch 4 on"):
+    with pytest.raises(UserError, match=r"recipe\.a and recipe\.b both control the learning rate from epoch 4 on"):
         together(rate("a", 0, -1), rate("b", 4, 6))
 
 

@@ -204,7 +204,7 @@ def test_the_masks_come_back_from_a_checkpoint_that_holds_plain_types_only(tmp_p
     modifier = gmp()
     fit(modifier, epochs=2, callbacks=[every_epoch(tmp_path)])
     checkpoint = torch.load(tmp_path / "epoch=1.ckpt", weights_only=True)
-    state = checkpoint["callbacks"]["MagnitudePruning.pruning"]
+    state = checkpoint["callbacks"]["MagnitudePruning.pruning"]["own"]
     assert set(state) == set(modifier.masks.parameters)
     for name, weight in modifier.masks.parameters.items():
         assert state[name].dtype == torch.uint8
@@ -248,7 +248,7 @@ def test_a_run_that_ends_short_of_its_target_says_so():
         weight.view(-1)[weight.flatten() == 0] = 0.5
     with pytest.raises(
         RuntimeError,
-        match=rf"1 of 12 parameters are short of their sparsity: {name} has 0 zeros of 256, 192 are due",
+        match=rf"1 of 12 matrices have too few zeros: {name} has 0 zeros of 256, planned are 192",
     ):
         modifier.check()
     assert fitted.trainer.global_step == 20
@@ -268,7 +268,8 @@ def test_the_length_of_the_ramp_is_reported():
 
 def test_the_sparsity_is_shown_in_the_progress():
     fitted = fit(gmp())
-    assert fitted.module.progress["sparsity"] == pytest.approx(0.75)
+    bar = fitted.trainer.progress_bar_metrics
+    assert bar["pruning/sparsity"] == pytest.approx(0.75)
 
 
 STRUCTURES = {"block4": 0.75, "2:4": 0.5, "1:4": 0.75, "5:8": 0.375}
@@ -333,7 +334,7 @@ def test_zeros_that_do_not_follow_the_structure_do_not_count_in_the_end(structur
         weight.fill_(1.0)
         weight.view(-1)[1:129] = 0.0  # half of it, but in one place and not in whole blocks
     with pytest.raises(
-        RuntimeError, match=rf"{name} has {follow} zeros in the structure {structure} of 256, 128 are due"
+        RuntimeError, match=rf"{name} has {follow} zeros in the structure {structure} of 256, planned are 128"
     ):
         modifier.check()
 
@@ -372,7 +373,7 @@ def test_the_curve_of_several_targets_is_their_mean_by_size():
     [
         ({".*quary.*": 0.5}, r"final_sparsity: '\.\*quary\.\*' matches none of the 12 linear weights; they look like"),
         ({"(": 0.5}, r"final_sparsity: '\(' is not a regular expression"),
-        ({".*": 0.5, ".*query.*": 0.9}, r"all that '\.\*query\.\*' matches is matched by the patterns before it; put"),
+        ({".*": 0.5, ".*query.*": 0.9}, r"earlier patterns match all names that '\.\*query\.\*' matches; put"),
         ({"classifier.*": 0.5}, r"'classifier\.\*' matches none of the 12"),  # not among those of params
     ],
 )
@@ -430,10 +431,10 @@ def test_the_sparsity_of_all_and_of_each_matrix_is_logged_at_each_update():
         ({"final_sparsity": 80}, r"final_sparsity must be in \[0, 1\), got 80; write 80 % as 0\.8"),
         ({"final_sparsity": 1.0}, r"final_sparsity must be in \[0, 1\), got 1\.0"),
         ({"initial_sparsity": -0.1}, r"initial_sparsity must be in \[0, 1\), got -0\.1"),
-        ({"update_frequency": 0}, "update_frequency must be above 0, got 0"),
+        ({"update_frequency": 0}, "update_frequency must be a number above 0, got 0"),
         ({"shape": "cubik"}, "shape must be one of cubic, linear, inverse_cubic, got 'cubik'"),
         ({"scope": "layer"}, "scope must be one of matrix, global, got 'layer'"),
-        ({"start_epoch": -2}, "start_epoch must be an epoch, 0 or more, or -1, got -2"),
+        ({"start_epoch": -2}, "start_epoch must be an epoch, 0 or more, or -1, at most 10,000, got -2"),
         ({"structure": "4:2"}, "structure must be unstructured, block4 or N:M with N below M, up to 16, such as 2:4"),
         (
             {"structure": "2:4"},
@@ -444,11 +445,17 @@ def test_the_sparsity_of_all_and_of_each_matrix_is_logged_at_each_update():
             {"structure": "2:4", "final_sparsity": {".*query.*": 0.5, ".*key.*": 0.9}},
             r"but final_sparsity\[\.\*key\.\*\] is 0\.9; set it to 0\.5",
         ),
-        ({"structure": "2:4", "final_sparsity": 0.5, "scope": "global"}, "structure 2:4 no threshold .* scope=matrix"),
-        ({"final_sparsity": {".*": 0.5}, "scope": "global"}, "final_sparsity for each pattern no threshold holds over"),
+        (
+            {"structure": "2:4", "final_sparsity": 0.5, "scope": "global"},
+            "one threshold over all matrices cannot give structure 2:4; set scope=matrix",
+        ),
+        (
+            {"final_sparsity": {".*": 0.5}, "scope": "global"},
+            "one threshold over all matrices cannot give a final_sparsity for each pattern",
+        ),
         ({"final_sparsity": {".*": 50}}, r"final_sparsity\[\.\*\] must be in \[0, 1\), got 50; write 50 % as 0\.5"),
         ({"final_sparsity": {}}, r"final_sparsity must be in \[0, 1\), got \{\}"),
-        ({"initial_sparsity": 0.8}, r"final_sparsity is 0\.75, below initial_sparsity 0\.8"),
+        ({"initial_sparsity": 0.8}, r"final_sparsity 0\.75 is below initial_sparsity 0\.8; raise"),
     ],
 )
 def test_values_out_of_range_are_refused(changes, message):

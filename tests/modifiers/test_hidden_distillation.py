@@ -185,12 +185,12 @@ class NoLayers(nn.Module):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"weight": 0}, "weight must be above 0, got 0"),
+        ({"weight": 0}, "weight must be a number above 0, got 0"),
         ({"layers": "even"}, "layers must be auto, or a mapping from layers of the student .*, got 'even'"),
         ({"layers": {}}, "layers must be auto, or a mapping .*, got {}"),
-        ({"layers": {2: 0}}, r"hidden\.layers: the student has layers 0 to 1, and none called 2"),
-        ({"layers": {0: 3}}, r"hidden\.layers: the teacher has layers 0 to 2, and none called 3"),
-        ({"layers": {"first": 0}}, r"hidden\.layers: the student has layers 0 to 1, and none called first"),
+        ({"layers": {2: 0}}, r"hidden\.layers: the student has no layer 2; it has layers 0 to 1"),
+        ({"layers": {0: 3}}, r"hidden\.layers: the teacher has no layer 3; it has layers 0 to 2"),
+        ({"layers": {"first": 0}}, r"hidden\.layers must be auto, or a mapping .*, got {'first': 0}"),
     ],
 )
 def test_what_cannot_be_is_refused(data, changes, message):
@@ -199,7 +199,7 @@ def test_what_cannot_be_is_refused(data, changes, message):
 
 
 def test_a_mapping_from_a_missing_layer_is_refused_before_there_is_a_teacher(data):
-    with pytest.raises(UserError, match="the student has layers 0 to 1"):
+    with pytest.raises(UserError, match="the student has no layer 2; it has layers 0 to 1"):
         hidden(None, layers={2: 9}).match(toy_model(data.task))
     hidden(None).match(toy_model(data.task))
 

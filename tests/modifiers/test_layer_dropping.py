@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.toys import ENCODER_PATTERN, every_epoch, fit, own_data, review_tables, run, toy_data, toy_model, zeros_of
+from winnow.config.recipe import Recipe
 from winnow.data.batching import LengthGroupedBatches
 from winnow.errors import UserError
 from winnow.models.encoder_layers import kept_layers, layer_list
@@ -72,16 +73,16 @@ def test_layers_are_kept_or_dropped_by_number_count_or_name(data, settings, expe
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, r"layers needs one of keep and drop, such as layers\.keep=6; got neither"),
-        ({"keep": 2, "drop": [1]}, r"needs one of keep and drop, .*; got keep=2 and drop=\[1\]"),
+        ({}, r"layers: give one of keep and drop, such as layers\.keep=6; got neither"),
+        ({"keep": 2, "drop": [1]}, r"give one of keep and drop, .*; got keep=2 and drop=\[1\]"),
         ({"keep": 6}, r"layers\.keep=6 drops none of the 6 layers of the model; keep fewer"),
         ({"keep": 9}, r"layers\.keep=9 drops none of the 6 layers"),
         ({"keep": [0, 6]}, r"layers\.keep=\[0, 6\]: there is no layer 6; the model has layers 0 to 5"),
         ({"drop": [7]}, r"layers\.drop=\[7\]: there is no layer 7; the model has layers 0 to 5"),
-        ({"drop": [".*"]}, r"layers\.drop=\['\.\*'\] drops all 6 layers of the model; keep one at least"),
+        ({"drop": [".*"]}, r"layers\.drop=\['\.\*'\] drops all 6 layers of the model; keep at least one"),
         ({"drop": [r"encoder\.layer\.1"]}, r"matches none of the 6 layers; they look like bert\.encoder\.layer\.0"),
         ({"drop": ["bert.encoder.layer.12"]}, r"Did you mean 'bert\.encoder\.layer\.[12]'"),
-        ({"drop": ["("]}, r"layers\.drop: '\(' is not a regular expression"),
+        ({"drop": ["("]}, r"drop must be a list of layers, counted from 0, or of regular expressions, got \['\('\]"),
         ({"keep": 0}, r"keep must be a number of layers, 1 or more, or a list of layers, counted from 0, got 0"),
         ({"keep": [-1]}, r"keep must be .*, got \[-1\]"),
         ({"keep": []}, r"keep must be .*, got \[\]"),
@@ -120,8 +121,8 @@ def test_what_a_plan_asks_of_a_model_without_weights_is_answered(data):
 
 def test_the_recipe_names_it_and_orders_it_before_the_pruners(configured):
     recipe = configured("recipe=layers6_prune80", "teacher=none")["recipe"]
-    first, *others = [m for m in build_modifiers(recipe) if m.name != "learning_rate"]
-    assert (first.name, first.keep, [m.name for m in others]) == ("layers", 6, ["pruning"])
+    first, *others = [m for m in build_modifiers(Recipe.read(recipe)) if m.name != "learning_rate"]
+    assert (first.name, first.settings.keep, [m.name for m in others]) == ("layers", 6, ["pruning"])
 
 
 @pytest.mark.parametrize("order", [None, [1, 0]])

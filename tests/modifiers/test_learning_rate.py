@@ -8,7 +8,9 @@ from winnow.modifiers.learning_rate import LearningRate
 
 
 def schedule(name, clock, **settings):
-    modifier = LearningRate(name="learning_rate", **{"schedule": name, "initial_learning_rate": 1.0, **settings})
+    modifier = LearningRate(
+        name="learning_rate", **{"schedule": name, "initial_learning_rate": 1.0, "warmup": 0.0, **settings}
+    )
     modifier.begin(clock)
     return modifier
 
@@ -94,7 +96,7 @@ def rates_of(*modifiers, **settings):
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_schedule_counts_optimizer_steps(accumulate):
-    modifier = LearningRate(name="learning_rate", schedule="linear", initial_learning_rate=1e-3)
+    modifier = LearningRate(name="learning_rate", schedule="linear", initial_learning_rate=1e-3, warmup=0.0)
     rates, fitted = rates_of(modifier, epochs=2, accumulate_grad_batches=accumulate)
     total = fitted.trainer.global_step
     assert total == 10 // accumulate + accumulate - 1
@@ -103,9 +105,14 @@ def test_the_schedule_counts_optimizer_steps(accumulate):
 
 def test_schedules_follow_one_another_and_the_last_rate_stays():
     first = LearningRate(
-        name="first", schedule="linear", initial_learning_rate=0.5, final_learning_rate=0.1, end_epoch=0.8
+        name="first",
+        schedule="linear",
+        initial_learning_rate=0.5,
+        final_learning_rate=0.1,
+        warmup=0.0,
+        end_epoch=0.8,
     )
-    second = LearningRate(name="second", schedule="constant", initial_learning_rate=0.02, start_epoch=2)
+    second = LearningRate(name="second", schedule="constant", initial_learning_rate=0.02, warmup=0.0, start_epoch=2)
     rates, _ = rates_of(first, second, epochs=3, optimizer={"learning_rate": 9.0})
     assert rates == pytest.approx([0.5, 0.4, 0.3, 0.2] + 6 * [0.1] + 5 * [0.02])
 
@@ -117,7 +124,12 @@ def test_without_a_schedule_the_rate_of_the_optimizer_stays():
 
 def test_its_events_are_the_restarts_and_are_reported_as_they_happen():
     modifier = LearningRate(
-        name="learning_rate", schedule="cyclic_linear", initial_learning_rate=1e-3, cycle_epochs=1, start_epoch=1
+        name="learning_rate",
+        schedule="cyclic_linear",
+        initial_learning_rate=1e-3,
+        warmup=0.0,
+        cycle_epochs=1,
+        start_epoch=1,
     )
     _, fitted = rates_of(modifier, epochs=4)
     assert [(event.step, event.change) for event in modifier.events()] == [
@@ -134,10 +146,32 @@ def test_its_events_are_the_restarts_and_are_reported_as_they_happen():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"schedule": "cyclic_linear"}, "learning_rate: schedule=cyclic_linear needs cycle_epochs"),
-        ({"schedule": "step"}, "learning_rate: schedule=step needs step_epochs"),
+        (
+            {"schedule": "cyclic_linear"},
+            r"learning_rate: schedule=cyclic_linear needs a length in epochs; set learning_rate\.cycle_epochs",
+        ),
+        (
+            {"schedule": "step"},
+            r"learning_rate: schedule=step needs a length in epochs; set learning_rate\.step_epochs",
+        ),
         ({"schedule": "lineal"}, "schedule must be one of constant, linear, .*, got 'lineal'"),
-        ({"schedule": "linear", "initial_learning_rate": -1}, "initial_learning_rate must be 0 or more, got -1"),
+        (
+            {"schedule": "linear", "initial_learning_rate": -1},
+            "initial_learning_rate must be a number, 0 or more, got -1",
+        ),
+        (
+            {"schedule": "linear", "gamma": 0.5},
+            r"learning_rate\.gamma has no effect under schedule=linear; leave it at 0\.1",
+        ),
+        (
+            {"schedule": "cosine", "step_epochs": 1},
+            r"step_epochs has no effect under schedule=cosine; leave it at null",
+        ),
+        ({"schedule": "step", "step_epochs": 1, "cycle_epochs": 2}, r"cycle_epochs has no effect under schedule=step"),
+        (
+            {"schedule": "constant", "final_learning_rate": 1e-5},
+            r"final_learning_rate has no effect under schedule=con",
+        ),
         ({"schedule": "linear", "warmup": 5}, r"warmup must be in \[0, 1\], got 5; write 5 % as 0\.05"),
     ],
 )

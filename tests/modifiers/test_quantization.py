@@ -151,7 +151,10 @@ def test_what_is_quantised_can_be_chosen(settings, quantised):
     ("settings", "message"),
     [
         ({"weight_bits": 6}, "weight_bits must be 8 or 4, got 6"),
-        ({"disable_observer_epoch": 0.5}, "disable_observer_epoch 0.5 is before start_epoch 1; raise it"),
+        (
+            {"disable_observer_epoch": 0.5},
+            "start_epoch 1 is after disable_observer_epoch 0.5; lower start_epoch or raise",
+        ),
         ({"submodules": ["clasifier"]}, "'clasifier' matches none of the 19 modules"),
         ({"exclude": ["encoder"]}, "quantization.exclude: 'encoder' matches none of the 19 modules"),
         ({"exclude": [".*"]}, "quantization.exclude leaves none of the 19 modules to quantise"),

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from winnow.reports.cells import Cell
+from winnow.reports.groups import Group
 from winnow.reports.results import collect
 
 ROW: dict[str, Any] = {
@@ -67,6 +67,6 @@ def published(**changes: Any) -> dict[str, Any]:
     return row | {"metrics": {"accuracy": 0.92}} | changes
 
 
-def lines(folder: Path) -> dict[str, Cell]:
-    """The lines of a report by their labels."""
-    return {cell.label: cell for cell in collect([folder]).cells}
+def lines(folder: Path) -> dict[str, Group]:
+    """The groups of a report by their labels."""
+    return {group.label: group for group in collect([folder]).groups}

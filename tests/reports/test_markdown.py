@@ -22,12 +22,12 @@ def test_the_table_is_one_that_github_renders_and_a_terminal_aligns(tmp_path):
     )
 
 
-def test_signs_of_markdown_in_names_are_plain_words(tmp_path):
+def test_markdown_in_names_is_escaped(tmp_path):
     put(tmp_path / "a", recipe="a|b*c*_d_ <i> `e` &lt; prune80_quant")
     assert r"a\|b\*c\*\_d\_ \<i\> \`e\` \&lt; prune80_quant" in text_of(tmp_path)
 
 
-def test_why_runs_failed_stands_below_once_a_reason(tmp_path):
+def test_each_reason_of_a_failure_is_given_once_below(tmp_path):
     for seed in (1, 2):
         put(tmp_path / f"{seed}", seed=seed, **failed("`x` is\n|not| finite"))
     put(tmp_path / "3", seed=3, **failed("no memory"))
@@ -39,7 +39,9 @@ def test_why_runs_failed_stands_below_once_a_reason(tmp_path):
     )
 
 
-def test_what_was_left_out_stands_at_the_end(tmp_path):
+def test_what_was_left_out_is_listed_at_the_end(tmp_path):
     put(tmp_path / "a")
     put(tmp_path / "b", task=None)
-    assert text_of(tmp_path).endswith(f"## Left out\n\n- {tmp_path}/b/result.json is no row of a run: task is None.\n")
+    assert text_of(tmp_path).endswith(
+        f"## Left out\n\n- {tmp_path}/b/result.json is not a valid row: task is missing.\n"
+    )

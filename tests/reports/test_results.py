@@ -2,48 +2,54 @@ import pytest
 
 from tests.reports.runs import DENSE, deployed, lines, plan, published, put
 from winnow.files.locks import run_lock
-from winnow.reports.cells import Statistic
+from winnow.reports.groups import mean, sd
 from winnow.reports.results import collect
 
 
-def test_a_statistic_has_the_sample_deviation_and_none_of_one_value():
-    assert Statistic((1.0, 2.0, 6.0)).mean == 3.0
-    assert Statistic((1.0, 2.0, 6.0)).deviation == pytest.approx(7**0.5)
-    assert Statistic((1.0,)).deviation is None
+def test_the_deviation_is_that_of_a_sample_and_one_value_has_none():
+    assert mean((1.0, 2.0, 6.0)) == 3.0
+    assert sd((1.0, 2.0, 6.0)) == pytest.approx(7**0.5)
+    assert sd((1.0,)) is None
 
 
-def test_runs_that_have_begun_and_not_ended_are_told(tmp_path):
+def test_runs_that_have_started_and_not_ended_are_reported(tmp_path):
     plan(tmp_path, {"folder": "a"}, {"folder": "b", "seed": 2})
     (tmp_path / "a").mkdir()
     with run_lock(tmp_path / "b"):
         notes = collect([tmp_path]).notes
-    assert notes[1:] == [f"{tmp_path}/a has begun and not ended; nothing runs in it here.", f"{tmp_path}/b is running."]
+    assert notes[1:] == [
+        f"{tmp_path}/a has started and not ended, and no process on this machine is running it.",
+        f"{tmp_path}/b is running.",
+    ]
 
 
-def test_settings_are_those_in_which_the_lines_of_a_task_differ(tmp_path):
+def test_settings_are_shown_if_the_groups_of_a_task_differ_in_them(tmp_path):
     shared = {"trainer.precision": "32-true"}
     put(tmp_path / "a", cell="aa", settings=shared)
     put(tmp_path / "b", cell="bb", settings={**shared, "recipe.pruning.final_sparsity": "0.9"})
     put(tmp_path / "c", cell="cc", task="qqp", settings={"recipe.num_epochs": "2"})
-    cells = collect([tmp_path]).cells
-    assert [(cell.label, cell.settings) for cell in cells] == [
+    groups = collect([tmp_path]).groups
+    assert [(group.label, group.shown_settings) for group in groups] == [
         ("prune80, dense", {"recipe.pruning.final_sparsity": "default"}),
         ("prune80, final_sparsity=0.9, dense", {"recipe.pruning.final_sparsity": "0.9"}),
         ("prune80, dense", {}),
     ]
 
 
-def test_two_settings_of_one_last_name_are_called_by_their_full_ones(tmp_path):
+def test_two_settings_with_the_same_last_name_have_their_full_names(tmp_path):
     settings = {"recipe.num_epochs": "2", "dense.num_epochs": "2", "recipe.learning_rate.schedule": "cosine"}
     put(tmp_path / "a", cell="aa")
     put(tmp_path / "b", cell="bb", settings=settings)
     assert list(lines(tmp_path))[1] == "prune80, recipe.num_epochs=2, dense.num_epochs=2, schedule=cosine, dense"
 
 
-def test_lines_that_words_do_not_tell_apart_have_their_fingerprints(tmp_path):
+def test_groups_with_the_same_names_and_settings_have_their_fingerprints(tmp_path):
     put(tmp_path / "a", cell="aa")
     put(tmp_path / "b", cell="bb")
-    assert [cell.settings for cell in collect([tmp_path]).cells] == [{"configuration": "aa"}, {"configuration": "bb"}]
+    assert [group.shown_settings for group in collect([tmp_path]).groups] == [
+        {"configuration": "aa"},
+        {"configuration": "bb"},
+    ]
 
 
 def test_recovery_is_of_the_dense_run_of_the_same_seed(tmp_path):
@@ -53,15 +59,15 @@ def test_recovery_is_of_the_dense_run_of_the_same_seed(tmp_path):
     put(tmp_path / "pruned3", seed=3, metrics={"accuracy": 0.1})
     put(tmp_path / "other", model="bert", teacher="none")
     found = lines(tmp_path)
-    assert found["minilm, prune80, dense"].recovery == Statistic((0.6 / 0.8, 0.45 / 0.5))
-    assert found["minilm, dense"].recovery == Statistic((1.0, 1.0))
-    assert found["bert, prune80"].recovery is None
+    assert found["minilm, prune80, dense"].values("recovery") == (0.6 / 0.8, 0.45 / 0.5)
+    assert found["minilm, dense"].values("recovery") == (1.0, 1.0)
+    assert found["bert, prune80"].values("recovery") == ()
 
 
 def test_recovery_of_a_perplexity_is_below_one_where_it_is_larger(tmp_path):
     put(tmp_path / "a", **(DENSE | {"metrics": {"perplexity": 8.0, "accuracy": 0.5}}))
     put(tmp_path / "b", metrics={"perplexity": 10.0, "accuracy": 0.4})
-    assert lines(tmp_path)["prune80, dense"].recovery == Statistic((0.8,))
+    assert lines(tmp_path)["prune80, dense"].values("recovery") == (0.8,)
 
 
 @pytest.mark.parametrize("dense", [0.0, -0.1, None])
@@ -69,7 +75,7 @@ def test_there_is_no_recovery_from_nothing(tmp_path, dense):
     metrics = {"accuracy": dense} if dense is not None else {}
     put(tmp_path / "a", **(DENSE | {"metrics": metrics}))
     put(tmp_path / "b")
-    assert lines(tmp_path)["prune80, dense"].recovery is None
+    assert lines(tmp_path)["prune80, dense"].values("recovery") == ()
 
 
 def test_published_figures_of_our_own_model_and_data_need_no_note(tmp_path):
@@ -82,55 +88,56 @@ def test_published_figures_of_a_task_that_nobody_ran_are_not_shown(tmp_path):
     put(tmp_path / "a")
     plan(tmp_path, {"folder": "a"}, published=[published(task="squad")])
     results = collect([tmp_path])
-    assert [cell.published for cell in results.cells] == [[]]
-    assert results.notes == ["Published figures of squad are not shown, as no run here is of it."]
+    assert [group.published for group in results.groups] == [[]]
+    assert results.notes == [
+        "The published figures for squad are not shown because this report has no run of that task."
+    ]
 
 
-def test_metrics_of_a_test_file_stand_after_those_of_validation(tmp_path):
+def test_metrics_on_the_test_split_follow_those_on_validation_data(tmp_path):
     put(tmp_path / "a", metrics={"f1": 0.5, "accuracy": 0.6}, test_metrics={"f1": 0.4})
-    (cell,) = collect([tmp_path]).cells
-    assert list(cell.metrics) == ["f1", "accuracy", "f1 (test)"]
+    (group,) = collect([tmp_path]).groups
+    assert list(group.metrics) == ["f1", "accuracy", "f1 (test)"]
 
 
 def test_a_metric_that_some_seeds_lack_is_of_the_others(tmp_path):
     put(tmp_path / "a", metrics={"accuracy": 0.6}, cell="aa")
     put(tmp_path / "b", metrics={"f1": 0.5, "accuracy": 0.8}, seed=2, cell="aa")
-    (cell,) = collect([tmp_path]).cells
-    assert {name: each.values for name, each in cell.metrics.items()} == {"f1": (0.5,), "accuracy": (0.6, 0.8)}
+    (group,) = collect([tmp_path]).groups
+    assert {name: group.values(name) for name in group.metrics} == {"f1": (0.5,), "accuracy": (0.6, 0.8)}
 
 
 def test_sizes_and_latency_come_from_the_deployment(tmp_path):
     put(tmp_path / "a", deployment=deployed(2000, 1.5))
-    (cell,) = collect([tmp_path]).cells
-    assert (cell.bytes, cell.compressed_bytes, cell.latency) == (
-        Statistic((2000,)),
-        Statistic((1000,)),
-        Statistic((0.0015,)),
-    )
+    (group,) = collect([tmp_path]).groups
+    assert [group.values(name) for name in ("bytes", "compressed_bytes", "latency")] == [(2000,), (1000,), (0.0015,)]
 
 
-def test_latencies_of_unlike_machines_are_not_to_be_compared(tmp_path):
+def test_latencies_of_different_machines_cannot_be_compared(tmp_path):
     put(tmp_path / "a", deployment=deployed(2000, 1.5))
     put(tmp_path / "b", recipe="prune90", deployment=deployed(2000, 1.0, cpu="Xeon"))
     assert collect([tmp_path]).notes == [
-        "Latencies on sst2 are of unlike processors, threads or lengths, so they cannot be compared."
+        "The latencies on sst2 cannot be compared: they were measured on different processors, numbers of threads or "
+        "input lengths."
     ]
 
 
-def test_what_failed_after_a_good_training_is_told(tmp_path):
+def test_a_failure_after_the_training_is_reported(tmp_path):
     put(tmp_path / "a", error="the export was refused")
-    assert collect([tmp_path]).notes == [f"{tmp_path}/a has a good model, and after it: the export was refused"]
+    assert collect([tmp_path]).notes == [
+        f"{tmp_path}/a: the training succeeded, but a later step failed: the export was refused"
+    ]
 
 
-def test_what_all_command_lines_set_alike_is_said_once(tmp_path):
+def test_settings_that_all_runs_share_are_one_note(tmp_path):
     for seed, epochs in ((1, "3"), (2, "6")):
         settings = {"task.data.path": "/data/sst2", "task.data.max_train_samples": "8000", "recipe.num_epochs": epochs}
         put(tmp_path / epochs, seed=seed, settings=settings, cell=epochs * 12)
     (note,) = collect([tmp_path]).notes
-    assert note == "All lines of sst2: task.data.path=sst2, task.data.max_train_samples=8000."
+    assert note == "All runs on sst2: task.data.path=sst2, task.data.max_train_samples=8000."
 
 
-def test_what_the_lines_of_several_tasks_have_alike_is_one_note(tmp_path):
+def test_settings_that_several_tasks_share_are_one_note(tmp_path):
     for task in ("sst2", "mrpc"):
         put(tmp_path / task, task=task, settings={"recipe.num_epochs": "1"})
-    assert collect([tmp_path]).notes == ["All lines of mrpc, sst2: recipe.num_epochs=1."]
+    assert collect([tmp_path]).notes == ["All runs on mrpc, sst2: recipe.num_epochs=1."]

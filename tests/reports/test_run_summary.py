@@ -43,7 +43,7 @@ def test_the_summary_sets_the_pruned_model_beside_the_dense_one():
 def test_without_a_dense_run_there_is_one_column():
     text = summary(ROW, Path("out/run"), None)
     assert cells(text, "accuracy ") == ["0.9500"]
-    assert cells(text, "not zero") == ["2,345"]
+    assert cells(text, "nonzero") == ["2,345"]
     assert "out/dense" not in text
 
 

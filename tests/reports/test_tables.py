@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tests.reports.runs import DENSE, deployed, failed, plan, put
-from winnow.reports.plain_tables import csv_text, run_table, table
+from winnow.reports.plain_tables import csv_text, group_table, run_table
 from winnow.reports.results import collect
 from winnow.reports.tables import NOT_MEASURED, tables
 
@@ -18,13 +18,13 @@ def only_table(folder):
 def column(folder, title):
     found = only_table(folder)
     place = found.columns.index(title)
-    return [line[place].text for line in found.lines]
+    return [line.cells[place].text for line in found.lines]
 
 
 def best(folder, title):
     found = only_table(folder)
     place = found.columns.index(title)
-    return [line[place].best for line in found.lines]
+    return [line.cells[place].mark == "best" for line in found.lines]
 
 
 def put_seeds(folder, *accuracies, **changes):
@@ -50,10 +50,10 @@ def test_percentages_of_squad_have_two_digits_and_perplexities_too(tmp_path):
     assert (column(tmp_path, "perplexity"), column(tmp_path, "accuracy")) == (["12.35"], ["0.5123"])
 
 
-def test_columns_that_nobody_has_are_left_out(tmp_path):
+def test_columns_without_a_value_are_left_out(tmp_path):
     put(tmp_path / "a", layers=None)
     assert only_table(tmp_path).columns == [
-        *("recipe", "teacher", "seeds", "accuracy", "encoder sparsity, %", "parameters, M", "not zero, M"),
+        *("recipe", "teacher", "seeds", "accuracy", "encoder sparsity, %", "parameters, M", "nonzero, M"),
         *("epochs", "training, h"),
     ]
 
@@ -63,20 +63,20 @@ def test_sizes_are_in_megabytes_and_latencies_in_milliseconds(tmp_path):
     put(tmp_path / "b", recipe="prune90", deployment=deployed(23_260_000, 4.321))
     put(tmp_path / "c", recipe="prune95")
     assert column(tmp_path, "size, MB") == ["91.0", "23.3", NOT_MEASURED]
-    assert column(tmp_path, "packed, MB") == ["45.5", "11.6", NOT_MEASURED]
+    assert column(tmp_path, "compressed, MB") == ["45.5", "11.6", NOT_MEASURED]
     assert column(tmp_path, "latency, ms") == ["12.35", "4.32", NOT_MEASURED]
 
 
-def test_failed_and_missing_cells_say_so_in_every_column(tmp_path):
+def test_failed_and_missing_groups_say_so_in_every_column(tmp_path):
     put(tmp_path / "a", **failed())
     put(tmp_path / "c", recipe="prune95")
     jobs = [{"folder": "a"}, {"folder": "b", "recipe": "prune90", "seed": 7}, {"folder": "c", "recipe": "prune95"}]
     plan(tmp_path, *jobs, {"folder": "d", "recipe": "prune95", "seed": 2})
     found = only_table(tmp_path)
     assert column(tmp_path, "seeds") == ["failed: 1 of 1", "missing: seed 7", "1; missing: seed 2"]
-    assert {entry.text for entry in found.lines[0][found.words :]} == {"failed"}
-    assert {entry.text for entry in found.lines[1][found.words :]} == {"missing"}
-    assert all(entry.text for line in found.lines for entry in line)
+    assert {cell.text for cell in found.lines[0].cells[found.num_names :]} == {"failed"}
+    assert {cell.text for cell in found.lines[1].cells[found.num_names :]} == {"missing"}
+    assert all(cell.text for line in found.lines for cell in line.cells)
 
 
 def test_the_best_of_each_column_is_marked_and_never_over_tasks(tmp_path):
@@ -84,14 +84,14 @@ def test_the_best_of_each_column_is_marked_and_never_over_tasks(tmp_path):
     put(tmp_path / "b", metrics={"accuracy": 0.7}, recipe="prune90", deployment=deployed(2_000_000, 1.0))
     put(tmp_path / "c", task="zzz", metrics={"accuracy": 0.9}, deployment=deployed(500_000, 0.5))
     first, second = tables(collect([tmp_path]))
-    marked = {title: [line[i].best for line in first.lines] for i, title in enumerate(first.columns)}
+    marked = {title: [line.cells[i].mark == "best" for line in first.lines] for i, title in enumerate(first.columns)}
     assert {title: marks for title, marks in marked.items() if any(marks)} == {
         "accuracy": [True, False],
         "size, MB": [True, False],
-        "packed, MB": [True, False],
+        "compressed, MB": [True, False],
         "latency, ms": [False, True],
     }
-    assert not any(entry.best for line in second.lines for entry in line)
+    assert not any(cell.mark == "best" for line in second.lines for cell in line.cells)
 
 
 def test_smaller_perplexities_are_better(tmp_path):
@@ -116,7 +116,7 @@ def test_a_mean_over_fewer_seeds_than_most_have_is_never_the_best(tmp_path):
     assert column(tmp_path, "accuracy") == ["0.8100 ± 0.0141", "0.7100 ± 0.0141", "0.9500"]
 
 
-def test_a_figure_that_some_seeds_lack_says_of_how_many_it_is(tmp_path):
+def test_a_mean_over_fewer_seeds_gives_their_number(tmp_path):
     put_seeds(tmp_path / "a", 0.8, 0.82, 0.84)
     put(tmp_path / "dense", **DENSE, deployment=deployed(500_000, 1.0))
     assert column(tmp_path, "seeds") == ["1", "3"]
@@ -127,13 +127,13 @@ def test_a_figure_that_some_seeds_lack_says_of_how_many_it_is(tmp_path):
     assert column(tmp_path, "size, MB (n=1)") == ["0.500", NOT_MEASURED, "0.500"]
 
 
-def test_what_is_not_zero_never_looks_as_if_it_were(tmp_path):
+def test_a_nonzero_value_is_never_rounded_to_zero(tmp_path):
     put(tmp_path / "a", metrics={"mean_squared_error": 0.00002, "accuracy": -0.0, "f1": -0.00002})
     assert column(tmp_path, "mean_squared_error") == ["2e-05"]
     assert (column(tmp_path, "accuracy"), column(tmp_path, "f1")) == (["0.0000"], ["-2e-05"])
 
 
-def test_figures_that_are_shown_alike_are_best_alike_and_where_all_are_none_is(tmp_path):
+def test_equal_rounded_values_are_all_best_or_none_if_all_are_equal(tmp_path):
     put(tmp_path / "a", metrics={"accuracy": 0.90001, "f1": 0.5})
     put(tmp_path / "b", metrics={"accuracy": 0.90002, "f1": 0.5}, recipe="prune90")
     put(tmp_path / "c", metrics={"accuracy": 0.8, "f1": 0.5}, recipe="prune95")
@@ -141,7 +141,7 @@ def test_figures_that_are_shown_alike_are_best_alike_and_where_all_are_none_is(t
     assert best(tmp_path, "f1") == [False, False, False]
 
 
-def test_the_dense_run_may_have_the_best_metric_but_recovers_nothing(tmp_path):
+def test_the_dense_run_may_have_the_best_metric_but_not_the_best_recovery(tmp_path):
     put(tmp_path / "a", **DENSE)
     put(tmp_path / "b", metrics={"accuracy": 0.8})
     put(tmp_path / "c", metrics={"accuracy": 0.7}, recipe="prune90")
@@ -149,7 +149,7 @@ def test_the_dense_run_may_have_the_best_metric_but_recovers_nothing(tmp_path):
     assert best(tmp_path, "recovery, %") == [False, True, False]
 
 
-def test_published_figures_stand_beneath_ours_with_their_source_and_digits(tmp_path):
+def test_published_figures_are_below_ours_with_their_source_and_digits(tmp_path):
     put(tmp_path / "a", task="squad", metrics={"f1": 71.03793, "exact_match": 58.1992})
     row = {"source": "Sanh 2020", "task": "squad", "model": "bert_base", "recipe": "prune80", "teacher": "dense"}
     plan(
@@ -158,7 +158,7 @@ def test_published_figures_stand_beneath_ours_with_their_source_and_digits(tmp_p
         published=[row | {"metrics": {"f1": 84.9, "exact_match": 76.498}, "note": "soft"}],
     )
     found = only_table(tmp_path)
-    ours, theirs = ([entry.text for entry in line] for line in found.lines)
+    ours, theirs = ([cell.text for cell in line.cells] for line in found.lines)
     assert found.columns[:7] == ["model", "recipe", "teacher", "source", "seeds", "f1", "exact_match"]
     assert ours[:7] == ["minilm", "prune80", "dense", "ours", "1", "71.04", "58.20"]
     assert theirs[:8] == [
@@ -176,7 +176,7 @@ def test_published_figures_stand_beneath_ours_with_their_source_and_digits(tmp_p
 def test_the_plain_table_has_figures_in_plain_units_with_deviation_and_number_of_seeds(tmp_path):
     put_seeds(tmp_path / "a", 0.5, 0.7)
     put(tmp_path / "b", recipe="prune90", **failed("no memory"))
-    header, (pruned, lost) = table(collect([tmp_path]))
+    header, (pruned, lost) = group_table(collect([tmp_path]))
     good, bad = dict(zip(header, pruned, strict=True)), dict(zip(header, lost, strict=True))
     assert (good["accuracy"], good["accuracy_n"], good["sparsity"]) == (pytest.approx(0.6), 2, 0.8)
     assert good["accuracy_sd"] == pytest.approx(0.02**0.5)

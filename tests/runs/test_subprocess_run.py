@@ -32,7 +32,8 @@ def test_a_data_parallel_run_asks_for_its_teacher_by_a_command_without_its_recip
 
 
 def test_a_run_of_processes_that_were_started_from_outside_says_what_to_train_first(tmp_path, words, monkeypatch):
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    for name, value in (("TORCHELASTIC_RUN_ID", "1"), ("LOCAL_RANK", "0"), ("RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
     assert "run the same command with recipe=dense first" in failure("train", *words, folder=tmp_path)
 
 

@@ -194,7 +194,8 @@ def test_a_run_of_other_data_in_the_folder_of_a_job_makes_way(place, trained):
 def test_an_experiment_is_no_single_run(place):
     message = failure("train", "experiment=squad_layers", "seed=1", folder=place)
     assert message == (
-        "error: an experiment is a sweep over recipe, teacher: add -m after src.train, or say one of each."
+        "error: an experiment is a sweep over recipe, teacher: add -m after 'python -m src.train', or choose one of "
+        "each."
     )
 
 
@@ -202,16 +203,15 @@ def test_a_recipe_that_does_not_exist_ends_a_sweep_before_its_first_job(place):
     ended = run_command("train", "-m", "recipe=dense,prune8O", f"output_dir={place / 'mistyped'}")
     assert ended.returncode == 1
     assert "recipe=prune8O: there is no such recipe. Did you mean 'prune80'? There are acdc<N>, " in ended.stderr
-    assert len(ended.stderr.splitlines()) < 12
+    assert len(ended.stderr.splitlines()) == 1
     assert not list((place / "mistyped").rglob("sweep.json"))
 
 
-def test_the_job_that_has_no_such_setting_is_named(place, capsys):
-    with pytest.raises(SystemExit):
-        run("train", "-m", "recipe=prune80,dense", "teacher=none", "recipe.pruning.final_sparsity=0.8", folder=place)
-    said = capsys.readouterr().err
-    assert "The job recipe=dense teacher=none recipe.pruning.final_sparsity=0.8 cannot be:" in said
-    assert "Key 'pruning' is not in struct" in said
+def test_the_job_that_does_not_have_a_setting_is_named(place):
+    overrides = ["recipe=prune80,dense", "teacher=none", "recipe.pruning.final_sparsity=0.8"]
+    message = failure("train", "-m", *overrides, folder=place)
+    assert message.startswith("error: the job recipe=dense teacher=none recipe.pruning.final_sparsity=0.8 cannot run: ")
+    assert "recipe.pruning.final_sparsity is not a setting" in message
 
 
 def test_over_six_runs_a_teacher_is_trained_once_and_reads_the_training_data_once(place, monkeypatch):

@@ -38,7 +38,7 @@ def test_a_converted_file_is_the_same_recipe_as_the_original(conf, teacher):
         assert new["teacher"] == old["teacher"], name
 
 
-def test_a_converted_file_says_what_differs_and_where_it_is_from(tmp_path):
+def test_a_converted_file_names_its_origin_and_has_a_report(tmp_path):
     convert([FILES / "stages_by_hand.yaml"], tmp_path)
     text = (tmp_path / "stages_by_hand.yaml").read_text()
     assert text.startswith("# conf/recipe/stages_by_hand.yaml: from stages_by_hand.yaml, a recipe of SparseML.\n")
@@ -61,7 +61,7 @@ def test_a_converted_file_says_what_differs_and_where_it_is_from(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Old recipes of all sorts, in folders."""
+    """Recipes in nested folders, and other files."""
     place = tmp_path / "old"
     (place / "deep" / "er").mkdir(parents=True)
     (place / ".git").mkdir()
@@ -73,7 +73,7 @@ def folder(tmp_path):
     return place
 
 
-def test_a_folder_is_searched_and_a_file_without_a_recipe_is_no_failure(folder, tmp_path):
+def test_a_folder_is_searched_and_a_file_without_a_recipe_does_not_fail(folder, tmp_path):
     out = tmp_path / "out"
     rows = convert(recipe_files(folder, out), out)
     assert [(str(row.file.relative_to(folder)), row.status) for row in rows] == [
@@ -107,30 +107,31 @@ def test_the_summary_is_a_table_of_all_files(folder, tmp_path):
     ]
 
 
-def test_converting_again_replaces_what_came_from_the_same_file_and_nothing_else(folder, tmp_path):
+def test_converting_again_replaces_only_files_made_from_the_same_recipe(folder, tmp_path):
     out = tmp_path / "out"
     convert(recipe_files(folder, out), out)
     (out / "card_v1.yaml").write_text("# conf/recipe/card_v1.yaml: mine.\n")
     rows = {row.file.name: row for row in convert(recipe_files(folder, out), out)}
     assert rows["good.yaml"].status == "converted"
     assert rows["card.v1.md"].notices == (
-        f"{out / 'card_v1.yaml'} is there already and is not from this file; rename the file, or name another out."
+        f"{out / 'card_v1.yaml'} exists already and was not made from this file; "
+        "rename the file, or choose another out=FOLDER."
     )
     assert (out / "card_v1.yaml").read_text() == "# conf/recipe/card_v1.yaml: mine.\n"
 
 
-def test_two_files_of_one_name_are_not_written_over_each_other(folder, tmp_path):
+def test_two_recipes_with_the_same_name_do_not_overwrite_each_other(folder, tmp_path):
     written(folder / "deep", RANGE, "good.md".replace("md", "yml"))
     rows = [row for row in convert(recipe_files(folder, tmp_path), tmp_path / "out") if row.file.stem == "good"]
     assert [row.status for row in rows] == ["converted", "failed"]
-    assert rows[1].notices == "good.yaml is what another of the files became; rename one of them."
+    assert rows[1].notices == "another of the files has been written as good.yaml already; rename one of them."
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda place: place / "odl", r"path=.*/odl: there is no such file or folder\. Did you mean 'old'\?"),
-        (lambda place: place / "old" / ".git" / "empty", r"the folder holds no \.yaml, \.yml, \.md files"),
+        (lambda place: place / "old" / ".git" / "empty", r"the folder contains no \.yaml, \.yml, \.md files"),
     ],
 )
 def test_a_path_without_files_is_refused(folder, tmp_path, make, message):
@@ -141,6 +142,6 @@ def test_a_path_without_files_is_refused(folder, tmp_path, make, message):
 
 def test_files_of_which_none_holds_a_recipe_are_refused(folder, tmp_path):
     file = folder / "deep" / "README.md"
-    with pytest.raises(UserError, match=r"^none of the 1 files holds a recipe .*README\.md holds no recipe"):
+    with pytest.raises(UserError, match=r"^none of the 1 files contains a recipe .*README\.md contains no recipe"):
         convert([file], tmp_path / "out")
     assert not (tmp_path / "out").exists()

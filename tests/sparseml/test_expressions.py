@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow.sparseml.expressions import RecipeError, Reference, Variables, as_number, evaluate
+from winnow.sparseml.expressions import as_number, evaluate
+from winnow.sparseml.recipe_error import RecipeError
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ from winnow.sparseml.expressions import RecipeError, Reference, Variables, as_nu
         ("round(n / 3, 2)", 3.33),
     ],
 )
-def test_arithmetic_is_that_of_python(expression, value):
+def test_results_equal_those_of_python(expression, value):
     result = evaluate(expression, {"n": 10, "q": 2.5})
     assert (result, type(result)) == (value, type(value))
 
@@ -79,13 +80,16 @@ def test_a_bomb_is_refused_within_a_second(bomb):
     [
         ("1 / (n - n)", "eval(1 / (n - n)) divides by zero."),
         ("2 **", "eval(2 **) is not an arithmetic expression."),
-        ("9**9**9", "eval(9**9**9) has the power 3.8742e+08; 64 is the highest."),
-        ("(-8) ** 0.5", "eval((-8) ** 0.5) has a part that is no number: '(1.7319121124709868e-16+2.82842712474619'."),
-        ("n + keys", "eval(n + keys) has a part that is no number: \"['a']\"."),
-        ("n + True", "eval(n + True) has a part that is no number: 'True'."),
-        ("'a' * 3", "eval('a' * 3) has a part that is no number: 'a'."),
+        ("9**9**9", "eval(9**9**9) has the exponent 3.8742e+08; at most 64 is allowed."),
+        (
+            "(-8) ** 0.5",
+            "eval((-8) ** 0.5) contains a value that is not a number: '(1.7319121124709868e-16+2.82842712474619'.",
+        ),
+        ("n + keys", "eval(n + keys) contains a value that is not a number: \"['a']\"."),
+        ("n + True", "eval(n + True) contains a value that is not a number: 'True'."),
+        ("'a' * 3", "eval('a' * 3) contains a value that is not a number: 'a'."),
         *(
-            (text, f"eval({text}) has more than arithmetic and abs, float, int, max, min, round.")
+            (text, f"eval({text}) may contain only arithmetic and abs, float, int, max, min, round.")
             for text in (
                 "__import__('os').system('ls')",
                 "n.real",
@@ -101,7 +105,7 @@ def test_a_bomb_is_refused_within_a_second(bomb):
         ),
     ],
 )
-def test_what_is_no_arithmetic_is_refused(expression, message):
+def test_anything_but_arithmetic_is_refused(expression, message):
     with pytest.raises(RecipeError) as refused:
         evaluate(expression, {"n": 10, "keys": ["a"]})
     assert str(refused.value) == message
@@ -111,57 +115,16 @@ def test_what_is_no_arithmetic_is_refused(expression, message):
     ("value", "number"),
     [("8e-5", 8e-5), ("1e-7", 1e-7), (" 10 ", 10), ("+.5", 0.5), ("-3.", -3.0), ("1E3", 1000.0), ("inf", "inf")],
 )
-def test_a_text_that_is_a_number_counts_as_one(value, number):
+def test_a_number_written_as_text_is_converted(value, number):
     assert (as_number(value), type(as_number(value))) == (number, type(number))
 
 
 @pytest.mark.parametrize("value", ["", "1_000", "2:4", "nan", "0x10", "1e", "one", None, True, [1]])
-def test_any_other_value_stays_what_it_is(value):
+def test_other_values_are_unchanged(value):
     assert as_number(value) is value
-
-
-def test_variables_may_stand_in_any_order_and_hold_anything():
-    variables = Variables({"a": "eval(b * 2)", "b": "eval(c + 1)", "c": "8e-5", "names": ["x"], "same": "eval(names)"})
-    assert variables["a"] == pytest.approx(2.00016, rel=1e-12)
-    assert variables["same"] == ["x"]
-    assert variables.fill_in({"k": ["eval(c)", Reference("b")]}) == {"k": [8e-5, 1.00008]}
-
-
-def test_a_cycle_is_named():
-    with pytest.raises(RecipeError, match=r"in a cycle: b -> c -> b\.") as refused:
-        Variables({"a": "eval(b)", "b": "eval(c + 1)", "c": "eval(b - 1)"}, {"a": 1, "b": 2, "c": 3})
-    assert refused.value.line == 3
-
-
-def test_a_long_chain_of_variables_is_refused():
-    chain = {f"v{i}": f"eval(v{i + 1} + 1)" for i in range(10_000)} | {"v10000": 1}
-    with pytest.raises(RecipeError, match="more than 50 variables refer to one another in a row"):
-        Variables(chain)
-
-
-def test_an_unknown_variable_is_refused_with_the_line_that_uses_it_and_the_nearest_name():
-    with pytest.raises(RecipeError) as refused:
-        Variables({"end": "eval(num_epoch - 1)", "num_epochs": 3}, {"end": 4, "num_epochs": 5})
-    assert str(refused.value) == (
-        "there is no variable num_epoch; the file has end, num_epochs. Did you mean 'num_epochs'?"
-    )
-    assert refused.value.line == 4
-
-
-def test_inner_variables_shadow_the_outer_ones_which_keep_their_own_meaning():
-    outer = Variables({"n": 1, "twice": "eval(n * 2)"})
-    inner = Variables({"n": 10}, outer=outer)
-    assert (inner["n"], inner["twice"]) == (10, 2)
-
-
-def test_the_used_variables_are_those_that_a_value_depends_on():
-    variables = Variables({"a": "eval(b)", "b": "eval(c)", "c": 1, "d": "eval(c)", "e": 2})
-    assert variables.used == set()
-    variables.fill_in(["eval(a + 1)"])
-    assert variables.used == {"a", "b", "c"}
 
 
 def test_a_result_is_finite():
     assert math.isfinite(evaluate("1e17 * 9", {}))
-    with pytest.raises(RecipeError, match="has a part that is too large"):
+    with pytest.raises(RecipeError, match="contains a number that is too large"):
         evaluate("1e17 * 90", {})

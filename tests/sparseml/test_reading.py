@@ -8,7 +8,8 @@ import pytest
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 from winnow.sparseml.reading import parse_recipe, read_recipe
-from winnow.sparseml.recipe_files import NoRecipeError, yaml_in_markdown
+from winnow.sparseml.recipe_error import NoRecipeError
+from winnow.sparseml.recipe_files import yaml_in_markdown
 from winnow.sparseml.translation import translate
 
 SEED = CONF.parent.parent / "shared" / "seeds" / "002_28c4e3336beb72cc.txt"
@@ -44,7 +45,7 @@ def test_every_modifier_and_parameter_keeps_its_line(tmp_path):
     ],
 )
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
-def test_front_matter_may_stand_anywhere_in_markdown(tmp_path, before, after, ends):
+def test_front_matter_is_found_anywhere_in_markdown(tmp_path, before, after, ends):
     text = f"{before}---\nn: 3\n{RANGE}---{after}".replace("\n", ends)
     recipe = read_recipe(written(tmp_path, text, "card.md"))
     assert settings_of(recipe) == [("EpochRangeModifier", {"start_epoch": 0, "end_epoch": 3})]
@@ -68,7 +69,7 @@ def test_a_yaml_file_may_have_a_mark_windows_line_ends_and_document_marks(tmp_pa
         "only:\n  modifiers:\n  - !EpochRangeModifier {start_epoch: 0, end_epoch: 3}\n",
     ],
 )
-def test_modifiers_may_stand_in_any_of_the_places_that_are_read(tmp_path, text):
+def test_modifiers_are_found_in_every_supported_place(tmp_path, text):
     recipe = read_recipe(written(tmp_path, text))
     assert settings_of(recipe) == [("EpochRangeModifier", {"start_epoch": 0, "end_epoch": 3})]
 
@@ -87,12 +88,12 @@ def test_an_override_replaces_a_variable_in_expressions_and_aliases_in_the_root_
     assert settings_of(read_recipe(written(tmp_path, text)))[1] == ("B", {"a": 7, "b": 15.0})
 
 
-def test_a_variable_of_a_stage_shadows_that_of_the_root(tmp_path):
+def test_a_variable_of_a_stage_shadows_one_of_the_root(tmp_path):
     text = "n: 3\none:\n  n: 5\n  modifiers: [!A {a: eval(n)}]\ntwo:\n  modifiers: [!B {a: eval(n)}]\n"
     assert settings_of(read_recipe(written(tmp_path, text))) == [("A", {"a": 5}), ("B", {"a": 3})]
 
 
-def test_metadata_are_no_variables(tmp_path):
+def test_metadata_are_not_variables(tmp_path):
     text = "version: 1.1.0\n__metadata__: {framework: !x y}\nmetadata:\nn: 3\n" + RANGE
     assert read_recipe(written(tmp_path, text)).variables == ["n"]
 
@@ -139,7 +140,7 @@ def changed(old, new):
     return PRUNING.replace(old, new)
 
 
-# What a person may write wrongly -> line and message.
+# Mistake -> text, line and message.
 MALFORMED = {
     "a tag that is not known": (
         changed("!GMPruningModifier", "!GMPrunningModifier"),
@@ -149,7 +150,7 @@ MALFORMED = {
     "a tag without a counterpart": (
         changed("!GMPruningModifier", "!MFACPruningModifier"),
         3,
-        "!MFACPruningModifier has no counterpart here; !GMPruningModifier comes nearest; take it out to run the rest.",
+        "!MFACPruningModifier is not supported; the closest modifier is !GMPruningModifier; remove it to run the rest.",
     ),
     "a parameter that is not known": (
         changed("final_sparsity", "final_sparsty"),
@@ -169,11 +170,11 @@ MALFORMED = {
         "final_sparsity must be in [0, 1), got 80; write 80 % as 0.8.",
     ),
     "a word for a number": (changed("0.8", "high"), 6, "final_sparsity must be in [0, 1), got 'high'."),
-    "a truth for a number": (changed("start_epoch: 0", "start_epoch: no"), 7, "start_epoch must be an epoch, 0 or more, or -1, got False."),
+    "a truth for a number": (changed("start_epoch: 0", "start_epoch: no"), 7, "start_epoch must be an epoch, 0 or more, or -1, at most 10,000, got False."),
     "an end before the start": (
         changed("start_epoch: 0", "start_epoch: 4"),
         8,
-        "end_epoch 3 is before start_epoch 4; it must not be.",
+        "end_epoch 3 is before start_epoch 4; raise it.",
     ),
     "an unknown variable": (
         changed("eval(num_epochs)", "eval(num_epoch)"),
@@ -183,42 +184,42 @@ MALFORMED = {
     "an expression that is code": (
         changed("eval(num_epochs)", "eval(open('x'))"),
         8,
-        "eval(open('x')) has more than arithmetic and abs, float, int, max, min, round.",
+        "eval(open('x')) may contain only arithmetic and abs, float, int, max, min, round.",
     ),
     "a cycle of variables": (
         changed("num_epochs: 3", "num_epochs: eval(num_epochs + 1)"),
         1,
-        "the variables refer to one another in a cycle: num_epochs -> num_epochs.",
+        "the variables refer to each other in a cycle: num_epochs -> num_epochs.",
     ),
     "a tab": (
         changed("    init_sparsity", "\tinit_sparsity"),
         5,
-        "this is not YAML: a tab stands in the indentation, which YAML forbids; put spaces there.",
+        "invalid YAML: the indentation contains a tab, which YAML forbids; use spaces.",
     ),
     "a bracket left open": (
         changed("[re:bert.encoder]", "[re:bert.encoder"),
         5,
-        "this is not YAML: expected ',' or ']', but got ':'.",
+        "invalid YAML: expected ',' or ']', but got ':'.",
     ),
     "a parameter given twice": (
         changed("    start_epoch: 0\n", "    start_epoch: 0\n    final_sparsity: 0.9\n"),
         8,
-        "final_sparsity stands here again; it is in line 6 already.",
+        "final_sparsity is repeated; line 6 has it already.",
     ),
     "a key of modifiers given twice": (
         PRUNING + "pruning_modifiers:\n  - !EpochRangeModifier {start_epoch: 0, end_epoch: 3}\n",
         10,
-        "pruning_modifiers stands here again; it is in line 2 already.",
+        "pruning_modifiers is repeated; line 2 has it already.",
     ),
     "an item without a tag": (
         changed("- !GMPruningModifier\n", "- GMPruningModifier:\n"),
         3,
-        "an item of pruning_modifiers has no !Name; a modifier begins with one, such as - !GMPruningModifier.",
+        "an item of pruning_modifiers has no !Name; a modifier starts with one, such as - !GMPruningModifier.",
     ),
     "modifiers under another key": (
         changed("pruning_modifiers:", "pruning:"),
         2,
-        "modifiers stand under pruning, which has no 'modifiers' in its name; call it pruning_modifiers.",
+        "pruning lists modifiers, but its name does not contain 'modifiers'; rename it to pruning_modifiers.",
     ),
     "no list of modifiers": (
         "pruning_modifiers:\n  GMPruningModifier: 3\n",
@@ -228,12 +229,12 @@ MALFORMED = {
     "a modifier with a value": (
         "modifiers:\n  - !EpochRangeModifier 3\n",
         2,
-        "!EpochRangeModifier must be followed by its parameters, one on a line: name: value.",
+        "!EpochRangeModifier must be followed by its parameters, one per line: name: value.",
     ),
     "modifiers outside the stages": (
         PRUNING + "stage:\n  modifiers: [!EpochRangeModifier {start_epoch: 0, end_epoch: 3}]\n",
         2,
-        "pruning_modifiers stands outside the stages stage; put its modifiers into one of them.",
+        "pruning_modifiers is outside the stages stage; move its modifiers into one of them.",
     ),
     "an empty list of parameters": (
         changed("[re:bert.encoder]", "[]"),
@@ -243,12 +244,12 @@ MALFORMED = {
     "a broken pattern": (
         changed("[re:bert.encoder]", "['re:bert.(encoder']"),
         4,
-        "params holds 're:bert.(encoder', which is not a regular expression (missing ), unterminated subpattern at position 5).",
+        "params contains 're:bert.(encoder', which is not a regular expression (missing ), unterminated subpattern at position 5).",
     ),
     "an interpolation": (
         changed("[re:bert.encoder]", "['re:${oc.env:HOME}']"),
         4,
-        "params holds 're:${oc.env:HOME}'; a pattern cannot have ${ in it.",
+        "params contains 're:${oc.env:HOME}'; a pattern must not contain ${.",
     ),
     "a structure that no kernel has": (
         changed("update_frequency: 0.1", "update_frequency: 0.1\n    mask_type: [4, 1]"),
@@ -263,16 +264,16 @@ MALFORMED = {
     "a python object": (
         changed("num_epochs: 3", "num_epochs: !!python/object/apply:os.system [ls]"),
         1,
-        "the tag tag:yaml.org,2002:python/object/apply:os.system has no place here; only modifiers have tags.",
+        "the tag tag:yaml.org,2002:python/object/apply:os.system is not allowed here; only modifiers have tags.",
     ),
     "two documents": (PRUNING + "---\nmore: 1\n", 11, "a second YAML document begins here; a recipe is one document."),
-    "an alias of nothing": (changed("eval(num_epochs)", "*num_epochs"), 8, "this is not YAML: found undefined alias 'num_epochs'."),
+    "an alias of nothing": (changed("eval(num_epochs)", "*num_epochs"), 8, "invalid YAML: found undefined alias 'num_epochs'."),
     "two learning rates at once": (
         "modifiers:\n"
         "  - !LearningRateFunctionModifier {lr_func: linear, init_lr: 1e-4, final_lr: 0, start_epoch: 0, end_epoch: 5}\n"
         "  - !LearningRateFunctionModifier {lr_func: linear, init_lr: 1e-4, final_lr: 0, start_epoch: 4, end_epoch: 9}\n",
         3,
-        "this learning rate begins at epoch 4, before that of line 2 ends; let one end where the other begins.",
+        "this learning rate starts at epoch 4, before the one of line 2 ends; end one where the other starts.",
     ),
     "a step without a length": (
         "modifiers:\n  - !LearningRateModifier\n    lr_class: StepLR\n    lr_kwargs: {gamma: 0.1}\n    init_lr: 0.1\n    start_epoch: 0\n",
@@ -295,7 +296,7 @@ MALFORMED = {
     "all layers dropped": (
         "modifiers:\n  - !LayerPruningModifier\n    layers: __ALL__\n",
         2,
-        "layers must be names of layers, such as bert.encoder.layer.3; a word for all leaves none.",
+        "layers must be names such as bert.encoder.layer.3; __ALL__ would leave no layer.",
     ),
 }  # fmt: skip
 
@@ -308,7 +309,7 @@ def test_a_malformed_recipe_is_refused_with_its_line_and_the_remedy(tmp_path, te
     assert str(refused.value) == f"{path}, line {line}: {message}"
 
 
-def test_there_are_fifteen_malformed_recipes_and_the_one_they_start_from_is_good(tmp_path):
+def test_there_are_fifteen_malformed_recipes_made_from_a_valid_one(tmp_path):
     assert len(MALFORMED) >= 15
     translate(read_recipe(written(tmp_path, PRUNING)))
 
@@ -316,11 +317,11 @@ def test_there_are_fifteen_malformed_recipes_and_the_one_they_start_from_is_good
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("old.yaml", "", "{} holds no modifiers: there is no list of !Name items under a key with 'modifiers' in its name."),
-        ("old.yaml", "just words", "{} holds no modifiers: there is no list of !Name items under a key with 'modifiers' in its name."),
-        ("old.yaml", "modifiers: []", "{} holds no modifiers: there is no list of !Name items under a key with 'modifiers' in its name."),
-        ("old.yaml", "model: bert\n", "{} holds no modifiers: there is no list of !Name items under a key with 'modifiers' in its name."),
-        ("old.md", "# Title\n---\na: 1\n---\n", "{} holds no recipe: no modifiers stand between --- lines or in a ```yaml block."),
+        ("old.yaml", "", "{} contains no modifiers: it has no list of !Name items under a key with 'modifiers' in its name."),
+        ("old.yaml", "just words", "{} contains no modifiers: it has no list of !Name items under a key with 'modifiers' in its name."),
+        ("old.yaml", "modifiers: []", "{} contains no modifiers: it has no list of !Name items under a key with 'modifiers' in its name."),
+        ("old.yaml", "model: bert\n", "{} contains no modifiers: it has no list of !Name items under a key with 'modifiers' in its name."),
+        ("old.md", "# Title\n---\na: 1\n---\n", "{} contains no recipe: no modifiers between --- lines or in a ```yaml block."),
     ],
 )  # fmt: skip
 def test_a_file_without_a_modifier_is_an_error(tmp_path, name, text, message):
@@ -333,14 +334,14 @@ def test_a_file_without_a_modifier_is_an_error(tmp_path, name, text, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("old.txt", RANGE, "{}: a recipe of SparseML ends in .yaml, .yml, .md."),
-        ("old.yaml", b"\xff\xfe\x00m", "{} is not a text in UTF-8; save it as one."),
-        ("old.yaml", "a: \x07\n" + RANGE, "{}, line 1: this is not YAML: unacceptable character #x0007: special characters are not allowed."),
+        ("old.txt", RANGE, "{}: the name of a SparseML recipe must end in .yaml, .yml, .md."),
+        ("old.yaml", b"\xff\xfe\x00m", "{} is not UTF-8 text; save it as UTF-8."),
+        ("old.yaml", "a: \x07\n" + RANGE, "{}, line 1: invalid YAML: unacceptable character #x0007: special characters are not allowed."),
         ("old.yaml", RANGE + "#" * 1_000_000, "{} has 1,000,066 bytes; a recipe has at most 1,000,000."),
         (
             "old.md",
             f"```yaml\n{RANGE}```\nor\n```yaml\n{RANGE}```\n",
-            "{} holds 2 recipes, in the lines from 2, 7; save the one to run as a .yaml file.",
+            "{} contains 2 recipes, from the lines 2, 7; save the one to run as a .yaml file.",
         ),
     ],
 )  # fmt: skip
@@ -367,15 +368,15 @@ EVALUATED = "a0: [1, 1]\n" + "".join(f"a{i}: [eval(a{i - 1}), eval(a{i - 1})]\n"
 @pytest.mark.parametrize(
     ("bomb", "message"),
     [
-        (LAUGHS + RANGE, "aliases make more than 100,000 values of this"),
+        (LAUGHS + RANGE, "the aliases expand to more than 100,000 values"),
         (EVALUATED + "modifiers:\n  - !EpochRangeModifier {start_epoch: 0, end_epoch: eval(a44)}\n", "end_epoch must be an epoch"),
         (EVALUATED + "modifiers:\n  - !GMPruningModifier {params: eval(a44)}\n", "params must be a name or a list of names"),
-        (RANGE + "n: " + "[" * 5000 + "]" * 5000, "nested more than 40 deep"),
-        (RANGE + "n: " + "{a: " * 60 + "1" + "}" * 60, "nested more than 40 deep"),
-        (RANGE + "n: &n [*n]\n", "nested more than 40 deep"),
-        (RANGE + "n: eval(9**9**9**9)\n", "64 is the highest"),
-        (RANGE + "n: eval(" + "(" * 10_000 + "1" + ")" * 10_000 + ")\n", "500 are the most"),
-        (RANGE + "n: eval(" + "1+" * 100_000 + "1)\n", "500 are the most"),
+        (RANGE + "n: " + "[" * 5000 + "]" * 5000, "nested more than 40 levels deep"),
+        (RANGE + "n: " + "{a: " * 60 + "1" + "}" * 60, "nested more than 40 levels deep"),
+        (RANGE + "n: &n [*n]\n", "nested more than 40 levels deep"),
+        (RANGE + "n: eval(9**9**9**9)\n", "at most 64 is allowed"),
+        (RANGE + "n: eval(" + "(" * 10_000 + "1" + ")" * 10_000 + ")\n", "at most 500 are allowed"),
+        (RANGE + "n: eval(" + "1+" * 100_000 + "1)\n", "at most 500 are allowed"),
         (RANGE + "".join(f"v{i}: eval(v{i + 1})\n" for i in range(2000)) + "v2000: 1\n", "more than 50 variables"),
     ],
     ids=["laughs", "lists of lists in epochs", "lists of lists in params", "brackets", "braces", "self", "power", "parentheses", "terms", "chain"],

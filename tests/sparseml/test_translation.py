@@ -9,13 +9,12 @@ from tests.toys import toy_data, toy_model
 from winnow.config.checks import check
 from winnow.errors import UserError
 from winnow.modifiers.masks import match_linear_weights
-from winnow.sparseml.native import WORDS
+from winnow.sparseml.modifier_schemas import SCHEMAS
+from winnow.sparseml.native import RECIPE_KEYS
 from winnow.sparseml.parameters import patterns
 from winnow.sparseml.reading import read_recipe
-from winnow.sparseml.running import translate_file
-from winnow.sparseml.translation import translate
+from winnow.sparseml.translation import translate, translate_file
 from winnow.sparseml.translation_report import entries, report
-from winnow.sparseml.vocabulary import KNOWN
 
 FILES = Path(__file__).parent / "files"
 
@@ -31,6 +30,11 @@ def rate(schedule, initial, final, start, end, **more):
 
 def constant_rate(value, start, end):
     return rate("constant", value, value, start, end)
+
+
+def one_shot(params, epoch, final, frequency):
+    settings = {"params": params, "final_sparsity": final, "update_frequency": frequency, "scope": "matrix"}
+    return ("gmp", window(epoch, epoch, **settings))
 
 
 def ramp(file, params, start, end, initial, final, frequency, shape="cubic", scope="matrix", **more):
@@ -146,15 +150,14 @@ EXPECTED = {
     "90sparsity1shot.yaml": (
         1,
         {
-            "pruning": ramp(
-                "gmp",
+            "pruning": one_shot(
                 [
                     f"(?:{BERT}.[0-9]+.attention.self.(query|key|value).weight).*",
                     f"(?:{BERT}.[0-9]+.attention.output.dense.weight).*",
                     f"(?:{BERT}.[0-9]+.intermediate.dense.weight).*",
                     f"(?:{BERT}.[0-9]+.output.dense.weight).*",
                 ],
-                *(0, 0, 0.9, 0.9, 1),
+                *(0, 0.9, 1),
             ),
         },
     ),
@@ -184,7 +187,7 @@ EXPECTED = {
 
 def translated(path, variables=None, num_epochs=None):
     translation = translate_file(str(path), variables or {}, num_epochs)
-    return translation.num_epochs, {k: (n.file, n.settings) for k, n in translation.modifiers.items()}
+    return translation.num_epochs, {k: (n.file, n.settings) for k, n in translation.natives.items()}
 
 
 def of_text(folder, text, **arguments):
@@ -194,29 +197,29 @@ def of_text(folder, text, **arguments):
 def notes(path):
     """Every line of the report on each modifier, by line and name."""
     translation = translate_file(str(path), {}, None)
-    return {(e.line, e.source): [*e.became, *e.notes] for e in entries(translation)}, translation.notes
+    return {(e.line, e.source): [*e.natives, *e.notes] for e in entries(translation)}, translation.notes
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_recipe_becomes_what_it_says(name):
+def test_a_recipe_is_translated_as_expected(name):
     assert translated(FILES / name) == EXPECTED[name]
 
 
-def test_every_file_is_expected():
+def test_every_file_has_an_expected_translation():
     assert {path.name for path in FILES.iterdir()} == set(EXPECTED)
     assert len(EXPECTED) >= 12
 
 
 def test_the_recipes_together_use_every_kind_of_native_modifier():
-    assert {file for _, modifiers in EXPECTED.values() for file, _ in modifiers.values()} == set(WORDS)
+    assert {file for _, modifiers in EXPECTED.values() for file, _ in modifiers.values()} == set(RECIPE_KEYS)
 
 
-def test_every_setting_of_a_translation_is_one_that_can_be(configured):
+def test_every_translation_passes_the_configuration_checks(configured):
     for name in EXPECTED:
         check(configured("recipe=sparseml", f"recipe.path={FILES / name}", "teacher=self"))
 
 
-def test_variables_may_be_replaced():
+def test_variables_can_be_overridden():
     epochs, modifiers = translated(FILES / "bert_6layers_block4.md", {"num_epochs": 40, "final_sparsity": "0.5"})
     assert epochs == 40
     assert modifiers["learning_rate_2"][1]["end_epoch"] == 40
@@ -241,64 +244,64 @@ def test_the_recipe_of_the_seeds_is_translated(tmp_path):
     )
 
 
-def test_the_report_says_of_each_line_what_it_became_and_what_differs():
+def test_the_report_lists_native_modifiers_and_differences_for_each_line():
     listed, general = notes(FILES / "by_layer.yaml")
     assert listed[3, "EpochRangeModifier"] == ["num_epochs: 5"]
     assert listed[4, "GMPruningModifier"][1:] == [
-        "note: update_frequency -1 means at every step",
-        "differs: start_epoch -1 is the first step; SparseML interpolates from epoch -1",
-        "differs: leave_enabled: False ends the updates, the zeros stay",
-        "differs: a pruned weight stays zero, also where SparseML would let it grow again",
+        "note: update_frequency -1 updates the masks at every step",
+        "differs: start_epoch -1 means the first step; SparseML interpolates from epoch -1",
+        "differs: leave_enabled: False ends the mask updates, but the zeros stay",
+        "differs: a pruned weight stays zero; SparseML may let it grow again",
         "differs: only the weights of linear layers are pruned",
-        "differs: init_sparsity __FROM_PARAM__ is 0 here; the zeros that are there stay, the ramp begins lower",
-        "differs: it ends with the training and reaches its sparsity; SparseML stops short of it",
+        "differs: init_sparsity __FROM_PARAM__ becomes 0: existing zeros stay, but the ramp starts lower",
+        "differs: the final sparsity is reached when training ends; SparseML stops short of it",
     ]
-    assert general == ["epochs are counted in whole optimizer steps, also under accumulation and data parallelism."]
+    assert general == ["epochs are rounded to optimizer steps, also with gradient accumulation and data parallelism."]
 
 
 @pytest.mark.parametrize(
     ("name", "line", "text"),
     [
-        ("transfer_quant.yaml", 26, "note: the products of attention are quantised, as in the models that SparseML ships"),
+        ("transfer_quant.yaml", 26, "note: the matmuls of attention are quantised, as in the models that SparseML ships"),
         ("transfer_quant.yaml", 26, "ignored: freeze_bn_stats_epoch"),
-        ("new_quantization.yaml", 3, "differs: linear layers, tables and the products of attention are quantised, other modules are not"),
+        ("new_quantization.yaml", 3, "differs: linear layers, embeddings and the matmuls of attention are quantised, other modules are not"),
         ("new_quantization.yaml", 3, "ignored: freeze_bn_stats_epoch, strict"),
-        ("transfer_quant.yaml", 38, "differs: padding does not count; teacher=self learns from the starting weights"),
-        ("transfer_quant.yaml", 38, "note: distill_output_keys start_logits, end_logits: the outputs of the task's head are always taken"),
-        ("transfer_quant.yaml", 44, "differs: a decoder tied to the embeddings is left out"),
-        ("transfer_quant.yaml", 49, "differs: biases and normalisations keep a weight decay of 0"),
+        ("transfer_quant.yaml", 38, "differs: padding is not part of the loss; with teacher=self the teacher has the weights before training"),
+        ("transfer_quant.yaml", 38, "note: distill_output_keys start_logits, end_logits: the outputs of the task's head are always used"),
+        ("transfer_quant.yaml", 44, "differs: a decoder that shares its weight with the embeddings is not pruned"),
+        ("transfer_quant.yaml", 49, "differs: biases and layer norms keep a weight decay of 0"),
         ("obert90.yaml", 20, "differs: second-order scores are replaced by magnitudes"),
         ("obert90.yaml", 20, "ignored: num_grads, damp, fisher_block_size, grad_sampler_kwargs"),
-        ("bert_6layers_block4.md", 38, "differs: the layers are really gone, and the saved configuration says so"),
+        ("bert_6layers_block4.md", 38, "differs: the layers are removed from the model and from its saved configuration"),
         ("bert_6layers_block4.md", 46, "ignored: log_types"),
-        ("bert_6layers_block4.md", 60, "differs: it ends with the training and reaches its sparsity; SparseML stops short of it"),
-        ("stages_by_hand.yaml", 40, "nothing: the zeros of line 18 stay anyway"),
-        ("fenced.md", 13, "ignored: end_epoch: the zeros stay to the end"),
-        ("fenced.md", 18, "note: after its end the learning rate stays 0"),
-        ("optimizer.yaml", 21, "differs: it holds for all parameters, not for param_groups alone"),
-        ("optimizer.yaml", 29, "the end of what line 25 froze"),
-        ("optimizer.yaml", 33, "nothing: what is not frozen is trained"),
+        ("bert_6layers_block4.md", 60, "differs: the final sparsity is reached when training ends; SparseML stops short of it"),
+        ("stages_by_hand.yaml", 40, "no modifier: line 18 keeps its zeros anyway"),
+        ("fenced.md", 13, "ignored: end_epoch: the zeros stay until training ends"),
+        ("fenced.md", 18, "note: the learning rate stays 0 after its end"),
+        ("optimizer.yaml", 21, "differs: it applies to all parameters, not only to param_groups"),
+        ("optimizer.yaml", 29, "ends the freezing of line 25"),
+        ("optimizer.yaml", 33, "no modifier: parameters that are not frozen are trained"),
     ],
 )  # fmt: skip
-def test_what_is_ignored_or_differs_is_said_at_its_line(name, line, text):
+def test_ignored_and_differing_settings_are_reported_at_their_line(name, line, text):
     listed, _ = notes(FILES / name)
     assert text in next(lines for (at, _), lines in listed.items() if at == line)
 
 
-def test_what_holds_for_the_whole_recipe_is_said_once():
+def test_notes_on_the_whole_recipe_appear_once():
     assert notes(FILES / "stages_by_hand.yaml")[1][:2] == [
         "stage pruning_stage: epochs 0 to 4.",
         "stage recovery_stage: epochs 4 to 7, moved by 4.",
     ]
     assert notes(FILES / "stages_composed.yaml")[1][1] == "stage stage_1: epochs 3 to 9."
-    assert notes(FILES / "fenced.md")[1][0] == "the recipe has 2.5 epochs; training takes 3, whole ones."
+    assert notes(FILES / "fenced.md")[1][0] == "the recipe has 2.5 epochs; training takes 3 whole epochs."
 
 
 def test_the_report_is_aligned():
     lines = report(translate_file(str(FILES / "acdc.yaml"), {}, None)).splitlines()
     assert lines[0].endswith("acdc.yaml: a recipe of SparseML, 20 epochs")
     assert lines[2:5] == [
-        "line  there                here",
+        "line  SparseML             Winnow",
         "   2  EpochRangeModifier   num_epochs: 20",
         "   3  ACDCPruningModifier  pruning: acdc, params .*, final_sparsity 0.9, start_epoch 1, end_epoch 17, "
         "update_frequency 4, scope",
@@ -314,23 +317,23 @@ def listed(*modifiers):
     return "modifiers:\n" + "".join(f"  - {modifier}\n" for modifier in modifiers)
 
 
-def test_the_longest_modifier_decides_how_long_training_is(tmp_path):
+def test_the_last_end_of_a_modifier_is_the_length_of_training(tmp_path):
     path = written(tmp_path, listed(RANGE.format(3), GMP.format(5)))
     assert translated(path)[0] == 5
     assert notes(path)[1][0] == (
-        "some modifiers go beyond the EpochRangeModifier; the training takes 5 epochs, as in SparseML."
+        "some modifiers end after the EpochRangeModifier; training takes 5 epochs, as in SparseML."
     )
 
 
-def test_a_recipe_that_does_not_say_how_long_must_be_told(tmp_path):
+def test_a_recipe_without_a_length_needs_num_epochs(tmp_path):
     path = written(tmp_path, listed("!ConstantPruningModifier {params: __ALL_PRUNABLE__}"))
     with pytest.raises(UserError) as refused:
         translated(path)
-    assert str(refused.value) == f"{path} does not say how long to train; add recipe.num_epochs=N."
+    assert str(refused.value) == f"{path} does not define the length of training; add recipe.num_epochs=N."
     assert translated(path, num_epochs=4)[0] == 4
 
 
-def test_num_epochs_sets_the_variable_of_that_name_or_else_lengthens_the_training(tmp_path):
+def test_num_epochs_sets_the_variable_of_that_name_or_lengthens_the_training(tmp_path):
     with_variable = "num_epochs: 30\n" + listed(RANGE.format("eval(num_epochs)"))
     assert of_text(tmp_path, with_variable, num_epochs=10)[0] == 10
     assert of_text(tmp_path, listed(RANGE.format(3)), num_epochs=4)[0] == 4
@@ -338,12 +341,12 @@ def test_num_epochs_sets_the_variable_of_that_name_or_else_lengthens_the_trainin
     with pytest.raises(UserError) as refused:
         translated(path, num_epochs=2)
     assert str(refused.value) == (
-        f"recipe.num_epochs=2: {path} goes on to epoch 3; shorten it with its variables: "
-        "recipe.variables.NAME=VALUE, with one of n."
+        f"recipe.num_epochs=2: {path} runs until epoch 3; shorten it with "
+        "recipe.variables.NAME=VALUE, where NAME is one of n."
     )
 
 
-def test_a_rate_that_is_set_holds_until_the_next_begins(tmp_path):
+def test_a_learning_rate_lasts_until_the_next_one_starts(tmp_path):
     text = listed(
         "!SetLearningRateModifier {learning_rate: 0.1}",
         "!LearningRateFunctionModifier {lr_func: linear, init_lr: 1e-4, final_lr: 0, start_epoch: 2, end_epoch: 4}",
@@ -356,7 +359,7 @@ def test_a_rate_that_is_set_holds_until_the_next_begins(tmp_path):
         "learning_rate_3": constant_rate(0.3, 4, -1),
     }
     assert notes(tmp_path / "old.yaml")[0][4, "SetLearningRateModifier"] == [
-        "nothing: the learning rate of line 5 takes over at once"
+        "no modifier: the learning rate of line 5 replaces it at once"
     ]
 
 
@@ -373,7 +376,7 @@ def test_a_rate_that_is_set_holds_until_the_next_begins(tmp_path):
         ),
     ],
 )
-def test_the_classes_of_learning_rates_have_their_schedules(tmp_path, arguments, expected):
+def test_learning_rate_classes_become_schedules(tmp_path, arguments, expected):
     text = listed(f"!LearningRateModifier {{init_lr: 0.1, start_epoch: 1, end_epoch: 6, {arguments}}}")
     modifiers = of_text(tmp_path, text)[1]
     assert modifiers["learning_rate_2"] == ("learning_rate", expected)
@@ -385,7 +388,7 @@ def test_two_modifiers_that_drop_layers_become_one(tmp_path):
     assert modifiers == {"layers": ("layers", {"drop": [r"a\.1", r"a\.2", r"a\.3"]})}
 
 
-def test_a_keeper_of_other_zeros_than_those_just_pruned_stays(tmp_path):
+def test_constant_pruning_of_other_matrices_than_those_just_pruned_is_kept(tmp_path):
     keep = "!ConstantPruningModifier {{params: [{}], start_epoch: 3}}"
     pruned = listed(RANGE.format(4), GMP.format(3), keep.format("re:bert"), keep.format("re:classifier"))
     modifiers = of_text(tmp_path, pruned)[1]
@@ -394,7 +397,7 @@ def test_a_keeper_of_other_zeros_than_those_just_pruned_stays(tmp_path):
 
 
 @pytest.mark.parametrize(("start", "begins", "ends"), [(0, 3, 6), (2, 5, 8), (3, 3, 6), (4, 4, 7)])
-def test_a_stage_that_begins_before_the_last_one_ends_is_moved_behind_it(tmp_path, start, begins, ends):
+def test_a_stage_that_starts_before_the_previous_one_ends_is_moved_after_it(tmp_path, start, begins, ends):
     second = f"!SetWeightDecayModifier {{weight_decay: 0.1, start_epoch: {start}}}"
     end = f"!EpochRangeModifier {{start_epoch: {start}, end_epoch: {start + 3}}}"
     text = f"a:\n  modifiers: [{RANGE.format(3)}]\nb:\n  modifiers: [{second}, {end}]\n"
@@ -417,16 +420,16 @@ def test_names_and_patterns_match_as_in_sparseml():
         matched("re:encoder")
 
 
-def test_every_modifier_of_the_list_is_known_with_and_without_its_ending():
+def test_every_listed_modifier_is_supported():
     names = (
         "EpochRange GMPruning MagnitudePruning GlobalMagnitudePruning ConstantPruning LayerPruning Quantization "
         "Distillation LearningRateFunction SetLearningRate LearningRate SetWeightDecay TrainableParams OBSPruning "
         "MovementPruning ACDCPruning"
     )
-    assert {f"{name}Modifier" for name in names.split()} <= set(KNOWN)
+    assert {f"{name}Modifier" for name in names.split()} <= set(SCHEMAS)
 
 
-def test_a_translation_holds_plain_types_alone():
+def test_a_translation_contains_only_plain_types():
     def check(value):
         if isinstance(value, dict):
             value = [*value.keys(), *value.values()]
@@ -442,4 +445,4 @@ def test_a_translation_holds_plain_types_alone():
 
 def test_translating_twice_gives_the_same():
     recipe = read_recipe(str(FILES / "optimizer.yaml"))
-    assert translate(recipe).modifiers == translate(recipe).modifiers
+    assert translate(recipe).natives == translate(recipe).natives

@@ -3,40 +3,40 @@ import pytest
 from winnow.errors import UserError
 from winnow.sparseml.zoo import refuse_stub
 
-LIKE = "The like on the model hub: {}={}."
+SIMILAR = "Use a similar model on the hub: {}={}."
 OBERT = "zoo:nlp/masked_language_modeling/obert-{}/pytorch/huggingface/wikipedia_bookcorpus/{}"
-RECIPE = "Take a recipe file that you have kept, or a recipe of ours: recipe={} is the nearest kind."
+RECIPE = "Use a local recipe file, or the most similar recipe of Winnow: recipe={}."
 
 
 @pytest.mark.parametrize(
-    ("setting", "stub", "answer"),
+    ("setting", "stub", "remedy"),
     [
         (
             "model.name",
             OBERT.format("base", "pruned90-none"),
-            LIKE.format("model.name", "neuralmagic/oBERT-12-upstream-pruned-unstructured-90-v2"),
+            SIMILAR.format("model.name", "neuralmagic/oBERT-12-upstream-pruned-unstructured-90-v2"),
         ),
         (
             "model.name",
             OBERT.format("base", "pruned97-none"),
-            LIKE.format("model.name", "neuralmagic/oBERT-12-upstream-pruned-unstructured-97-v2"),
+            SIMILAR.format("model.name", "neuralmagic/oBERT-12-upstream-pruned-unstructured-97-v2"),
         ),
         (
             "model.name",
             OBERT.format("medium", "base-none"),
-            LIKE.format("model.name", "neuralmagic/oBERT-6-upstream-pretrained-dense"),
+            SIMILAR.format("model.name", "neuralmagic/oBERT-6-upstream-pretrained-dense"),
         ),
         (
             "teacher.name",
             "zoo:nlp/question_answering/obert-base/pytorch/huggingface/squad/base-none",
-            LIKE.format("teacher.name", "neuralmagic/oBERT-teacher-squadv1"),
+            SIMILAR.format("teacher.name", "neuralmagic/oBERT-teacher-squadv1"),
         ),
         (
             "teacher.name",
             "zoo:nlp/token_classification/bert/conll",
-            "Name a fine-tuned model of the hub or a run folder, or let teacher=dense train one.",
+            "Name a fine-tuned model on the hub or a run folder, or let teacher=dense train one.",
         ),
-        ("model.name", "zoo:cv/resnet", "Name a model of the hub or a folder of weights that you have kept."),
+        ("model.name", "zoo:cv/resnet", "Name a model on the hub, or a local folder with weights."),
         (
             "recipe.path",
             "zoo:nlp/text_classification/bert-base/pytorch/huggingface/mnli/12layer_pruned90-none",
@@ -50,10 +50,10 @@ RECIPE = "Take a recipe file that you have kept, or a recipe of ours: recipe={} 
         ("recipe.path", "zoo:nlp/bert-base/base-none", RECIPE.format("dense")),
     ],
 )
-def test_a_stub_gets_an_answer_that_says_what_to_take_instead(setting, stub, answer):
+def test_a_stub_is_refused_with_a_replacement(setting, stub, remedy):
     with pytest.raises(UserError) as refused:
         refuse_stub(setting, stub)
-    assert str(refused.value) == f"{setting}={stub}: the SparseZoo is gone. {answer}"
+    assert str(refused.value) == f"{setting}={stub}: the SparseZoo no longer exists. {remedy}"
 
 
 @pytest.mark.parametrize("name", [None, "", "bert-base-uncased", "zoo/model", "models/zoo:x"])

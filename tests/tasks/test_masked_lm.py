@@ -429,7 +429,7 @@ def test_the_pruned_encoder_is_transferred_to_a_task_with_its_zeros_kept(place):
 
 def test_a_transfer_with_more_zeros_than_the_encoder_has_is_refused_before_training(place):
     message = failure("train", *transfer("transfer90", "refused"), folder=place)
-    assert "pruning.min_sparsity promises 90 % zeros, but the starting model has 80.0" in message
+    assert "pruning.min_sparsity requires 90 % zeros, but the starting model has 80.0" in message
     assert "recipe=transfer" in message
 
 

@@ -185,7 +185,7 @@ def test_the_checkpoints_open_with_weights_only(run, tmp_path):
     assert names == {"best.ckpt", "last.ckpt"}
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 10
-    assert len(last["callbacks"]["MagnitudePruning.pruning"]) == 12
+    assert len(last["callbacks"]["MagnitudePruning.pruning"]["own"]) == 12
     assert "optimizer_states" not in torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from winnow.commands.hydra_errors import hydra_errors
+from winnow.config.composed import plain_values
 from winnow.config.section import Section
 from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
-from winnow.hydra_errors import hydra_errors, plain_values
 from winnow.sparseml.conversion import convert, recipe_files, summary
 from winnow.sparseml.zoo import refuse_stub
 from winnow.values import Text

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 import hydra
 from omegaconf import DictConfig
 
+from winnow.commands.hydra_errors import hydra_errors
+from winnow.config.composed import plain_values
 from winnow.config.run import saved_config
 from winnow.config.section import Section
 from winnow.deployment.engines import check_engine
@@ -15,7 +17,6 @@ from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
 from winnow.files.local_files import local_files, resolve_model_folder
 from winnow.files.run_files import read_result
-from winnow.hydra_errors import hydra_errors, plain_values
 from winnow.reports.run_summary import comparison
 from winnow.values import CountOrNull, Expected, Text, TextOrNull
 

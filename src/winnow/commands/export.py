@@ -6,6 +6,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from winnow.commands.hydra_errors import hydra_errors
+from winnow.config.composed import plain_values
 from winnow.config.outputs import Export
 from winnow.config.run import saved_config
 from winnow.config.section import Section
@@ -14,7 +16,6 @@ from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
 from winnow.files.run_files import read_result
-from winnow.hydra_errors import hydra_errors, plain_values
 from winnow.values import Text
 
 

@@ -8,14 +8,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pydantic import Field
 
+from winnow.commands.hydra_errors import hydra_errors
 from winnow.config.checks import check
+from winnow.config.composed import plain_values
 from winnow.config.resolve import run_config
 from winnow.config.section import Section
 from winnow.errors import short_errors
 from winnow.files.atomic import write_atomically
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
-from winnow.hydra_errors import hydra_errors, plain_values
 from winnow.values import TextOrNull, YesNo
 
 

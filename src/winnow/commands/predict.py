@@ -12,6 +12,8 @@ import hydra
 from omegaconf import DictConfig
 from pydantic import BeforeValidator
 
+from winnow.commands.hydra_errors import hydra_errors
+from winnow.config.composed import plain_values
 from winnow.config.section import Section
 from winnow.deployment.engines import check_engine
 from winnow.deployment.folder import find_deployment
@@ -19,8 +21,7 @@ from winnow.deployment.input_files import STANDARD_INPUT, check_format, read_row
 from winnow.errors import UserError, short_errors
 from winnow.files.atomic import open_atomically
 from winnow.files.conf_folder import CONF
-from winnow.hydra_errors import hydra_errors, plain_values
-from winnow.plain_arguments import unwrapped, wrapped
+from winnow.plain_arguments import decoded, encoded
 from winnow.values import CountOrNull, Expected, Text, TextOrNull, YesNo, as_list
 
 _TEXTS = ("text", "text_pair", "question", "context")
@@ -60,7 +61,7 @@ class Settings(Section):
 
 
 def main() -> None:
-    sys.argv[1:] = wrapped(["file=-" if argument == "-" else argument for argument in sys.argv[1:]], _AS_TYPED)
+    sys.argv[1:] = encoded(["file=-" if argument == "-" else argument for argument in sys.argv[1:]], _AS_TYPED)
     with hydra_errors():
         _main()
 
@@ -68,10 +69,10 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="predict")
 def _main(composed: DictConfig) -> None:
     with short_errors():
-        settings = Settings.read(unwrapped(plain_values(composed), _AS_TYPED))
+        settings = Settings.read(decoded(plain_values(composed), _AS_TYPED))
         _check(settings)
         from winnow.deployment.pipeline import open_pipeline  # heavy: only once the settings are checked
-        from winnow.deployment.rows import Wanted, checked_rows
+        from winnow.deployment.rows import RowFormat, checked_rows
         from winnow.quiet import quiet_libraries
 
         quiet_libraries()
@@ -85,8 +86,10 @@ def _main(composed: DictConfig) -> None:
             split_punctuation=settings.split_punctuation,
         )
         task = pipeline.deployment.task
-        wanted = Wanted.of(task, settings.text_columns or [], keep=settings.keep or [], drop_empty=settings.drop_empty)
-        _write(pipeline.answers(checked_rows(_rows(settings, task.input_fields), wanted)), settings.out)
+        row_format = RowFormat.of(
+            task, settings.text_columns or [], keep=settings.keep or [], drop_empty=settings.drop_empty
+        )
+        _write(pipeline.answers(checked_rows(_rows(settings, task.input_fields), row_format)), settings.out)
 
 
 def _check(settings: Settings) -> None:

@@ -10,13 +10,15 @@ from omegaconf import DictConfig
 from pydantic import BeforeValidator
 
 from winnow.command_line import SWEEP_PLAN
+from winnow.commands.hydra_errors import hydra_errors
+from winnow.config.composed import plain_values
 from winnow.config.section import Section
 from winnow.errors import UserError, nearest, short_errors
 from winnow.files.conf_folder import CONF
-from winnow.hydra_errors import hydra_errors, plain_values
-from winnow.plain_arguments import unwrapped, wrapped
-from winnow.reports.report_files import SHOWN, on_screen, write_report
+from winnow.plain_arguments import decoded, encoded
+from winnow.reports.report_files import write_report
 from winnow.reports.results import collect
+from winnow.reports.terminal_report import MAX_SENTENCES, on_screen
 from winnow.runs.sweep_status import progress
 from winnow.values import Expected, TextOrNull, as_list
 
@@ -33,7 +35,7 @@ class Settings(Section):
 
 
 def main() -> None:
-    sys.argv[1:] = [word if word.startswith("path=[") else wrapped([word], _AS_TYPED)[0] for word in sys.argv[1:]]
+    sys.argv[1:] = [word if word.startswith("path=[") else encoded([word], _AS_TYPED)[0] for word in sys.argv[1:]]
     with hydra_errors():
         _main()
 
@@ -41,13 +43,13 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="report")
 def _main(composed: DictConfig) -> None:
     with short_errors():
-        settings = Settings.read(unwrapped(plain_values(composed), _AS_TYPED))
+        settings = Settings.read(decoded(plain_values(composed), _AS_TYPED))
         folders = [_folder(path) for path in settings.path]
         if not folders:
             raise UserError("path=[] names no folder.")
         default = folders[0] / "report" if len(folders) == 1 else Path("outputs/report")
         results = collect(folders)
-        if not results.cells:
+        if not results.groups:
             raise UserError(_nothing(settings.path, results.left_out))
         files = write_report(results, Path(settings.out or default))
         print(on_screen(results, files))
@@ -72,7 +74,7 @@ def _nothing(paths: Sequence[str], left_out: Sequence[str]) -> str:
         f"path={', '.join(map(str, paths))}: no run has ended below this folder; name one that holds "
         "result.json files, such as outputs."
     )
-    return "\n".join([message, *left_out[:SHOWN]])
+    return "\n".join([message, *left_out[:MAX_SENTENCES]])
 
 
 if __name__ == "__main__":

@@ -15,15 +15,17 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from winnow.command_line import SWEEP_PLAN, command_line
+from winnow.commands.hydra_errors import describe_hydra
 from winnow.config.checks import check
+from winnow.config.composed import plain_values
 from winnow.config.outputs import Logger
 from winnow.config.resolve import run_config
 from winnow.errors import UserError, describe, short_errors
 from winnow.files.atomic import write_atomically
-from winnow.hydra_errors import describe_hydra, plain_values
-from winnow.reports.report_files import on_screen, write_report
+from winnow.reports.report_files import write_report
 from winnow.reports.results import collect
 from winnow.reports.sweep_log import log_sweep
+from winnow.reports.terminal_report import on_screen
 from winnow.runs.launchers import check_launcher, end_by_sigterm, runs_beside_others
 from winnow.runs.sweep import planned_row
 from winnow.runs.sweep_status import job_states, progress

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from winnow.commands.hydra_errors import hydra_errors
 from winnow.config.checks import check
 from winnow.config.fingerprint import fingerprint
 from winnow.config.outputs import Export
@@ -22,7 +23,6 @@ from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
 from winnow.files.locks import named_lock
 from winnow.files.run_files import ended_well, read_result
-from winnow.hydra_errors import hydra_errors
 from winnow.loggers.run_log import log_again, run_log
 from winnow.processes import is_main_process
 from winnow.reports.run_summary import summary

@@ -26,8 +26,10 @@ def check(config: RunConfig, overrides: Iterable[str] = ()) -> None:
     """
     refuse_stub("model.name", config.model.name)
     refuse_stub("teacher.name", config.teacher.name)
-    for override in overrides:
+    overrides = list(overrides)
+    for position, override in enumerate(overrides):
         _check_effect(override, config)
+        _check_not_replaced(override, overrides[position + 1 :])
     _check_published(config.published)
     if config.logger.kind in ("wandb", "tensorboard"):
         require_extra(f"logger={config.logger.kind}", extra=config.logger.kind, package=config.logger.kind)
@@ -67,6 +69,21 @@ def _check_effect(override: str, config: RunConfig) -> None:
             f"{override} has no effect: this model is built from model.config. Choose a pretrained one, such as "
             f"model=bert_base {override}."
         )
+
+
+def _check_not_replaced(override: str, later: Iterable[str]) -> None:
+    """Refuse an override that a later one replaces, and an empty list of options, which adds nothing."""
+    setting, _, value = _parts(override)
+    if "." not in setting and value == "[]":
+        raise UserError(f"{override} names no {setting}; leave it out.")
+    for other in later:
+        replaced, _, other_value = _parts(other)
+        if (setting == replaced and value != other_value) or setting.startswith(f"{replaced}."):
+            raise UserError(f"{override} has no effect, since {other} comes after it; leave one of them out.")
+
+
+def _parts(override: str) -> tuple[str, str, str]:
+    return override.lstrip("+~").partition("=")
 
 
 def _check_published(rows: Sequence[PublishedRow]) -> None:

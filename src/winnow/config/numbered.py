@@ -8,10 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hydra._internal import defaults_list
-from hydra._internal.config_repository import IConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.default_element import DefaultsTreeNode
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
@@ -19,7 +16,7 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from winnow.errors import UserError, nearest
+from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 
 # Word in a name -> section and setting that its number becomes.
@@ -35,20 +32,34 @@ _EXAMPLES = (80, 6)  # a sparsity in percent, a number of layers
 
 def is_recipe(name: str) -> bool:
     """True for the name of a shipped recipe, with its number where its family needs one."""
-    return _NUMBERED.sub(r"\1", name) in _shipped() and not _lacks_number(name)
+    return family_of(name) in _shipped() and not _lacks_number(name)
 
 
-def names_like(name: str, families: Iterable[str]) -> list[str]:
+def family_of(name: str) -> str:
+    """The name of the file of a family, e.g. layers_prune of layers6_prune83."""
+    return _NUMBERED.sub(r"\1", name)
+
+
+def names_like(name: str, files: Iterable[str]) -> list[str]:
     """Valid names to suggest for a mistyped one: each family with the numbers that were typed, 80 % and 6 layers."""
     digits = (number.translate(str.maketrans("oOlI", "0011")) for number in re.findall(r"\d[\doOlI]*", name))
     typed = {max(1, min(99, int(number))) for number in digits}
     found = []
-    for family in families:
+    for family in files:
         if _stands_alone(family):
             found.append(family)
         choices = [{_EXAMPLES[word == "layers"]} | typed for word in _UNNUMBERED.findall(family)]
         found += [_with_numbers(family, numbers) for numbers in itertools.product(*choices) if numbers]
     return found
+
+
+def families(names: Iterable[str]) -> Iterator[str]:
+    """Files of recipe/ as a user types them, e.g. prune<N>_quant for prune_quant."""
+    for family in names:
+        if _stands_alone(family):
+            yield family
+        if family in _shipped() and _UNNUMBERED.search(family):
+            yield _UNNUMBERED.sub(r"\1<N>", family)
 
 
 def check_number(composed: DictConfig) -> None:
@@ -122,7 +133,7 @@ class NumberedRecipes(ConfigSource):
         name = _recipe_of(config_path)
         if not self.is_config(config_path):
             raise ConfigLoadError(f"{config_path} has no number in its name")
-        node = {"defaults": [_NUMBERED.sub(r"\1", name), "_self_"], "name": name, **_settings(name)}
+        node = {"defaults": [family_of(name), "_self_"], "name": name, **_settings(name)}
         return ConfigResult(self.provider, self.full_path(), OmegaConf.create(node), header={"package": None})
 
     def is_config(self, config_path: str) -> bool:
@@ -149,33 +160,5 @@ class _SearchPath(SearchPathPlugin):
         search_path.append("winnow", f"{NumberedRecipes.scheme()}://{_GROUP}")
 
 
-_config_not_found = defaults_list.config_not_found_error
-
-
-def _recipe_not_found(repo: IConfigRepository, tree: DefaultsTreeNode) -> None:
-    """Hydra's error for an unknown name, except for a recipe: the nearest name and the families, in one line."""
-    path = tree.node.get_config_path()
-    parent = tree.parent.node.get_config_path() if tree.parent and tree.parent.node else ""
-    if _NUMBERED.search(_recipe_of(parent)):
-        path = parent  # the family that does not exist was derived from this name
-    name = _recipe_of(path)
-    if not name:
-        _config_not_found(repo, tree)
-    families = repo.get_group_options(_GROUP, ObjectType.CONFIG)
-    raise UserError(
-        f"recipe={name}: there is no such recipe.{nearest(name, names_like(name, families))} There are "
-        f"{', '.join(_listed(families))}, where <N> is a sparsity in percent or a number of layers."
-    )
-
-
-def _listed(families: Iterable[str]) -> Iterator[str]:
-    for family in families:
-        if _stands_alone(family):
-            yield family
-        if family in _shipped() and _UNNUMBERED.search(family):
-            yield _UNNUMBERED.sub(r"\1<N>", family)
-
-
 Plugins.instance().register(NumberedRecipes)
 Plugins.instance().register(_SearchPath)
-defaults_list.config_not_found_error = _recipe_not_found

@@ -41,6 +41,10 @@ class Recipe(Section):
 
     _node: dict[str, Any] = PrivateAttr(default_factory=dict)
 
+    @classmethod
+    def read(cls, node: Any, path: str = "recipe") -> Self:
+        return super().read(node, path)
+
     @property
     def modifiers(self) -> dict[str, ModifierSettings]:
         """The settings of each modifier by its key, in the order of the recipe."""
@@ -63,7 +67,7 @@ class Recipe(Section):
     def without_teacher(self) -> "Recipe":
         """The same recipe without the modifiers that need a teacher."""
         taught = {name for name, settings in self.modifiers.items() if settings.needs_teacher}
-        return Recipe.read({name: node for name, node in self._node.items() if name not in taught}, "recipe")
+        return Recipe.read({name: node for name, node in self._node.items() if name not in taught})
 
     def plain(self) -> dict[str, Any]:
         """The plain values that the recipe was read from, as recipe.yaml shows them."""

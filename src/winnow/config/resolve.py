@@ -6,12 +6,12 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from winnow.config.composed import plain_values
 from winnow.config.labels import model_label, settings_label, settings_of, sweep_name
 from winnow.config.numbered import check_not_hidden, check_number
 from winnow.config.run import ADDED, RunConfig
 from winnow.config.section import check_names
-from winnow.hydra_errors import plain_values
-from winnow.sparseml.running import translated
+from winnow.sparseml.config_translation import translate_config
 
 
 def _register_resolvers() -> None:
@@ -44,7 +44,7 @@ def run_config(composed: DictConfig, overrides: Iterable[str] = ()) -> RunConfig
     """
     translation = {}
     if _names_a_file(composed):
-        composed, translation["translation"] = translated(composed)
+        composed, translation["translation"] = translate_config(composed)
     check_number(composed)
     check_not_hidden()
     plain = plain_values(composed)

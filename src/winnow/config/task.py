@@ -96,6 +96,12 @@ class Data(Section):
         return self
 
 
+class CustomData(Data):
+    """Data of a user's own task, which may have more settings."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class LabelledData(Data):
     label_column: Text
     drop_empty: YesNo
@@ -111,9 +117,7 @@ class QuestionAnsweringData(LabelledData):
 
 
 class TaskSettings(Section):
-    """What every task has; a user's own task may have more, which its class checks."""
-
-    model_config = ConfigDict(extra="allow")
+    """What every task has."""
 
     target: Annotated[str, StringConstraints(pattern=r"^\w+(\.\w+)+$"), Expected("the full name of a class")] = Field(
         alias="_target_"
@@ -127,9 +131,15 @@ class TaskSettings(Section):
         return self.model_dump(exclude={"target"})
 
 
-class TextClassification(TaskSettings):
-    model_config = ConfigDict(extra="forbid")
+class CustomTask(TaskSettings):
+    """A task that is not shipped; its class checks the further settings when it is built."""
 
+    model_config = ConfigDict(extra="allow")
+
+    data: CustomData
+
+
+class TextClassification(TaskSettings):
     data: TextClassificationData
     regression: YesNo
     multi_label: YesNo
@@ -150,16 +160,12 @@ class TextClassification(TaskSettings):
 
 
 class TokenClassification(TaskSettings):
-    model_config = ConfigDict(extra="forbid")
-
     data: LabelledData
     max_length: Count
     label_all_tokens: YesNo
 
 
 class QuestionAnswering(TaskSettings):
-    model_config = ConfigDict(extra="forbid")
-
     data: QuestionAnsweringData
     max_seq_length: Count
     doc_stride: NotNegativeCount
@@ -183,8 +189,6 @@ class QuestionAnswering(TaskSettings):
 
 
 class MaskedLM(TaskSettings):
-    model_config = ConfigDict(extra="forbid")
-
     max_length: Count
     line_by_line: YesNo
     mask_probability: ProperFraction
@@ -203,7 +207,7 @@ def task_family(node: Any) -> type[TaskSettings]:
     target = node.get("_target_") if isinstance(node, dict) else None
     if isinstance(target, str) and target.startswith("winnow.") and target not in _FAMILIES:
         raise broken_rule(f"{{path}}._target_={target} is not a task; the tasks are {', '.join(_FAMILIES)}.")
-    return _FAMILIES.get(target, TaskSettings) if isinstance(target, str) else TaskSettings
+    return _FAMILIES.get(target, CustomTask) if isinstance(target, str) else CustomTask
 
 
 AnyTask = Annotated[SerializeAsAny[TaskSettings], BeforeValidator(lambda node: task_family(node).model_validate(node))]

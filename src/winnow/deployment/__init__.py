@@ -1,1 +1,1 @@
-"""Deployed models: the folder that export writes, the engines that run it, text in and answers out."""
+"""Deployed models: the folder that export writes, the engines that run it, and pipelines from text to answers."""

@@ -1,4 +1,4 @@
-"""A deployment against the float32 graph of its model, on each engine there is: what is fastest on this machine?"""
+"""Compare the speed of a deployment with the float32 graph of its model, in every installed engine."""
 
 import json
 import tempfile
@@ -17,23 +17,24 @@ from winnow.deployment.graph import write_graph
 from winnow.deployment.latency import measure, ratio, timings
 from winnow.errors import UserError
 from winnow.machine import describe_machine
+from winnow.tasks.task import Task
 
 BATCHES = (1, 32)
-LENGTH = 128  # tokens, where the graph is not fixed to others and the model can read so many
-SPARSE = 0.1  # zeros of the encoder from which they are worth a word; rounding to integers alone makes a few
+LENGTH = 128  # tokens, unless the graph has a fixed length or the model reads fewer
+SPARSE = 0.1  # fraction of zeros in the encoder from which it counts as sparse; rounding to integers makes some
 _ROUNDS = 5
-_SECONDS = 0.3  # of an engine in a round
+_SECONDS = 0.3  # for each engine in a round
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way to run a model.
+    """A way to run a model: an engine, a graph and options.
 
     Args:
         engine: its name.
-        graph: the precision of the graph.
-        precision: as `open_engine` has it.
-        skip_zeros: likewise.
+        graph: precision of the graph.
+        precision: as in `open_engine`.
+        skip_zeros: as in `open_engine`.
     """
 
     engine: str
@@ -42,8 +43,8 @@ class Way:
     skip_zeros: bool = False
 
     def __str__(self) -> str:
-        rest = ", bfloat16" if self.precision == "auto" else ""
-        return f"{self.engine}, {self.graph} graph{rest}{', zeros skipped' if self.skip_zeros else ''}"
+        precision = ", bfloat16" if self.precision == "auto" else ""
+        return f"{self.engine}, {self.graph} graph{precision}{', zeros skipped' if self.skip_zeros else ''}"
 
 
 def ways(graph: str, *, sparse: bool, engines: tuple[str, ...], bfloat16: bool) -> list[Way]:
@@ -51,50 +52,49 @@ def ways(graph: str, *, sparse: bool, engines: tuple[str, ...], bfloat16: bool) 
 
     Args:
         graph: precision of the deployed graph.
-        sparse: many of its weights are zero.
-        engines: that are installed.
-        bfloat16: this CPU computes in it.
+        sparse: whether many of its weights are zero.
+        engines: those that are installed.
+        bfloat16: whether this CPU supports it.
     """
     found = []
     for engine in engines:
-        chosen = ["float32", *(["auto"] if bfloat16 and engine == "openvino" else [])]
+        precisions = ["float32", *(["auto"] if bfloat16 and engine == "openvino" else [])]
         for kind in dict.fromkeys(("float32", graph)):
-            found += [Way(engine, kind, precision) for precision in chosen]
+            found += [Way(engine, kind, precision) for precision in precisions]
         if engine == "openvino" and graph == "int8" and sparse:
-            found.append(Way(engine, graph, chosen[-1], skip_zeros=True))
+            found.append(Way(engine, graph, precisions[-1], skip_zeros=True))
     return found
 
 
-def compare(run: Path, task: Any, *, opset: int, sparsity: float) -> dict[str, Any]:
-    """Measure every way at batch 1 and 32, in turns, with as many threads as PyTorch has.
+def compare(run: Path, task: Task, *, opset: int, sparsity: float) -> dict[str, Any]:
+    """Measure all ways at batch sizes 1 and 32, in turns, with the number of threads of PyTorch.
 
     Args:
-        run: with its ``deployment/``, and the ``model/`` that this was made of.
+        run: with ``deployment/``, and the ``model/`` from which it was exported.
         task: of the run.
         opset: of the float32 graph.
         sparsity: fraction of zeros in the encoder.
 
     Returns:
-        Plain values: the machine, and for each batch size the ways with their latency and throughput, each ratio
-        that to the float32 graph in ONNX Runtime; ``skipping_zeros`` is the ratio to the same without.
+        Plain values: the machine, and for each batch size the ways with latency, throughput, and the ratio to the
+        float32 graph in ONNX Runtime; ``skipping_zeros`` is the ratio to the same way without that option.
     """
     deployment = run / "deployment"
     config = json.loads((deployment / "config.json").read_text())
-    ours = config[SECTION]
+    section = config[SECTION]
     engines = tuple(name for name in ENGINES if find_spec(name))
-    listed = ways(
-        ours["precision"], sparse=sparsity >= SPARSE, engines=engines, bfloat16="openvino" in engines and has_bfloat16()
-    )
+    bfloat16 = "openvino" in engines and has_bfloat16()
+    listed = ways(section["precision"], sparse=sparsity >= SPARSE, engines=engines, bfloat16=bfloat16)
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
-        graphs = {ours["precision"]: deployment / GRAPH}
+        graphs = {section["precision"]: deployment / GRAPH}
         if "float32" not in graphs:
             graphs["float32"] = Path(folder) / GRAPH
-            _write_float32(run, task, graphs["float32"], ours, opset)
+            _write_float32(run, task, graphs["float32"], section, opset)
         opened = _opened(listed, graphs, threads)
         listed = [way for way in listed if str(way) in opened]
-        length = ours["sequence_length"] or min(LENGTH, token_limit(deployment) or LENGTH)
-        batches = (ours["batch_size"],) if ours["batch_size"] else BATCHES
+        length = section["sequence_length"] or min(LENGTH, token_limit(deployment) or LENGTH)
+        batches = (section["batch_size"],) if section["batch_size"] else BATCHES
         measured = {str(batch): _measure(opened, listed, batch, length, config["vocab_size"]) for batch in batches}
     return {
         "machine": describe_machine(engines, threads),
@@ -105,7 +105,7 @@ def compare(run: Path, task: Any, *, opset: int, sparsity: float) -> dict[str, A
 
 
 def _opened(listed: list[Way], graphs: Mapping[str, Path], threads: int) -> dict[str, Engine]:
-    """The engines of all ways but those of OpenVINO that it cannot run on this processor; a note names them."""
+    """The engines of all ways; those that OpenVINO cannot run on this processor are left out, with a note."""
     opened = {}
     for way in listed:
         try:
@@ -117,11 +117,11 @@ def _opened(listed: list[Way], graphs: Mapping[str, Path], threads: int) -> dict
     return opened
 
 
-def _write_float32(run: Path, task: Any, path: Path, ours: Mapping[str, Any], opset: int) -> None:
-    """The graph of the model without quantisers; its values are those of the rounded weights."""
+def _write_float32(run: Path, task: Task, path: Path, section: Mapping[str, Any], opset: int) -> None:
+    """Write the graph of the model without quantisation; its weights are those rounded to the quantisation grid."""
     model = task.auto_model.from_pretrained(run / "model", dtype=torch.float32).eval()
-    shape = {name: ours[name] for name in ("batch_size", "sequence_length")}
-    write_graph(model, path, inputs=ours["inputs"], outputs=ours["outputs"], opset=opset, **shape)
+    shape = {name: section[name] for name in ("batch_size", "sequence_length")}
+    write_graph(model, path, inputs=section["inputs"], outputs=section["outputs"], opset=opset, **shape)
 
 
 def _measure(
@@ -139,7 +139,7 @@ def _measure(
 
 
 def fastest(compared: Mapping[str, Any], batch: str, graph: str) -> str:
-    """The way to run a graph with the smallest latency at a batch size, of those that a user can choose."""
+    """The way with the smallest latency at a batch size, except skipping zeros, which users cannot choose."""
     timed = compared["batches"][batch]
-    found = [name for name, way in compared["ways"].items() if way["graph"] == graph and not way["skip_zeros"]]
+    found: list[str] = [n for n, way in compared["ways"].items() if way["graph"] == graph and not way["skip_zeros"]]
     return min(found, key=lambda name: timed[name]["ratio"]["median"])

@@ -1,6 +1,6 @@
-"""The first module of a model at which an exported graph goes its own way."""
+"""Find the first module of a model whose results an exported graph does not reproduce."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,28 +9,28 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from winnow.deployment.parity import noise
 
 _RATIO = 3.0  # to the noise control at the same module
-_ROUNDING = 1e-4  # of a module's mean output: a number or two on the other side of a half, where the control has none
+_ROUNDING = 1e-4  # of a module's mean output: a few numbers may round to another integer than in the control
 
 
 def first_divergence(
     model: PreTrainedModel, graph: Path, batch: Mapping[str, Tensor], rounding: float = _ROUNDING
 ) -> dict[str, Any] | None:
-    """Compare what the modules of a model say with the results of the nodes that are called after them.
+    """Compare the outputs of the modules of a model with the results of the graph nodes named after them.
 
     Args:
-        model: on the CPU, in eval mode; best in float64, as the sums of integers in the graph are exact.
-        graph: that `winnow.deployment.graph.write_graph` wrote of it.
-        batch: the inputs of the graph.
-        rounding: difference that is none, as a fraction of a module's mean absolute output.
+        model: on the CPU, in eval mode; best in float64, as the integer sums of the graph are exact.
+        graph: that `winnow.deployment.graph.write_graph` wrote from it.
+        batch: inputs of the graph.
+        rounding: difference to ignore, as a fraction of a module's mean absolute output.
 
     Returns:
-        ``module``, its mean absolute ``difference`` and that of the noise ``control``; None if no module stands out.
+        ``module``, its mean absolute ``difference`` and that of the noise ``control``; None if no module diverges.
     """
     results = _last_results(graph, {name for name, _ in model.named_modules() if name})
     found = _run_with(graph, results, batch)
@@ -51,18 +51,18 @@ def first_divergence(
 
 
 def _mean(values: Tensor, tokens: Tensor) -> float:
-    """Mean absolute value, of the real tokens where there is one for each."""
+    """Mean absolute value, without padding where there is a value for each token."""
     per_token = values.ndim > 2 and values.shape[:2] == tokens.shape
     return float((values[tokens] if per_token else values).double().abs().mean())
 
 
 @contextmanager
 def _recorded(model: PreTrainedModel) -> Iterator[dict[str, Tensor]]:
-    """Outputs of the modules within it, in the order in which they end."""
+    """Record the output of every module, in the order in which the modules finish."""
     outputs: dict[str, Tensor] = {}
 
-    def record(name: str) -> Any:
-        def hook(module: Any, inputs: Any, output: Any) -> None:
+    def record(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             value = output[0] if isinstance(output, tuple) and output else output
             if isinstance(value, Tensor):
                 outputs[name] = value.float()
@@ -78,7 +78,7 @@ def _recorded(model: PreTrainedModel) -> Iterator[dict[str, Tensor]]:
 
 
 def _last_results(graph: Path, modules: set[str]) -> dict[str, str]:
-    """For each module the result of the last of its nodes."""
+    """Module -> the result of its last node."""
     results = {}
     for node in onnx.load(graph, load_external_data=False).graph.node:
         parts = node.name.split("/")[0].split(".")
@@ -89,19 +89,19 @@ def _last_results(graph: Path, modules: set[str]) -> dict[str, str]:
 
 
 def _run_with(graph: Path, results: Mapping[str, str], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Results from within a graph, which have to be outputs of it for that."""
+    """Module -> the value of its result, from a copy of the graph with these results as outputs."""
     model = onnx.load(graph, load_external_data=False)
     outputs = {value.name for value in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted({*results.values()} - outputs))
-    widened = graph.with_name("widened.onnx")  # beside it, where the file of its weights is found
+    extended = graph.with_name("extended.onnx")  # in the same folder, where its weight file is found
     try:
-        onnx.save(model, widened)
+        onnx.save(model, extended)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(widened, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(extended, options, providers=["CPUExecutionProvider"])
         names = [node.name for node in session.get_outputs()]
         values = session.run(names, {node.name: batch[node.name].numpy() for node in session.get_inputs()})
     finally:
-        widened.unlink(missing_ok=True)
+        extended.unlink(missing_ok=True)
     by_name = dict(zip(names, values, strict=True))
     return {module: torch.from_numpy(by_name[result].astype(np.float32)) for module, result in results.items()}

@@ -1,4 +1,4 @@
-"""The engines that run a deployed graph: ONNX Runtime, or OpenVINO where it is asked for and installed."""
+"""The engines that run a deployed graph: ONNX Runtime, or OpenVINO if it is chosen and installed."""
 
 import sys
 import tempfile
@@ -13,22 +13,22 @@ import numpy as np
 from winnow.deployment.saturation import PROBE_INPUTS, PROBE_SUM, may_overflow, write_probe
 from winnow.errors import UserError, nearest
 
-ENGINES = ("onnxruntime", "openvino")  # each is the name of its package too
+ENGINES = ("onnxruntime", "openvino")  # also the names of their packages
 _PRECISIONS = ("float32", "auto")
-_FATAL = 4  # the level from which ONNX Runtime logs; what it refuses it also raises
-# Its fused kernel works number by number; a sum and a LayerNormalization take an eighth of its time (1.31 on x86).
+_FATAL = 4  # log level of ONNX Runtime; its errors are raised as well
+# The fused kernel is not vectorised; Add and LayerNormalization take an eighth of its time (version 1.31 on x86).
 _SLOWER_FUSIONS = ["SkipLayerNormFusion"]
-_SPARSE_FROM = 0.5  # zeros of a weight from which OpenVINO may skip them
+_SPARSE_FROM = 0.5  # fraction of zeros in a weight from which OpenVINO may skip them
 
 
 class Engine(Protocol):
-    """A graph that is ready to run."""
+    """A loaded graph."""
 
     inputs: list[str]
     outputs: list[str]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """All outputs by name, float32.
+        """Run the graph and return all outputs by name, in float32.
 
         Args:
             inputs: for each input of the graph an int64 array, ``(batch, seq)``.
@@ -39,18 +39,18 @@ class Engine(Protocol):
 def open_engine(
     name: str, model: Path, threads: int | None = None, precision: str = "float32", skip_zeros: bool = False
 ) -> Engine:
-    """Load a graph; one of int8 whose sums may overflow on this processor is computed in float32, and a note says so.
+    """Load a graph; an int8 graph whose sums may overflow on this processor is computed in float32, with a note.
 
     Args:
         name: onnxruntime or openvino.
         model: an ONNX file.
         threads: of one run; None leaves the choice to the engine.
-        precision: in which what is not int8 is computed: float32, or auto for the engine's own choice, which in
-            OpenVINO is bfloat16 on CPUs that have it.
+        precision: of everything that is not int8: float32, or auto for the choice of the engine, which in OpenVINO is
+            bfloat16 on CPUs that support it.
         skip_zeros: OpenVINO's option for sparse int8 weights, which has an effect on CPUs with AMX.
 
     Raises:
-        UserError: for another engine, one that is not installed, and a file that it cannot read.
+        UserError: for an unknown engine, one that is not installed, or a file that it cannot read.
     """
     check_engine(name, precision)
     if not model.is_file():
@@ -61,13 +61,13 @@ def open_engine(
             _warn_of_overflow(name)
         engine = _open(name, model, threads, precision, skip_zeros, in_float)
         if not engine.outputs:
-            raise ValueError("it has no outputs")  # OpenVINO takes an empty file
+            raise ValueError("it has no outputs")  # OpenVINO accepts an empty file
     except ImportError as error:
         other = next(engine for engine in ENGINES if engine != name)
         raise UserError(
             f"engine={name}: the package {name} is not installed; pip install {name}, or choose engine={other}."
         ) from error
-    except Exception as error:  # of many classes, each engine has its own
+    except Exception as error:  # each engine raises its own classes
         raise UserError(
             f"{model} could not be read by {name} and may be damaged; export it again ({_first_line(error)})."
         ) from error
@@ -75,12 +75,12 @@ def open_engine(
 
 
 def check_engine(name: str, precision: str = "float32") -> None:
-    """Refuse a name that is none, before anything is loaded."""
+    """Refuse an unknown engine or precision, before anything is loaded."""
     if name not in ENGINES:
-        raise UserError(f"engine={name}: there are {' and '.join(ENGINES)}.{nearest(name, ENGINES)}")
+        raise UserError(f"engine={name}: choose {' or '.join(ENGINES)}.{nearest(name, ENGINES)}")
     if precision not in _PRECISIONS:
-        known = " and ".join(_PRECISIONS)
-        raise UserError(f"precision={precision}: there are {known}.{nearest(precision, _PRECISIONS)}")
+        known = " or ".join(_PRECISIONS)
+        raise UserError(f"precision={precision}: choose {known}.{nearest(precision, _PRECISIONS)}")
 
 
 def _open(
@@ -98,7 +98,7 @@ def _open(
 
 @cache
 def _saturates(name: str) -> bool:
-    """True if an engine's int8 products overflow on this processor, found by computing one."""
+    """True if the int8 matmuls of an engine overflow on this processor, tested by running one."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "probe.onnx"
         write_probe(path)
@@ -110,13 +110,13 @@ def _saturates(name: str) -> bool:
 def _warn_of_overflow(name: str) -> None:
     print(
         f"note: int8 sums of {name} may overflow on this processor, which has no VNNI, so the graph is computed in "
-        "float32, which is slower; recipe.quantization.reduce_range=true makes one that cannot overflow.",
+        "float32, which is slower; train with recipe.quantization.reduce_range=true for a graph that cannot overflow.",
         file=sys.stderr,
     )
 
 
 def has_bfloat16() -> bool:
-    """Whether OpenVINO computes in bfloat16 on this machine's CPU where the choice is left to it."""
+    """True if OpenVINO computes in bfloat16 on this CPU when it chooses the precision."""
     import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -155,7 +155,7 @@ class OpenVino:
         import openvino
         from openvino.frontend import FrontEndManager
 
-        reader = FrontEndManager().load_by_framework("onnx")  # Core would try, and log, every other format too
+        reader = FrontEndManager().load_by_framework("onnx")  # Core would also try, and log, every other format
         settings: dict[str, Any] = {}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
@@ -166,11 +166,12 @@ class OpenVino:
         if in_float:
             settings["LP_TRANSFORMS_MODE"] = "NO"
         graph = reader.convert(reader.load(str(model)))
-        # It gives the thread that compiles a stack for signals, and of two models that end in the order in which they
-        # came the second puts that of the first back, which is gone: the next signal would end the process.
+        # OpenVINO replaces the signal stack of the thread that compiles and restores it when the model is deleted. Two
+        # models deleted in the order of creation leave a freed stack, and the next signal would kill the process;
+        # hence each model is compiled in a thread that ends.
         with ThreadPoolExecutor(max_workers=1) as thread:
             self.model = thread.submit(openvino.Core().compile_model, graph, "CPU", settings).result()
-        # the outputs of the compiled model bear the names of nodes that were fused into them too
+        # outputs of the compiled model also have the names of fused nodes
         self.inputs = [port.any_name for port in graph.inputs]
         self.outputs = [port.any_name for port in graph.outputs]
 

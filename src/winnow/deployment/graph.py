@@ -1,4 +1,4 @@
-"""A model as an ONNX graph whose nodes are called after the modules they come from."""
+"""Export a model to an ONNX graph whose nodes are named after the modules from which they come."""
 
 import logging
 import re
@@ -14,10 +14,10 @@ from onnx_ir.passes import common as passes
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from winnow.deployment.graph_modules import for_graph
+from winnow.deployment.graph_modules import traceable_copy
 
 _SCOPES = "pkg.torch.onnx.name_scopes"  # in the metadata of a node: the modules around it, outermost first
-_EXAMPLE = (2, 9)  # rows and tokens that a graph of any shape is traced with
+_EXAMPLE = (2, 9)  # rows and tokens of the example with which a graph of any shape is traced
 
 
 def write_graph(
@@ -36,14 +36,14 @@ def write_graph(
 
     Args:
         model: with a head.
-        path: of the file; the weights of a large one lie beside it, ``.data`` added to its name.
+        path: of the file; large weights go into a second file, with ``.data`` appended to the name.
         inputs: names of int64 tensors, ``(batch, tokens)``.
-        outputs: names of what the model says; float32 in the graph.
+        outputs: names of outputs of the model; float32 in the graph.
         opset: of ONNX.
         half: weights and computation in float16.
         batch_size: of every input; None for any.
         sequence_length: tokens of every input; None for any.
-        external_data_above: bytes of weights from which on they have a file of their own; one ONNX file holds 2 GB.
+        external_data_above: bytes of weights above which they go into the second file; an ONNX file holds 2 GB.
     """
     shape = (batch_size or _EXAMPLE[0], sequence_length or _EXAMPLE[1])
     example = tuple(torch.ones(shape, dtype=torch.long) for _ in inputs)
@@ -52,7 +52,9 @@ def write_graph(
         for axis, (name, fixed) in enumerate({"batch": batch_size, "sequence": sequence_length}.items())
         if fixed is None
     }
-    traced = for_graph(model).half() if half else for_graph(model)
+    traced = traceable_copy(model)
+    if half:
+        traced.half()  # type: ignore[no-untyped-call]  # transformers wraps it without types
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -69,33 +71,33 @@ def write_graph(
     graph = program.model
     _merge_equal(graph)
     _name_after_modules(graph, {name for name, _ in model.named_modules()})
-    passes.ClearMetadataAndDocStringPass()(graph)  # the traces in it hold paths of this machine
+    passes.ClearMetadataAndDocStringPass()(graph)  # its stack traces contain local paths
     weights = sum(value.const_value.nbytes for value in graph.graph.initializers.values())
     onnx_ir.save(graph, path, external_data=f"{path.name}.data" if weights > external_data_above else None)
     onnx.checker.check_model(path, full_check=True)
 
 
 class _Outputs(nn.Module):
-    """A model with tensors alone, in a fixed order, on both sides."""
+    """Wraps a model so that its inputs and outputs are tensors in a fixed order."""
 
     def __init__(self, model: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         super().__init__()
         self.model, self.inputs, self.outputs = model.eval(), list(inputs), list(outputs)
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
-        said = self.model(**dict(zip(self.inputs, values, strict=True)))
-        return tuple(getattr(said, name).float() for name in self.outputs)
+        outputs = self.model(**dict(zip(self.inputs, values, strict=True)))
+        return tuple(getattr(outputs, name).float() for name in self.outputs)
 
 
 def _merge_equal(graph: onnx_ir.Model) -> None:
-    """Equal constants become one, and nodes that do the same to the same: query, key and value read one input."""
+    """Merge equal constants and equal nodes, so that query, key and value share their quantised input."""
     passes.DeduplicateInitializersPass(size_limit=1)(graph)
     passes.CommonSubexpressionEliminationPass()(graph)
     passes.RemoveUnusedNodesPass()(graph)
 
 
 def _name_after_modules(graph: onnx_ir.Model, modules: set[str]) -> None:
-    """``bert.pooler.dense/MatMul`` is a node of ``bert.pooler.dense``, ``bert.pooler.dense/MatMul:0`` its result."""
+    """Name nodes after modules, ``bert.pooler.dense/MatMul``, and their results ``bert.pooler.dense/MatMul:0``."""
     kept = {value.name for value in graph.graph.outputs}
     taken: dict[str, int] = {}
     for value in (*graph.graph.inputs, *graph.graph.outputs):
@@ -112,6 +114,6 @@ def _name_after_modules(graph: onnx_ir.Model, modules: set[str]) -> None:
 
 
 def _module(node: onnx_ir.Node, modules: set[str]) -> str:
-    """The innermost module of a model that a node comes from, '' for one outside all."""
+    """The innermost module of the model around a node, or ''."""
     scopes = re.findall(r"'model\.([^']+)'", node.metadata_props.get(_SCOPES, ""))
     return next((scope for scope in reversed(scopes) if scope in modules), "")

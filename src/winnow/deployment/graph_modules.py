@@ -1,4 +1,4 @@
-"""What stands for the modules of a model while its graph is traced: plain products, a mask that broadcasts."""
+"""Replace modules of a model while its graph is traced: plain matmuls, a mask that broadcasts."""
 
 import copy
 from typing import Any
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
-from winnow.deployment.integer_modules import IntegerEmbedding, IntegerLinear, IntegerProducts
+from winnow.deployment.integer_modules import IntegerEmbedding, IntegerLinear, IntegerMatmuls
 from winnow.models.fake_quant import QuantizedEmbedding, QuantizedLinear, QuantizedMatmuls
 
 _ATTENTION = "winnow_graph"
 
 
 class PlainLinear(nn.Module):
-    """A linear layer whose weight is ``(in, out)``, so that its graph is one MatMul and one Add."""
+    """A linear layer with a weight of ``(in, out)``, whose graph is one MatMul and one Add."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -23,28 +23,29 @@ class PlainLinear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        product = torch.matmul(x, self.weight)
-        return product if self.bias is None else product + self.bias
+        output = torch.matmul(x, self.weight)
+        return output if self.bias is None else output + self.bias
 
 
-def for_graph(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy of a model on the CPU, in eval mode, whose modules are replaced by those that a graph is traced from."""
-    replaced = copy.deepcopy(model).cpu().eval()
-    replaced.set_attn_implementation(_ATTENTION)
-    for name, module in list(replaced.named_modules()):
-        stand_in = _stand_in(module)
-        if stand_in is not None:
-            replaced.set_submodule(name, stand_in)
-    return replaced
+def traceable_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy of a model for tracing: on the CPU, in eval mode, with modules replaced."""
+    copied = copy.deepcopy(model)
+    copied.cpu().train(False)
+    copied.set_attn_implementation(_ATTENTION)
+    for name, module in list(copied.named_modules()):
+        replacement = _replacement(module)
+        if replacement is not None:
+            copied.set_submodule(name, replacement)
+    return copied
 
 
-def _stand_in(module: nn.Module) -> nn.Module | None:
+def _replacement(module: nn.Module) -> nn.Module | None:
     if isinstance(module, QuantizedLinear):
         return IntegerLinear(module)
     if isinstance(module, QuantizedEmbedding):
         return IntegerEmbedding(module)
     if isinstance(module, QuantizedMatmuls):
-        return IntegerProducts(module)
+        return IntegerMatmuls(module)
     return PlainLinear(module) if isinstance(module, nn.Linear) else None
 
 
@@ -60,26 +61,26 @@ def attention(
     """softmax(q k^T / sqrt(d) + mask) v, with query, key and value of ``(batch, heads, tokens, width)``.
 
     Returns:
-        ``(batch, tokens, heads, width)`` and the probabilities, as transformers wants them.
+        ``(batch, tokens, heads, width)`` and the probabilities, as transformers expects.
     """
-    products = getattr(module, "products", None)
-    if products is not None:
-        query, value, transposed = products.query(query), products.value(value), products.transposed_key(key)
+    grids: IntegerMatmuls | None = getattr(module, "products", None)
+    if grids is not None:
+        query, value, transposed = grids.query(query), grids.value(value), grids.transposed_key(key)
     else:
         transposed = key.transpose(2, 3)
     scores = torch.matmul(query, transposed) * (scaling or query.size(-1) ** -0.5)
     if attention_mask is not None:
         scores = scores + attention_mask
     probabilities = scores.softmax(dim=-1)
-    if products is not None:
-        probabilities = products.probabilities(probabilities)
+    if grids is not None:
+        probabilities = grids.probabilities(probabilities)
     return torch.matmul(probabilities, value).transpose(1, 2).contiguous(), probabilities
 
 
 def padding_mask(*, attention_mask: Tensor | None, dtype: torch.dtype = torch.float32, **_: Any) -> Tensor | None:
-    """What is added to the scores, ``(batch, 1, 1, tokens)``: 0 for a token, the smallest number for padding.
+    """The mask to add to attention scores, ``(batch, 1, 1, tokens)``: 0 for a token, the lowest number for padding.
 
-    The library's own mask of an exported model is ``(batch, 1, tokens, tokens)`` and is gathered token by token.
+    The mask of transformers is ``(batch, 1, tokens, tokens)`` in an exported graph, and gathered token by token.
     """
     if attention_mask is None:
         return None

@@ -1,4 +1,4 @@
-"""Rows from a file or standard input, one after another, each with the place where it stands: text, CSV, JSON lines."""
+"""Read rows one by one from a file or standard input, each with its location: text, CSV, TSV or JSON lines."""
 
 import csv
 import json
@@ -13,22 +13,22 @@ from winnow.errors import UserError, nearest
 
 FORMATS = {".txt": "text", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl"}
 STANDARD_INPUT = "-"
-_LONGEST_CELL = 10_000_000  # characters; a quote that nobody closes must not swallow the whole file
+_LONGEST_CELL = 10_000_000  # characters; an unclosed quote must not load the whole file
 
-Located = Iterator[tuple[str, Any]]
+Located = Iterator[tuple[str, Any]]  # location, for messages, and row
 
 
 def read_rows(file: str, kind: str | None, asked: Sequence[str]) -> Located:
-    """Where each row stands, and the row: a mapping, or the text alone.
+    """The location of each row, and the row: a mapping, or a text.
 
     Args:
         file: a path, or - for standard input.
-        kind: text, csv, tsv or jsonl; None: what the name ends in. Standard input is text, or JSON lines where it
-            begins with an object or a row must have more than one text.
-        asked: the names of the texts of a row.
+        kind: text, csv, tsv or jsonl; None chooses by the suffix. Standard input is then text, or JSON lines if it
+            starts with an object or if a row needs several texts.
+        asked: names of the texts of a row.
 
     Raises:
-        UserError: for a file that is not there or empty, and a line that cannot be read.
+        UserError: for a missing or empty file, and for a line that cannot be read.
     """
     name = "standard input" if file == STANDARD_INPUT else file
     if kind is None and file != STANDARD_INPUT:
@@ -36,7 +36,7 @@ def read_rows(file: str, kind: str | None, asked: Sequence[str]) -> Located:
     with nullcontext(sys.stdin.buffer) if file == STANDARD_INPUT else _opened(Path(file)) as lines:
         first = next(lines, b"")
         if not first:
-            raise UserError(f"{name} is empty: there is nothing to answer.")
+            raise UserError(f"{name} is empty; it must contain at least one row.")
         kind = kind or ("jsonl" if len(asked) > 1 or _is_object(first) else "text")
         yield from _rows(_decoded(chain([first], lines), name), name, kind, asked)
 
@@ -44,12 +44,14 @@ def read_rows(file: str, kind: str | None, asked: Sequence[str]) -> Located:
 def check_format(kind: str | None) -> None:
     known = dict.fromkeys(FORMATS.values())
     if kind is not None and kind not in known:
-        raise UserError(f"format={kind}: there are {', '.join(known)}.{nearest(kind, known)}")
+        raise UserError(f"format={kind}: choose one of {', '.join(known)}.{nearest(kind, known)}")
 
 
 def _kind_of(path: Path) -> str:
     if path.suffix.lower() not in FORMATS:
-        raise UserError(f"file={path}: it ends in none of {', '.join(FORMATS)}; say what it is with format=text.")
+        raise UserError(
+            f"file={path}: the suffix is none of {', '.join(FORMATS)}; choose a format, such as format=text."
+        )
     return FORMATS[path.suffix.lower()]
 
 
@@ -68,13 +70,13 @@ def _is_object(line: bytes) -> bool:
 
 
 def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
-    """Lines with their ends, which a cell of a CSV file may hold."""
+    """Lines with their line ends, which a cell of a CSV file may contain."""
     for number, line in enumerate(lines, start=1):
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise UserError(
-                f"{name}, line {number} is no UTF-8; convert the file, such as with iconv -f latin1 -t utf-8."
+                f"{name}, line {number} is not UTF-8; convert the file, for example with iconv -f latin1 -t utf-8."
             ) from error
 
 
@@ -84,7 +86,7 @@ def _rows(lines: Iterator[str], name: str, kind: str, asked: Sequence[str]) -> L
     if kind in ("csv", "tsv"):
         return _table_rows(lines, name, "\t" if kind == "tsv" else ",")
     if len(asked) > 1:
-        raise UserError(f"{name}: a line of text cannot hold {' and '.join(asked)}; give CSV or JSON lines with both.")
+        raise UserError(f"{name}: a line of text cannot contain {' and '.join(asked)}; use CSV or JSON lines.")
     return ((f"{name}, line {number}", line.rstrip("\r\n")) for number, line in enumerate(lines, start=1))
 
 
@@ -96,7 +98,7 @@ def _json_rows(lines: Iterator[str], name: str) -> Located:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise UserError(f"{where} is no JSON ({error.msg}).") from error
+            raise UserError(f"{where} is not JSON ({error.msg}).") from error
         if not isinstance(row, Mapping):
             raise UserError(f'{where} must be an object such as {{"text": "..."}}, got {line.strip()[:40]}.')
         yield where, row
@@ -110,8 +112,8 @@ def _table_rows(lines: Iterator[str], name: str, separator: str) -> Located:
         for cells in table:
             where = f"{name}, line {table.line_num}"
             if cells and len(cells) != len(header):
-                raise UserError(f"{where} has {len(cells)} cells, but the first line names {len(header)} columns.")
+                raise UserError(f"{where} has {len(cells)} cells, but the header has {len(header)} columns.")
             if cells:
                 yield where, dict(zip(header, cells, strict=True))
     except csv.Error as error:
-        raise UserError(f"{name}, line {table.line_num} is no line of such a table ({error}).") from error
+        raise UserError(f"{name}, line {table.line_num} is not a valid table row ({error}).") from error

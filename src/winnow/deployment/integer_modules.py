@@ -1,6 +1,6 @@
-"""What stands for quantised modules while a graph is traced: stored integers, and the nodes that ONNX has for them.
+"""Replacements of quantised modules while a graph is traced: stored integers, with the nodes that ONNX has for them.
 
-Every tensor of integers is followed by its DequantizeLinear, which an engine fuses with the product behind it.
+Every integer tensor is followed by DequantizeLinear, which an engine fuses with the next matmul.
 """
 
 import torch
@@ -11,7 +11,7 @@ from winnow.models.fake_quant import FakeQuant, QuantizedEmbedding, QuantizedLin
 
 
 class Grid(nn.Module):
-    """The grid of an activation: uint8 with one scale."""
+    """The quantisation grid of an activation: uint8 with one scale."""
 
     scale: Tensor
     zero_point: Tensor
@@ -21,7 +21,7 @@ class Grid(nn.Module):
         self.register_buffer("scale", quantizer.scale.detach().reshape(()).clone())
         self.register_buffer("zero_point", quantizer.zero_point.reshape(()).to(torch.uint8))
         self.bounds = None
-        if quantizer.high < 255:  # uint8 has room for integers that the grid has not
+        if quantizer.high < 255:  # a grid that does not use all of uint8
             ends = torch.tensor([quantizer.low, quantizer.high]) - quantizer.zero_point
             self.bounds = (ends * quantizer.scale).tolist()
 
@@ -39,8 +39,8 @@ class Grid(nn.Module):
 class IntegerLinear(nn.Module):
     """A linear layer with an int8 weight ``(in, out)`` and an int32 bias.
 
-    With a bias in floating point ONNX Runtime would compute the whole product in it wherever it makes one node of
-    product and sum, as it does for inputs of fixed shape.
+    With a bias in floating point, ONNX Runtime would compute the matmul in floating point wherever it fuses matmul and
+    addition, as it does for inputs of fixed shape.
     """
 
     weight: Tensor
@@ -58,39 +58,41 @@ class IntegerLinear(nn.Module):
             self.bias_scale = _Scale(linear.bias_scale(), torch.int32, axis=0)
 
     def forward(self, x: Tensor) -> Tensor:
-        product = torch.matmul(self.input(x), self.weight_scale(self.weight))
-        return product if self.bias_scale is None else product + self.bias_scale(self.bias)
+        output = torch.matmul(self.input(x), self.weight_scale(self.weight))
+        return output if self.bias_scale is None else output + self.bias_scale(self.bias)
 
 
 class IntegerEmbedding(nn.Module):
-    """A table of int8, of which the rows that are looked up become numbers."""
+    """An int8 embedding; only the rows that are looked up are dequantised."""
 
     weight: Tensor
 
-    def __init__(self, table: QuantizedEmbedding) -> None:
+    def __init__(self, embedding: QuantizedEmbedding) -> None:
         super().__init__()
-        self.register_buffer("weight", table.weight_quantizer.codes(table.weight.detach()).to(torch.int8))
-        self.weight_scale = _Scale(table.weight_quantizer.scale, torch.int8, axis=0)
+        quantizer = embedding.weight_quantizer
+        self.register_buffer("weight", quantizer.codes(embedding.weight.detach()).to(torch.int8))
+        self.weight_scale = _Scale(quantizer.scale, torch.int8, axis=0)
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.weight_scale(F.embedding(ids, self.weight))
+        values: Tensor = self.weight_scale(F.embedding(ids, self.weight))
+        return values
 
 
-class IntegerProducts(nn.Module):
-    """The grids of what goes into the two products of attention."""
+class IntegerMatmuls(nn.Module):
+    """The grids of the inputs of the two matmuls of attention."""
 
-    def __init__(self, products: QuantizedMatmuls) -> None:
+    def __init__(self, quantized: QuantizedMatmuls) -> None:
         super().__init__()
-        self.query, self.key = Grid(products.query), Grid(products.key)
-        self.probabilities, self.value = Grid(products.probabilities), Grid(products.value)
+        self.query, self.key = Grid(quantized.query), Grid(quantized.key)
+        self.probabilities, self.value = Grid(quantized.probabilities), Grid(quantized.value)
 
     def transposed_key(self, key: Tensor) -> Tensor:
-        """Transposed as integers, so that nothing stands between a DequantizeLinear and its product."""
+        """Transposes the integers, so that DequantizeLinear and its matmul stay adjacent."""
         return self.key.values(self.key.codes(key).transpose(2, 3))
 
 
 class _Scale(nn.Module):
-    """The scales of a stored tensor of integers whose zero point is 0: one, or one for each index of an axis."""
+    """Dequantises a stored integer tensor with zero point 0 by one scale, or by one for each index of an axis."""
 
     scale: Tensor
     zero_point: Tensor
@@ -100,12 +102,16 @@ class _Scale(nn.Module):
         single = scale.numel() == 1
         self.register_buffer("scale", scale.detach().reshape(()).clone() if single else scale.detach().clone())
         self.register_buffer("zero_point", torch.zeros_like(self.scale, dtype=dtype))
-        self.attributes = {} if single else {"axis": axis}
+        self.axis = None if single else axis
 
     def forward(self, codes: Tensor) -> Tensor:
-        return _node("DequantizeLinear", codes, self.scale, self.zero_point, **self.attributes)
+        return _node("DequantizeLinear", codes, self.scale, self.zero_point, axis=self.axis)
 
 
-def _node(kind: str, x: Tensor, *others: Tensor, dtype: torch.dtype = torch.float32, **attributes: int) -> Tensor:
-    """A node of ONNX with a result of the shape of ``x``."""
-    return torch.onnx.ops.symbolic(kind, (x, *others), attributes, dtype=dtype, shape=x.shape)
+def _node(
+    operator: str, x: Tensor, *others: Tensor, dtype: torch.dtype = torch.float32, axis: int | None = None
+) -> Tensor:
+    """A node of ONNX whose result has the shape of ``x``."""
+    return torch.onnx.ops.symbolic(
+        operator, (x, *others), {} if axis is None else {"axis": axis}, dtype=dtype, shape=x.shape
+    )

@@ -1,7 +1,7 @@
-"""How fast models run: several in one process and in turns, so that a machine that slows down slows all of them.
+"""Latency of several models in one process, measured in turns, so that a slowdown of the machine affects all of them.
 
-In each round every model runs on the same inputs for a while, each round beginning with another model; the median of
-a model's calls is its time of that round. Ratios are taken within a round.
+In each round every model runs on the same inputs for some time, and each round starts with another model. The time of
+a model in a round is the median of its calls; ratios are computed within a round.
 """
 
 import functools
@@ -19,12 +19,12 @@ from winnow.machine import summarise
 
 @dataclass(frozen=True)
 class Timing:
-    """A model at one batch size and length.
+    """Timing of a model at one batch size and length.
 
     Args:
-        latency: seconds of a call: median, min and max of the rounds.
-        throughput: samples per second, one call after the other.
-        ratio: latency over that of the first model, round by round, summed up alike; below 1 is faster.
+        latency: seconds of a call: median, min and max over the rounds.
+        throughput: samples per second, without parallel calls.
+        ratio: latency divided by that of the first model: median, min and max over the rounds; below 1 is faster.
     """
 
     latency: dict[str, float]
@@ -41,8 +41,8 @@ def measure(
         engines: by name.
         length: in tokens.
         vocabulary: its size.
-        rounds: counted after one that warms up.
-        seconds: that each engine runs in a round, one call at least.
+        rounds: after a round of warm-up.
+        seconds: for which each engine runs in a round, with at least one call.
     """
     work = {}
     for name, engine in engines.items():
@@ -52,7 +52,7 @@ def measure(
 
 
 def token_inputs(names: Sequence[str], batch_size: int, length: int, vocabulary: int) -> dict[str, np.ndarray]:
-    """The same random tokens at each call, ``(batch, seq)`` int64: all are attended to, and of the first segment."""
+    """The same random tokens for each call, ``(batch, seq)`` int64, without padding, all in the first segment."""
     shape = (batch_size, length)
     known = {
         "input_ids": np.random.default_rng(0).integers(vocabulary // 10, vocabulary, shape),
@@ -63,7 +63,7 @@ def token_inputs(names: Sequence[str], batch_size: int, length: int, vocabulary:
 
 
 def in_turns(work: Mapping[str, Callable[[], Any]], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Seconds of a call of each piece of work, a value a round; one more round comes first and is not counted."""
+    """Seconds of a call, for each function and round; a round of warm-up comes first and is not counted."""
     names = list(work)
     times: dict[str, list[float]] = {name: [] for name in names}
     for i in range(rounds + 1):
@@ -74,7 +74,7 @@ def in_turns(work: Mapping[str, Callable[[], Any]], rounds: int, seconds: float)
 
 
 def _call_seconds(work: Callable[[], Any], seconds: float) -> float:
-    work()  # its weights come back into the caches, and the threads of the one before go to sleep
+    work()  # warm-up: loads weights into the caches, lets the threads of the previous model go idle
     calls: list[float] = []
     while not calls or sum(calls) < seconds:
         started = time.perf_counter()
@@ -84,14 +84,14 @@ def _call_seconds(work: Callable[[], Any], seconds: float) -> float:
 
 
 def timings(times: Mapping[str, Sequence[float]], batch_size: int) -> dict[str, Timing]:
-    """Seconds of each model in each round, summed up; the first model is the unit of the ratios."""
-    unit = next(iter(times.values()))
+    """Summaries of the seconds of each model in each round; ratios are to the first model."""
+    reference = next(iter(times.values()))
     return {
-        name: Timing(summarise(values), batch_size / statistics.median(values), ratio(values, unit))
+        name: Timing(summarise(values), batch_size / statistics.median(values), ratio(values, reference))
         for name, values in times.items()
     }
 
 
-def ratio(times: Sequence[float], unit: Sequence[float]) -> dict[str, float]:
-    """Of times to others, round by round."""
-    return summarise([value / one for value, one in zip(times, unit, strict=True)])
+def ratio(times: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
+    """Ratios of times to reference times, round by round, summarised."""
+    return summarise([value / other for value, other in zip(times, reference, strict=True)])

@@ -1,4 +1,4 @@
-"""Text in, labels, answers or entities out, from a deployment folder.
+"""Pipelines from text to labels, answers or entities, for a deployment folder.
 
 classify = open_pipeline("outputs/runs/.../deployment")
 classify("a gripping, tender film")          # {"text": ..., "label": "positive", "score": 0.98}
@@ -17,13 +17,13 @@ from torch import Tensor
 from winnow.data.padding import pad_batch
 from winnow.deployment.engines import Engine, check_engine, open_engine
 from winnow.deployment.folder import GRAPH, Deployment, read_deployment
-from winnow.deployment.rows import Wanted, checked_rows
+from winnow.deployment.rows import RowFormat, checked_rows
 from winnow.errors import UserError
-from winnow.ranges import check_range
+from winnow.values import Count, check_value
 
-_TOKENS = 2048  # of a batch whose size nobody asked for: more take memory, and are no faster on a CPU
-_BATCHES_SORTED = 16  # texts of so many batches are sorted by length together
-_CHARACTERS_SORTED = 1_000_000  # or fewer where they are long: their tokens are held in memory
+_TOKENS = 2048  # of a batch without a given size: more tokens need more memory and are not faster on a CPU
+_BATCHES_SORTED = 16  # batches whose texts are sorted by length together
+_CHARACTERS_SORTED = 1_000_000  # limit of texts sorted together, whose tokens are in memory
 
 
 def open_pipeline(
@@ -39,26 +39,26 @@ def open_pipeline(
     """The pipeline of a deployment folder, or of the run that has one.
 
     Args:
-        folder: that ``python -m src.export`` made, or its run.
+        folder: from ``winnow export``, or its run.
         engine: onnxruntime or openvino.
-        batch_size: rows that run together; None means 32, fewer where they are long, or what the graph is fixed to.
+        batch_size: rows in a batch; None means the fixed size of the graph, else 32, or fewer for long texts.
         threads: of the engine; None leaves the choice to it.
-        precision: float32, or auto for what the engine finds fastest, as `open_engine` has it.
-        top_k: list so many of the best labels or answers too.
-        split_punctuation: where words of a text are tagged, the signs at their edges are words of their own.
+        precision: float32, or auto for the choice of the engine, as in `open_engine`.
+        top_k: also list this many of the best labels or answers.
+        split_punctuation: in tasks that tag words, split punctuation from the edges of words.
 
     Raises:
-        UserError: for what is missing, damaged or unknown.
+        UserError: for anything missing, damaged or unknown.
     """
     check_engine(engine, precision)
     for name, value in {"batch_size": batch_size, "threads": threads, "top_k": top_k}.items():
         if value is not None:
-            check_range(name, value)
+            check_value(name, Count, value)
     deployment = read_deployment(Path(folder))
     if split_punctuation:
         if not deployment.task.accepts_word_lists:
             raise UserError(
-                f"split_punctuation=true has no effect: {deployment.task.name} tags no words; leave it out."
+                f"split_punctuation=true has no effect: {deployment.task.name} does not tag words; leave it out."
             )
         deployment.task.split_punctuation = True
     return Pipeline(
@@ -70,13 +70,13 @@ def open_pipeline(
 
 
 class Pipeline:
-    """A deployed model with what goes before it and after it.
+    """A deployed model with tokenization before it and decoding after it.
 
     Args:
-        deployment: whose task and tokenizer are used.
-        engine: that runs its graph, or anything else with the same inputs and outputs.
-        batch_size: rows that run together; None means 32, fewer where they are long, or what the graph is fixed to.
-        top_k: list so many of the best labels or answers too.
+        deployment: with the task and the tokenizer.
+        engine: with its graph, or any other engine with the same inputs and outputs.
+        batch_size: as in `open_pipeline`.
+        top_k: as in `open_pipeline`.
     """
 
     def __init__(
@@ -84,56 +84,56 @@ class Pipeline:
     ) -> None:
         fixed = deployment.batch_size
         if fixed is not None and batch_size not in (None, fixed):
-            raise UserError(f"batch_size={batch_size}: the graph was made for batches of {fixed}; leave it out.")
+            raise UserError(f"batch_size={batch_size}: the graph has a fixed batch size of {fixed}; leave it out.")
         if top_k is not None and not deployment.task.supports_top_k:
             raise UserError(f"top_k={top_k} has no effect: {deployment.task.name} ranks no answers; leave it out.")
         for kind in ("inputs", "outputs"):
-            named, found = getattr(deployment, kind), getattr(engine, kind)
-            if sorted(named) != sorted(found):
+            configured, found = getattr(deployment, kind), getattr(engine, kind)
+            if sorted(configured) != sorted(found):
                 raise UserError(
-                    f"{deployment.folder}: the graph has the {kind} {', '.join(found)}, and config.json names "
-                    f"{', '.join(named)}; export the run again."
+                    f"{deployment.folder}: the graph has the {kind} {', '.join(found)}, but config.json names "
+                    f"{', '.join(configured)}; export the run again."
                 )
         self.deployment = deployment
         self.engine = engine
         self.batch_size = fixed or batch_size or 32
-        self.most_tokens = sys.maxsize if fixed or batch_size else _TOKENS
+        self.max_tokens = sys.maxsize if fixed or batch_size else _TOKENS
         self.top_k = top_k
-        self.wanted = Wanted.of(deployment.task)
+        self.row_format = RowFormat.of(deployment.task)
 
     def __call__(self, rows: str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]]) -> Any:
-        """What the model says of a row, or a list of it for several rows.
+        """The answer for a row, or a list of answers for several rows.
 
         Args:
-            rows: a text, or a mapping with the texts of a pair or of a question and its context; or several of them.
-                Where words are tagged, a mapping may have a list of words as its text.
+            rows: a text, or a mapping with the texts of a pair or of a question and its context; or several of these.
+                In tasks that tag words, the text of a mapping may be a list of words.
         """
         if isinstance(rows, (str, Mapping)):
             return next(self.stream([rows]))
         return list(self.stream(rows))
 
     def stream(self, rows: Iterable[str | Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """What the model says of each row, in their order, read and answered some batches at a time."""
-        return self.answers(checked_rows(((f"row {i}", row) for i, row in enumerate(rows, start=1)), self.wanted))
+        """The answer for each row, in order; rows are read a few batches at a time."""
+        return self.answers(checked_rows(((f"row {i}", row) for i, row in enumerate(rows, start=1)), self.row_format))
 
     def answers(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """`stream` for rows that `checked_rows` has made."""
+        """The answer for each row from `checked_rows`."""
         for chunk in self._chunks(rows):
             yield from self._answered(chunk)
 
     def _chunks(self, rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-        """Rows that are sorted by length together; alone where batches are of one row, so that nobody waits."""
-        most = self.batch_size * _BATCHES_SORTED if self.batch_size > 1 else 1
+        """Rows to sort by length together; with batches of one row each row is a chunk, and is answered at once."""
+        limit = self.batch_size * _BATCHES_SORTED if self.batch_size > 1 else 1
         chunk: list[dict[str, Any]] = []
         characters = 0
         try:
             for row in rows:
                 chunk.append(row)
-                characters += sum(len(row[name]) for name in self.wanted.columns)
-                if len(chunk) == most or characters > _CHARACTERS_SORTED:
+                characters += sum(len(row[name]) for name in self.row_format.columns)
+                if len(chunk) == limit or characters > _CHARACTERS_SORTED:
                     yield chunk
                     chunk, characters = [], 0
-        except UserError:  # what came before the bad row is answered
+        except UserError:  # rows before the invalid one are answered
             if chunk:
                 yield chunk
             raise
@@ -156,15 +156,15 @@ class Pipeline:
             yield task.row_prediction(row, in_order, self.top_k)
 
     def _batches(self, lengths: np.ndarray) -> Iterator[np.ndarray]:
-        """The places of the windows of each batch, longest first."""
+        """The indices of the windows of each batch, longest first."""
         order = np.argsort(-lengths, kind="stable")
         while len(order):
-            count = min(self.batch_size, max(1, self.most_tokens // lengths[order[0]]))
+            count = min(self.batch_size, max(1, self.max_tokens // lengths[order[0]]))
             yield order[:count]
             order = order[count:]
 
-    def _read(self, batch: Mapping[str, Sequence]) -> dict[str, np.ndarray]:
-        """The readings of one batch of windows; where the graph has a fixed shape, it is filled up to it."""
+    def _read(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
+        """The readings of one batch of windows, which is filled up to a fixed batch size of the graph."""
         task, count = self.deployment.task, len(batch["input_ids"])
         missing = (self.deployment.batch_size or count) - count
         filled = {name: [*values, *[values[-1]] * missing] for name, values in batch.items()}
@@ -174,11 +174,11 @@ class Pipeline:
         return {name: values[:count].numpy() for name, values in read.items()}
 
     def _run(self, batch: Mapping[str, Tensor]) -> Any:
-        """The outputs of the graph under their names, as those of a model."""
+        """The outputs of the graph as attributes, like those of a model."""
         outputs = self.engine.run({name: batch[name].numpy() for name in self.deployment.inputs})
         if not all(np.isfinite(values).all() for values in outputs.values()):
             raise UserError(
-                f"{self.deployment.folder / GRAPH} answers with what is no number; it may be damaged, or too narrow in "
-                f"{self.deployment.precision}: export the run again."
+                f"{self.deployment.folder / GRAPH} returned NaN or infinity; it may be damaged, or overflow in "
+                f"{self.deployment.precision}: export the run again, in another precision if that helps."
             )
         return SimpleNamespace(**{name: torch.from_numpy(values) for name, values in outputs.items()})

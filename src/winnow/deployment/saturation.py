@@ -1,22 +1,22 @@
-"""Matrix products of int8 that overflow: x86 processors without VNNI add two 8 bit products in 16 bits.
+"""Overflow of int8 matmuls: x86 processors without VNNI add two 8-bit products in 16 bits.
 
-The instruction vpmaddubsw multiplies uint8 by int8 and adds neighbouring products, which saturate at 32,767; with
-activations up to 255 and weights up to 127 a pair may reach 64,770. A graph whose activations end at 127 (reduce_range)
-cannot overflow.
+The instruction vpmaddubsw multiplies uint8 by int8 and adds neighbouring products, saturating at 32,767; with
+activations up to 255 and weights up to 127 two products may reach 64,770. A graph whose activations end at 127
+(reduce_range) cannot overflow.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-_INNER = 64  # numbers in each sum of the probe
+_INNER = 64  # products in each sum of the probe
 PROBE_INPUTS = {"x": np.full((8, _INNER), 255.0, dtype=np.float32)}
 PROBE_SUM = 255.0 * 127.0 * _INNER
 
 
 def write_probe(path: Path) -> None:
-    """A graph of one int8 product, (8, 64) by (64, 16), whose outputs are all `PROBE_SUM` unless sums saturate."""
-    import onnx  # heavy: a command checks its arguments first
+    """Write a graph of one int8 matmul, (8, 64) by (64, 16), whose outputs are all `PROBE_SUM` unless it saturates."""
+    import onnx  # heavy: commands check their arguments first
     from onnx import TensorProto, helper, numpy_helper
 
     weights: dict[str, np.ndarray] = {
@@ -42,7 +42,7 @@ def write_probe(path: Path) -> None:
 
 
 def may_overflow(model: Path) -> bool:
-    """True if some activation of a graph takes all of uint8: nothing clips it before it is rounded."""
+    """True if an activation of the graph uses the full range of uint8, because nothing clips it before rounding."""
     import onnx
 
     nodes = onnx.load(model, load_external_data=False).graph.node

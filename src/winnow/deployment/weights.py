@@ -1,4 +1,4 @@
-"""The weights in an exported graph beside those of the model: the same numbers, and every zero a zero."""
+"""Compare the weights in an exported graph with those of the model: equal numbers, and every zero preserved."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,22 +15,22 @@ from winnow.models.quantized_model import quantizers
 
 
 def compare_weights(model: PreTrainedModel, graph: Path) -> dict[str, Any]:
-    """Compare weights, biases and scales with what the nodes of a graph read by the same names.
+    """Compare weights, biases and scales with the tensors of the same names that the graph uses.
 
     Args:
-        model: that the graph was written from.
+        model: from which the graph was written.
         graph: the ONNX file.
 
     Returns:
-        ``zeros`` of the weights and how many of them are none in the graph, ``zeros_lost``; the names of those that
-        ``differ``, and of those ``in_float`` that should be integers.
+        ``zeros``: number of zero weights; ``zeros_lost``: how many of them are not zero in the graph; ``differ``: names
+        of tensors that differ; ``in_float``: names of those in floating point that should be integers.
     """
     stored = _stored(graph)
     report: dict[str, Any] = {"zeros": 0, "zeros_lost": 0, "differ": [], "in_float": []}
     for name, module, parameter, expected in _expected(model):
         found = stored.get(name, _equal(expected, stored))
         if found is None and isinstance(module, nn.Embedding):
-            continue  # in a graph of fixed length the positions have been looked up, and their table has gone
+            continue  # a graph of fixed length contains the looked-up position embeddings instead of their matrix
         if expected.dtype != torch.float32 and (found is None or found.is_floating_point()):
             report["in_float"].append(name)
         elif found is None or not torch.equal(found, expected.to(found.dtype)):
@@ -39,7 +39,7 @@ def compare_weights(model: PreTrainedModel, graph: Path) -> dict[str, Any]:
             zeros = parameter == 0
             report["zeros"] += int(zeros.sum())
             report["zeros_lost"] += int((found[zeros] != 0).sum()) if found is not None else int(zeros.sum())
-    report["differ"] += [name for name, scale in _grids(model) if not _is_stored(scale, stored, name)]
+    report["differ"] += [name for name, scale in _scales(model) if not _is_stored(scale, stored, name)]
     return report
 
 
@@ -49,13 +49,14 @@ def _is_stored(value: Tensor, stored: Mapping[str, Tensor], name: str) -> bool:
 
 
 def _expected(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module, Tensor, Tensor]]:
-    """Name, module, parameter, and as the graph should store it: as itself, or as the integers of its grid."""
+    """Name, module, parameter, and the parameter as the graph should store it: unchanged, or as its int8 codes."""
     for name, module in model.named_modules():
-        if not isinstance(module, (nn.Linear, nn.Embedding)):
+        if not isinstance(module, nn.Linear | nn.Embedding):
             continue
         weight = module.weight.detach()
-        quantized = isinstance(module, (QuantizedLinear, QuantizedEmbedding))
-        stored = module.weight_quantizer.codes(weight).to(torch.int8) if quantized else weight
+        stored = weight
+        if isinstance(module, QuantizedLinear | QuantizedEmbedding):
+            stored = module.weight_quantizer.codes(weight).to(torch.int8)
         yield f"{name}.weight", module, weight, stored
         if isinstance(module, nn.Linear) and module.bias is not None:
             bias = module.bias.detach()
@@ -63,28 +64,30 @@ def _expected(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module, Tensor, 
             yield f"{name}.bias", module, bias, stored
 
 
-def _grids(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """Scales by the names that `winnow.deployment.integer_modules` gives them."""
+def _scales(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """Scales, with the names that `winnow.deployment.integer_modules` gives them."""
     for name, quantizer in quantizers(model).items():
         stored = name.replace("input_quantizer", "input").replace("weight_quantizer", "weight_scale")
         yield f"{stored}.scale", quantizer.scale if quantizer.scale.numel() > 1 else quantizer.scale.reshape(())
 
 
 def _equal(expected: Tensor, stored: Mapping[str, Tensor]) -> Tensor | None:
-    """Of equal parameters, such as biases that are all zero, a graph has one, under the name of the first."""
+    """A graph stores equal parameters, such as biases of zeros, once, under the name of the first one."""
     alike = (v for v in stored.values() if v.is_floating_point() == expected.is_floating_point())
     return next((v for v in alike if torch.equal(v, expected.to(v.dtype))), None)
 
 
 def _stored(graph: Path) -> dict[str, Tensor]:
-    """What the nodes read; the weight of a product, ``(in, out)`` there, as ``(out, in)``."""
+    """The tensors that nodes use by name; weights of matmuls, ``(in, out)`` in the graph, as ``(out, in)``."""
     content = onnx.load(graph).graph
-    products = {name for node in content.node if node.op_type == "MatMul" for name in node.input}
-    products |= {node.input[0] for node in content.node if node.output[0] in products}  # behind a DequantizeLinear
-    read = {name for node in content.node for name in node.input}
+    matmul_inputs = {name for node in content.node if node.op_type == "MatMul" for name in node.input}
+    matmul_inputs |= {
+        node.input[0] for node in content.node if node.output[0] in matmul_inputs
+    }  # behind a DequantizeLinear
+    used = {name for node in content.node for name in node.input}
     values = {
         entry.name: torch.from_numpy(numpy_helper.to_array(entry).copy())
         for entry in content.initializer
-        if entry.name in read
+        if entry.name in used
     }
-    return {name: value.t() if name in products and value.ndim == 2 else value for name, value in values.items()}
+    return {name: value.t() if name in matmul_inputs and value.ndim == 2 else value for name, value in values.items()}

@@ -1,1 +1,1 @@
-"""Reading and writing files: atomic writes, locks, local files, hub access."""
+"""Files: atomic writes, locks, run folders, local data and models, the hub."""

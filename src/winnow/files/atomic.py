@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Atomic writes: a file or a folder appears completely written, or not at all."""
 
 import json
 import os
@@ -12,21 +12,21 @@ from winnow.errors import UserError
 
 
 def require_disk_space(folder: Path, bytes_needed: int) -> None:
-    """Refuse to start a run whose files would not fit."""
+    """Refuse to start a run whose files would not fit on the disk."""
     free = shutil.disk_usage(folder).free
     if free < bytes_needed:
         raise UserError(
-            f"{folder}: the run writes up to {bytes_needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; "
-            "free some space, or name another place with hydra.run.dir=FOLDER."
+            f"{folder}: the run writes up to {bytes_needed / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free; "
+            "free some space, or choose another folder with hydra.run.dir=FOLDER."
         )
 
 
 def save_folder(folder: Path, save: Callable[[Path], Any]) -> None:
-    """Fill a folder that is there whole or not at all.
+    """Write a folder atomically.
 
     Args:
         folder: replaced if it exists.
-        save: writes into the folder it is given.
+        save: writes the files into a temporary folder, its argument.
     """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -40,21 +40,21 @@ def save_folder(folder: Path, save: Callable[[Path], Any]) -> None:
 
 
 def files_below(folder: Path, name: str) -> Iterator[Path]:
-    """All files of a name; `Path.rglob` would fail where another process removes a folder meanwhile."""
+    """All files with a name; unlike `Path.rglob` it survives a folder that another process removes meanwhile."""
     return (Path(here) / name for here, _, files in os.walk(folder) if name in files)
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
+    """Write a text file atomically."""
     with open_atomically(path) as file:
         file.write(text)
 
 
 @contextmanager
 def open_atomically(path: Path) -> Iterator[TextIO]:
-    """A file to write to that is there once all has been written, or not at all."""
+    """Open a text file for writing; it appears when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # another process may write it too
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # another process may write the same file
     try:
         with partial.open("w", encoding="utf-8") as file:
             yield file
@@ -66,7 +66,7 @@ def open_atomically(path: Path) -> Iterator[TextIO]:
 
 
 def compact_json(content: list[Any] | dict[str, Any]) -> str:
-    """JSON that people can read and search: each example has a line of its own."""
+    """JSON with one line for each example, so that people can read and search it."""
     if isinstance(content, dict):
         lines = [f"{_json(key)}: {_json(value)}" for key, value in content.items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -1,4 +1,4 @@
-"""Where the shipped configurations lie: inside an installed package, or beside ``src/`` in the repository."""
+"""The folder of the shipped configurations: inside the installed package, or beside ``src/`` in the repository."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Locks that the end of a process releases, however it ends: of a run folder, and of what several commands want."""
+"""Locks that are released when their process ends, even if it is killed: run locks and named locks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,23 +8,25 @@ from filelock import FileLock, Timeout
 
 from winnow.errors import UserError
 
-LOCK = Path(".hydra") / "lock"  # of a run, in its folder
-_SECONDS_TO_DIE = 10  # loader processes of a killed run hold its lock until they notice
+LOCK = Path(".hydra") / "lock"  # the run lock, in a run folder
+_SECONDS_TO_DIE = 10  # data loader processes of a killed run keep its lock until they notice
 
 
 class BusyError(UserError):
-    """A folder in which another command runs."""
+    """Another command is running in the folder."""
 
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """No other command may run in a folder within it."""
+    """Hold the run lock of a folder, so that no other command runs in it."""
     (folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK, timeout=_SECONDS_TO_DIE)
     try:
         lock.acquire()
     except Timeout as error:
-        raise BusyError(f"{folder}: another command runs in this folder; wait for it, or name another one.") from error
+        raise BusyError(
+            f"{folder}: another command runs in this folder; wait for it, or choose another folder."
+        ) from error
     try:
         yield
     finally:
@@ -32,11 +34,11 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 def is_running(folder: Path, patience: float = _SECONDS_TO_DIE) -> bool:
-    """True if a command runs in this folder now.
+    """True if a command is running in this folder.
 
     Args:
         folder: of a run.
-        patience: seconds for which the processes of a killed run may hold its lock.
+        patience: seconds to wait for processes of a killed run that still hold its lock.
     """
     try:
         if (folder / LOCK).is_file():
@@ -44,17 +46,18 @@ def is_running(folder: Path, patience: float = _SECONDS_TO_DIE) -> bool:
                 pass
     except Timeout:
         return True
-    except OSError:  # another user's folder, a disk that is read-only: no command of ours is in it
+    except OSError:  # another user's folder or a read-only disk: no command of this user runs in it
         pass
     return False
 
 
 @contextmanager
 def named_lock(output_dir: Path, name: str, waiting: str = "") -> Iterator[None]:
-    """Hold a lock that the end of the process releases, however it ends.
+    """Hold a lock that all commands with the same output folder share.
 
     Args:
-        waiting: is printed where another process holds it.
+        name: of the lock, such as the fingerprint of a teacher.
+        waiting: message to print if another process holds the lock.
     """
     lock = lock_of(output_dir, name)
     try:

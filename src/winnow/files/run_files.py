@@ -1,4 +1,4 @@
-"""The files of a run folder by name: its row (result.json), its configuration, its checkpoints."""
+"""The files of a run folder: result.json, the resolved configuration, checkpoints."""
 
 import json
 from collections.abc import Mapping
@@ -18,18 +18,19 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """The row of a run that has ended.
+    """result.json of a finished run.
 
     Raises:
-        UserError: if the folder is no such run.
+        UserError: if the folder has none.
     """
     path = folder / RESULT
     if not folder.is_dir():
         siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
         raise UserError(f"run={folder}: there is no such folder.{nearest(folder.name, siblings)}")
     if not path.is_file():
-        begun = f"; finish it with resume=true hydra.run.dir={folder}" if (folder / RESOLVED).is_file() else ""
-        raise UserError(f"run={folder}: there is no {RESULT}, so no run has ended here{begun}.")
+        unfinished = (folder / RESOLVED).is_file()
+        remedy = f"finish it with resume=true hydra.run.dir={folder}" if unfinished else "name the folder of a run"
+        raise UserError(f"run={folder}: there is no {RESULT}, so no run has ended here; {remedy}.")
     try:
         row = json.loads(path.read_text())
     except ValueError as error:
@@ -43,7 +44,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The resolved configuration of a run."""
     path = folder / RESOLVED
     if not path.is_file():
-        raise UserError(f"run={folder}: {path} is missing, so nothing says how the run was configured.")
+        raise UserError(f"run={folder}: {path} is missing, so the configuration of the run is unknown.")
     try:
         config = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -54,11 +55,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def write_result(folder: Path, row: Mapping[str, Any]) -> None:
-    """Write result.json, whole or not at all."""
+    """Write result.json atomically."""
     write_atomically(folder / RESULT, json.dumps(row, indent=2) + "\n")
 
 
 def ended_well(folder: Path) -> bool:
+    """True if result.json has the status ok."""
     try:
         return bool(json.loads((folder / RESULT).read_text())["status"] == "ok")
     except (OSError, ValueError, KeyError, TypeError):
@@ -66,5 +68,5 @@ def ended_well(folder: Path) -> bool:
 
 
 def is_good(row: Any) -> bool:
-    """True for the row of a run of which nothing failed, its export neither."""
+    """True for the result of a run that did not fail, and whose export did not fail either."""
     return isinstance(row, dict) and row.get("status") == "ok" and not row.get("error")

@@ -69,6 +69,14 @@ def whole_character(text: str, end: int) -> int:
     return end
 
 
+def without_last_marks(text: str) -> str:
+    """A text without the accents of its last letter, which a token may leave out; see `whole_character`."""
+    end = len(text)
+    while end > 1 and unicodedata.category(text[end - 1]).startswith("M"):
+        end -= 1
+    return text[:end]
+
+
 def _candidate(context: str, span: tuple[int, int], start_logit: Any, end_logit: Any) -> dict[str, Any]:
     first, last = span
     return {

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 METRICS = Path("logs") / "metrics.csv"
 EVENTS = "events.json"
@@ -37,7 +36,7 @@ class History:
     events: list[tuple[float, str]]
 
 
-def read_history(row: Mapping[str, Any], metric: str) -> History | None:
+def read_history(folder: Path, metric: str, planned_epochs: float | None) -> History | None:
     """The history of a run; None where its metrics.csv is not there, cut short or of something else.
 
     Args:
@@ -45,14 +44,14 @@ def read_history(row: Mapping[str, Any], metric: str) -> History | None:
         metric: name of the main one.
     """
     try:
-        rows = read_rows(row["folder"] / METRICS)
+        rows = read_rows(folder / METRICS)
         steps = max(int(each["step"]) for each in rows) + 1
         begun = max(int(each["epoch"]) for each in rows if "epoch" in each) + 1
-        epochs = min(row.get("epochs") or begun, begun)  # fewer than the run's of a file cut short
+        epochs = min(planned_epochs or begun, begun)  # fewer than the run's of a file cut short
         scores, losses = (_points(rows, name, epochs / steps) for name in (f"val/{metric}", "train/loss"))
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError, csv.Error):
         return None
-    return History(scores, losses, _read_events(row["folder"] / EVENTS)) if scores and epochs > 0 else None
+    return History(scores, losses, _read_events(folder / EVENTS)) if scores and epochs > 0 else None
 
 
 def _points(rows: Iterable[Mapping[str, str]], name: str, epochs: float) -> list[tuple[float, float]]:

@@ -1,80 +1,64 @@
-"""Cells that differ in one number alone: what a picture joins by a line."""
+"""Families: groups that differ in one number only, which a plot joins by a line."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from winnow.reports.cells import Cell, short_names
+from winnow.reports.groups import Group, short_names
+from winnow.text import truncated
 
 _NUMBERED = re.compile(r"(?:(?<=_)|^)([a-z]+)(\d+)(?=_|$)", re.IGNORECASE)  # not the 18of30 of prune80_18of30
 _SCHEDULE = re.compile(r"(_\d+of\d+)?")
 _NUMBER = re.compile(r"-?\d+(\.\d*)?(e-?\d+)?")
 
 
-@dataclass(frozen=True)
-class Family:
-    """Cells of one kind, ordered by their number.
-
-    Args:
-        name: what they share, such as ``prune``; of a single cell its recipe.
-        cells: at least one, all of one teacher.
-        numbers: what tells each from the others, as it is written: ``80``; empty for a single cell.
-        start: the cell from which their line begins: dense, or the kept layers before they are pruned.
-    """
+class Family(NamedTuple):
+    """Groups of one teacher, ordered by their number; of a single group the name is its title."""
 
     name: str
-    cells: tuple[Cell, ...]
-    numbers: tuple[str, ...] = ()
-    start: Cell | None = None
-
-    @property
-    def teacher(self) -> str:
-        return self.cells[0].teacher
-
-    @property
-    def line(self) -> tuple[Cell, ...]:
-        return (self.start, *self.cells) if self.start else self.cells
+    teacher: str
+    groups: list[Group]
+    numbers: list[str]  # of each group, such as 80; empty for a single group
+    start: Group | None = None  # where their line begins: dense, or the kept layers before they are pruned
 
 
-def families(cells: Sequence[Cell]) -> list[Family]:
-    """All cells of a task, each in one family; families in the order of their first cells."""
-    groups: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in cells:
-        name, numbers = _split(cell)
-        varied = (name, *(number.split("=")[0] for number in numbers[1:]))
-        groups.setdefault((cell.model, cell.teacher, *varied, str(len(numbers))), []).append(cell)
-    return [family for group in groups.values() for family in _families_of(group, cells)]
+def families(groups: Sequence[Group]) -> list[Family]:
+    """Each group of a task in one family, in the order of their first groups."""
+    alike: dict[tuple[str, ...], list[tuple[list[str], Group]]] = {}
+    for group in groups:
+        name, numbers = _split(group)
+        settings = (number.split("=")[0] for number in numbers[1:])
+        alike.setdefault((name, group.teacher, group.model, str(len(numbers)), *settings), []).append((numbers, group))
+    found = []
+    for (name, teacher, *_), members in alike.items():
+        if len(members) > 1 and len(members[0][0]) == 1:
+            members.sort(key=lambda member: float(member[0][0].split("=")[-1]))
+            found.append(
+                Family(
+                    name, teacher, [g for _, g in members], [n for (n,), _ in members], _start(members[0][1], groups)
+                )
+            )
+        else:
+            found += [Family(truncated(group.title, 32), teacher, [group], []) for _, group in members]
+    return found
 
 
-def _families_of(group: Sequence[Cell], cells: Sequence[Cell]) -> list[Family]:
-    numbers = {id(cell): _split(cell)[1] for cell in group}
-    if len(group) == 1 or any(len(each) != 1 for each in numbers.values()):
-        return [Family(shortened(cell.title, 32), (cell,)) for cell in group]
-    ordered = sorted(group, key=lambda cell: float(numbers[id(cell)][0].split("=")[-1]))
-    texts = tuple(numbers[id(cell)][0] for cell in ordered)
-    return [Family(_split(group[0])[0], tuple(ordered), texts, _start(group[0], cells))]
-
-
-def _split(cell: Cell) -> tuple[str, list[str]]:
-    """The name of the family, and the numbers by which its members may differ."""
-    name, numbers = cell.recipe, []
+def _split(group: Group) -> tuple[str, list[str]]:
+    """The name of the family, and the numbers in which its members may differ."""
+    name, numbers = group.recipe, []
     if numbered := list(_NUMBERED.finditer(name)):
         last = numbered[-1]
         name, numbers = name[: last.end(1)] + name[last.end() :], [last[2]]
-    words = {f"{setting}={value}": value for setting, value in short_names(cell.settings).items()}
-    numbers += [word for word, value in words.items() if _NUMBER.fullmatch(value)]
-    return ", ".join([name, *(word for word in words if word not in numbers)]), numbers
+    settings = {f"{setting}={value}": value for setting, value in short_names(group.shown_settings).items()}
+    numbers += [text for text, value in settings.items() if _NUMBER.fullmatch(value)]
+    return ", ".join([name, *(text for text in settings if text not in numbers)]), numbers
 
 
-def shortened(name: str, most: int) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
-
-
-def _start(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
-    """The cell without what the family varies: before prune80 it is dense, before layers6_prune80 it is layers6."""
-    numbered = list(_NUMBERED.finditer(cell.recipe))
-    if not numbered or cell.settings or not _SCHEDULE.fullmatch(cell.recipe[numbered[-1].end() :]):
+def _start(group: Group, groups: Sequence[Group]) -> Group | None:
+    """The group without what the family varies: before prune80 it is dense, before layers6_prune80 it is layers6."""
+    numbered = list(_NUMBERED.finditer(group.recipe))
+    if not numbered or group.shown_settings or not _SCHEDULE.fullmatch(group.recipe[numbered[-1].end() :]):
         return None
-    recipe = cell.recipe[: numbered[-1].start()].rstrip("_") or "dense"
-    same = [c for c in cells if (c.model, c.recipe, c.teacher) == (cell.model, recipe, cell.teacher)]
+    recipe = group.recipe[: numbered[-1].start()].rstrip("_") or "dense"
+    same = [g for g in groups if (g.model, g.recipe, g.teacher) == (group.model, recipe, group.teacher)]
     return same[0] if len(same) == 1 else None

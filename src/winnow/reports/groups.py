@@ -1,132 +1,156 @@
-"""Which rows are seeds of one configuration, what is planned and missing, and which published figures belong to it."""
+"""A group holds the rows of one configuration, which differ only in their seeds: one line of the results table."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from winnow.config.labels import model_label
-from winnow.reports.find import Found
+from winnow.reports.folder_scan import Scan
+from winnow.reports.result_rows import TEST, Row
 from winnow.text import relative_path
 
-NAMES = ("model.name", "teacher.name")  # settings that the words of a line say
+NAME_SETTINGS = ("model.name", "teacher.name")  # settings that the names of a group already give
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
-    """The rows of one configuration.
+    """The rows of one configuration."""
 
-    Args:
-        settings: all that its command lines set.
-        rows: good ones, of each seed the newest, ordered by seed.
-        failed: of seeds without a good row.
-        missing: seeds that are planned and have no row.
-        published: rows of sweep.json beside which it stands.
-        reference: a dense run from outside the folders of the report.
-    """
+    names: tuple[str, str, str, str]
+    settings: Mapping[str, str] = field(default_factory=dict)  # all of its command lines
+    runs: list[Row] = field(default_factory=list)  # successful ones, of each seed the newest, ordered by seed
+    failed: list[Row] = field(default_factory=list)  # one run for each seed without a successful one
+    missing: list[Row] = field(default_factory=list)
+    published: list[Row] = field(default_factory=list)
+    is_reference: bool = False  # dense, from outside the folders of the report
+    shown_settings: dict[str, str] = field(default_factory=dict)  # in which the groups of a task differ
+    title: str = ""  # what distinguishes it from the groups of its task with the same teacher
 
-    task: str
-    model: str
-    recipe: str
-    teacher: str
-    settings: dict[str, str]
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    failed: list[dict[str, Any]] = field(default_factory=list)
-    missing: list[int] = field(default_factory=list)
-    published: list[dict[str, Any]] = field(default_factory=list)
-    reference: bool = False
-
-    @classmethod
-    def like(cls, row: Mapping[str, Any]) -> "Group":
-        """An empty one for a row, a planned job or a published figure."""
-        words = (row["task"], model_label(row["model"]), row["recipe"], model_label(row["teacher"]))
-        return cls(*words, settings=dict(row.get("settings") or {}))
+    def __post_init__(self) -> None:
+        self.task, self.model, self.recipe, self.teacher = self.names
 
     @property
-    def words(self) -> tuple[str, ...]:
-        return self.task, self.model, self.recipe, self.teacher
-
-    @property
-    def is_ours(self) -> bool:
-        """False where there are published figures alone."""
-        return bool(self.rows or self.failed or self.missing)
+    def label(self) -> str:
+        return self.title if self.teacher == "none" else f"{self.title}, {self.teacher}"
 
     @property
     def is_dense(self) -> bool:
         return (self.recipe, self.teacher) == ("dense", "none")
 
     @property
-    def main_metric(self) -> str | None:
-        """The first in the task's order."""
-        return next((name for row in self.rows for name in row["metrics"]), None)
+    def has_runs(self) -> bool:
+        """False if there are published figures only."""
+        return bool(self.runs or self.failed or self.missing)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics of any run in the task's order, those on the test split last."""
+        longest_first = sorted(self.runs, key=lambda run: -len(run.metrics))
+        names = dict.fromkeys(name for run in longest_first for name in run.metrics)
+        return sorted(names, key=lambda name: name.endswith(TEST))
+
+    def values(self, name: str) -> tuple[float, ...]:
+        """One metric or figure of each run that has it."""
+        return tuple(value for run in self.runs if (value := run.figure(name)) is not None)
 
 
-def group_rows(found: Found) -> list[Group]:
-    """The configurations in the order of the sweeps' plans, then of the other rows, task by task, dense runs first."""
-    jobs = {job["folder"]: job for job in found.jobs}
-    identities = _identities(found.rows, jobs)
-    alike: dict[Any, list[dict[str, Any]]] = {}
-    planned: dict[Any, list[dict[str, Any]]] = {}
-    for job in found.jobs:
-        alike.setdefault(identities(job), [])
-        planned.setdefault(identities(job), []).append(job)
-    for row in found.rows:
-        alike.setdefault(identities(row), []).append(row)
-    return ordered(_group(rows, planned.get(identity, []), found.left_out) for identity, rows in alike.items())
+def mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values)
 
 
-def _identities(
-    rows: Iterable[dict[str, Any]], jobs: Mapping[Path, dict[str, Any]]
-) -> Callable[[Mapping[str, Any]], Any]:
-    """What the seeds of one configuration share, of rows and jobs: the fingerprint without the seed where it is known;
-    a job, an older row, and one that failed early have words and settings alone.
+def sd(values: Sequence[float]) -> float | None:
+    """The sample standard deviation; None for fewer than two values."""
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def smaller_is_better(metric: str) -> bool:
+    return metric.removesuffix(TEST).endswith(("error", "perplexity"))
+
+
+def main_metric(groups: Iterable[Group]) -> str:
+    """The first metric of a task; empty if nothing was measured."""
+    return next((group.metrics[0] for group in groups if group.metrics), "")
+
+
+def comparable(groups: Iterable[Group], name: str) -> list[Group]:
+    """Groups whose mean may be called the best: no seed failed or is missing, and they have as many as most."""
+    complete = [group for group in groups if group.values(name) and not (group.failed or group.missing)]
+    usual = max(statistics.multimode(len(group.values(name)) for group in complete), default=0)
+    return [group for group in complete if len(group.values(name)) >= usual]
+
+
+def same_latency_conditions(groups: Iterable[Group]) -> bool:
+    """True if all latencies were measured with one processor, number of threads and input length."""
+    runs = [run for group in groups for run in group.runs if run.latency]
+    return len({run.latency_conditions for run in runs}) <= 1
+
+
+def short_names(settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings by the last part of their names where it is unique, else by their full names."""
+    last = {name: name.split(".")[-1] for name in settings}
+    parts = list(last.values())
+    return {last[name] if parts.count(last[name]) == 1 else name: value for name, value in settings.items()}
+
+
+def group_rows(found: Scan) -> list[Group]:
+    """The groups in the order of the sweeps' plans, then of the other rows, task by task, dense groups first.
+
+    Rows of a configuration share the fingerprint without the seed. A planned run, an older row and a run that failed
+    early have names and settings only; those of the plan are preferred, as they are written alike for all seeds.
     """
+    jobs = {job.folder: job for plan in found.plans for job in plan.jobs}
 
-    def words(row: Mapping[str, Any]) -> Any:
-        said = jobs.get(row["folder"], row)  # a plan's words are the same for all its seeds
-        return Group.like(said).words, tuple(sorted(said["settings"].items()))
+    def key(row: Row) -> Any:
+        return row.names, tuple(sorted(row.settings.items()))
 
-    known = {key: row["cell"] for row in rows if row.get("cell") for key in (words(row), words(row | {"folder": None}))}
-    return lambda row: row.get("cell") or known.get(words(row), words(row))
+    cells = {key(each): row.cell for row in found.rows if row.cell for each in (jobs.get(row.folder, row), row)}
+    rows: dict[Any, list[Row]] = {}
+    for row in (*jobs.values(), *found.rows):
+        planned = key(jobs.get(row.folder, row))
+        rows.setdefault(row.cell or cells.get(planned, planned), []).append(row)
+    return by_task(_group(alike, found.left_out) for alike in rows.values())
 
 
-def _group(rows: Sequence[dict[str, Any]], jobs: Sequence[dict[str, Any]], left_out: list[str]) -> Group:
-    """Of each seed the newest good row, else the newest failed one, else it is missing."""
-    named = [*rows, *jobs]
-    group = Group.like(next((each for each in named if each.get("cell")), named[0]))  # that one's words are full
-    group.settings = dict(named[-1]["settings"])  # a teacher lacks those that a plan has for its recipe
-    for seed in sorted({each["seed"] for each in named}):
-        tried = sorted((row for row in rows if row["seed"] == seed), key=lambda row: row["written"])
-        good = [row for row in tried if row["status"] == "ok"]
-        if not tried:
-            group.missing.append(seed)
+def _group(rows: Sequence[Row], left_out: list[str]) -> Group:
+    """A group of the newest successful run of each seed, else the newest failed one, else the planned one."""
+    planned = [row for row in rows if row.status == "missing"]
+    ended = sorted((row for row in rows if row.status != "missing"), key=lambda row: row.written)
+    named = next((row for row in ended if row.cell), (ended or planned)[0])  # only its names are certain to be resolved
+    group = Group(named.names, settings=(planned or ended)[-1].settings)  # a teacher's row lacks settings of its plan
+    for seed in sorted({row.seed for row in rows}):
+        tried = [row for row in ended if row.seed == seed]
+        good = [row for row in tried if row.status == "ok"]
+        if good:
+            group.runs.append(good[-1])
+        elif tried:
+            group.failed.append(tried[-1])
         else:
-            (group.rows if good else group.failed).append((good or tried)[-1])
+            group.missing.append(next(row for row in planned if row.seed == seed))
         if len(good) > 1:
-            earlier = ", ".join(str(relative_path(row["folder"])) for row in good[:-1])
-            left_out.append(f"{earlier}: a newer run of the same configuration and seed is shown instead.")
+            earlier = ", ".join(str(relative_path(row.folder)) for row in good[:-1])
+            left_out.append(f"{earlier}: a newer run of the same configuration and seed is used instead.")
     return group
 
 
-def ordered(groups: Iterable[Group]) -> list[Group]:
-    by_task: dict[str, list[Group]] = {}
-    for group in groups:
-        by_task.setdefault(group.task, []).append(group)
-    return [group for alike in by_task.values() for group in sorted(alike, key=lambda group: not group.is_dense)]
+def by_task(groups: Iterable[Group]) -> list[Group]:
+    """The groups task by task, dense ones first, otherwise in the same order."""
+    groups = list(groups)
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    return sorted(groups, key=lambda group: (tasks.index(group.task), not group.is_dense))
 
 
-def place_published(groups: list[Group], published: Iterable[dict[str, Any]]) -> list[Group]:
-    """The groups, each with the published rows of its task, recipe and teacher, of its model if any has that; a row
-    without such a group stands as one of its own, unless no group is of its task.
+def add_published(groups: Sequence[Group], published: Iterable[Row]) -> list[Group]:
+    """The groups with the published figures for their task, recipe and teacher, if possible also for their model.
+
+    Figures without such a group are a group by themselves, unless the report has no run of their task.
     """
     tasks, placed = {group.task for group in groups}, list(groups)
     for row in published:
-        own = Group.like(row)
-        fitting = [group for group in placed if (group.task, *group.words[2:]) == (own.task, *own.words[2:])]
-        same_model = [group for group in fitting if group.model == own.model]
-        if not fitting and own.task in tasks:
-            placed.append(own)
-        for group in same_model or fitting or [own]:
-            if row not in group.published:  # of two sweeps of one experiment
+        fitting = [g for g in placed if (g.task, g.recipe, g.teacher) == (row.task, row.recipe, row.teacher)]
+        if not fitting and row.task in tasks:
+            fitting = [Group(row.names)]
+            placed += fitting
+        for group in [group for group in fitting if group.model == row.model] or fitting:
+            if row not in group.published:  # two sweeps of one experiment repeat them
                 group.published.append(row)
-    return ordered(placed)
+    return by_task(placed)

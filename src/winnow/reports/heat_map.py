@@ -1,97 +1,69 @@
-"""Sparsity by layer as a table whose fields are coloured by their numbers."""
+"""Sparsity by layer: the content of a table whose fields the page colours by their numbers."""
 
 import json
 import math
 import re
-import statistics
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
-from typing import Any
 
-from winnow.reports.cells import Cell
+from winnow.reports.groups import Group, mean
+from winnow.reports.result_rows import Row
 
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.(.+)$")
 _WEIGHTS = Path("model") / "model.safetensors"
-_HEAD = 1 << 24  # bytes; a longer one is damaged
-_HIGH = 0.66  # from this sparsity on the page's other ink has more contrast on the field
+_MAX_HEADER = 1 << 24  # bytes; a longer header is damaged
 
-Line = tuple[str, dict[int, float]]
+HeatLine = tuple[str, dict[int, float]]  # name, sparsity of each layer that exists
 
 
-def heat_map(cells: Sequence[Cell]) -> list[Line]:
-    """The name of each line and the sparsity of each layer that is there.
-
-    Args:
-        cells: of one task; each with zeros is a line, a mean over its seeds. Of a single one each kind of matrix is.
-    """
-    sparse = [cell for cell in cells if cell.sparsity and cell.sparsity.mean > 0]
-    lines = [(cell.label, _of_cell(cell)) for cell in sparse]
+def heat_map(groups: Sequence[Group]) -> list[HeatLine]:
+    """A line for each group of a task that has zeros, a mean over its seeds; of a single one each kind of matrix."""
+    sparse = [group for group in groups if any(value > 0 for value in group.values("sparsity"))]
     if len(sparse) == 1:
-        lines = _kinds(sparse[0])
+        lines = _by_matrix_kind(sparse[0].runs)
+    else:
+        lines = [(group.label, _mean_by_layer([_by_layer(run) for run in group.runs])) for group in sparse]
     return [(name, values) for name, values in lines if values]
 
 
-def heat_html(lines: Sequence[Line], caption: str) -> str:
-    """A table in HTML; sparsity in percent."""
-    layers = sorted({layer for _, values in lines for layer in values})
-    head = "".join(f'<th scope="col">{layer + 1}</th>' for layer in layers)
-    fields = [(escape(name), "".join(_field(values.get(layer)) for layer in layers)) for name, values in lines]
-    body = "".join(f'<tr><th scope="row" class="key">{name}</th>{values}</tr>\n' for name, values in fields)
-    return (
-        f'<p class="quiet">{escape(caption)}</p>\n'
-        f'<div class="wide" tabindex="0" role="region" aria-label="Sparsity by layer"><table class="heat">'
-        f'<thead><tr><th class="key">layer</th>{head}</tr></thead>\n'
-        f"<tbody>\n{body}</tbody></table></div>"
-    )
-
-
-def _field(value: float | None) -> str:
-    if value is None:
-        return '<td class="none" aria-label="no such layer">·</td>'
-    return f'<td class="{"high" if value >= _HIGH else "low"}" style="--s:{100 * value:.0f}%">{_percent(value)}</td>'
-
-
-def _percent(value: float) -> str:
-    """A tenth where it matters: 97.5 is not 98, and what is not pruned whole is never 100."""
+def percent_of_zeros(value: float) -> str:
+    """With a tenth above 90 %, where it matters; only a layer without any weight left is 100."""
     return f"{min(100 * value, 99.9) if value < 1 else 100:.1f}" if value > 0.9 else f"{100 * value:.0f}"
 
 
-def _of_cell(cell: Cell) -> dict[int, float]:
-    return _mean_by_layer([_by_layer(row) for row in cell.rows])
-
-
-def _by_layer(row: Mapping[str, Any]) -> dict[int, float]:
-    """The mean over the matrices of each layer, weighted by their sizes where the model lies in the run's folder."""
-    sizes = _sizes(row["folder"] / _WEIGHTS)
-    sums: dict[int, tuple[float, float]] = {}
-    for name, sparsity in row["sparsity_by_layer"].items():
+def _by_layer(run: Row) -> dict[int, float]:
+    """Means over the matrices of each layer, weighted by their sizes if the run's folder has its model."""
+    sizes = _matrix_sizes(run.folder / _WEIGHTS)
+    weighted = sizes.keys() >= run.sparsity_by_layer.keys()
+    zeros: dict[int, float] = {}
+    totals: dict[int, int] = {}
+    for name, sparsity in run.sparsity_by_layer.items():
         if found := _LAYER.search(name):
-            size = sizes.get(name, 1) if sizes.keys() >= row["sparsity_by_layer"].keys() else 1
-            zeros, total = sums.get(int(found[1]), (0.0, 0.0))
-            sums[int(found[1])] = zeros + size * sparsity, total + size
-    return {layer: zeros / total for layer, (zeros, total) in sums.items()}
+            layer, size = int(found[1]), sizes[name] if weighted else 1
+            zeros[layer] = zeros.get(layer, 0.0) + size * sparsity
+            totals[layer] = totals.get(layer, 0) + size
+    return {layer: zeros[layer] / total for layer, total in totals.items()}
 
 
-def _sizes(path: Path) -> dict[str, int]:
-    """Numbers of weights, from the head of a safetensors file; empty where it cannot be read."""
+def _matrix_sizes(path: Path) -> dict[str, int]:
+    """Numbers of weights from the header of a safetensors file; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
-            head = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), _HEAD)))
-        return {name: math.prod(entry["shape"]) for name, entry in head.items() if name != "__metadata__"}
+            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), _MAX_HEADER)))
+        return {name: math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
 def _mean_by_layer(runs: Sequence[Mapping[int, float]]) -> dict[int, float]:
     layers = {layer for run in runs for layer in run}
-    return {layer: statistics.fmean(run[layer] for run in runs if layer in run) for layer in layers}
+    return {layer: mean([run[layer] for run in runs if layer in run]) for layer in layers}
 
 
-def _kinds(cell: Cell) -> list[Line]:
+def _by_matrix_kind(runs: Sequence[Row]) -> list[HeatLine]:
     kinds: dict[str, list[dict[int, float]]] = {}
-    for row in cell.rows:
-        for name, sparsity in row["sparsity_by_layer"].items():
+    for run in runs:
+        for name, sparsity in run.sparsity_by_layer.items():
             if found := _LAYER.search(name):
                 kinds.setdefault(found[2].removesuffix(".weight"), []).append({int(found[1]): sparsity})
-    return [(kind, _mean_by_layer(runs)) for kind, runs in kinds.items()]
+    return [(kind, _mean_by_layer(values)) for kind, values in kinds.items()]

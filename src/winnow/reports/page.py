@@ -1,150 +1,150 @@
-"""A report as one HTML page that needs nothing else: no network, no script."""
+"""A report as one HTML page that needs no network and no script: page.html filled in, with its style and pictures."""
 
 import itertools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from html import escape
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
-from winnow.reports.cells import Cell, Results
+import numpy as np
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from winnow.loggers.history import read_history
+from winnow.reports.cost_picture import draw_costs
+from winnow.reports.cost_plots import CostPlot, cost_plots
 from winnow.reports.findings import findings
-from winnow.reports.page_pictures import MOST_CURVES, curve_figures, heat_figure, pareto_figures
-from winnow.reports.tables import NOT_MEASURED, OURS, Entry, Table, is_published_only, tables
+from winnow.reports.groups import Group, main_metric
+from winnow.reports.heat_map import heat_map, percent_of_zeros
+from winnow.reports.markdown import failures
+from winnow.reports.plot_style import Look, svg_uri, teacher_looks
+from winnow.reports.results import Results
+from winnow.reports.tables import Cell, Table, tables
+from winnow.reports.training_curves import draw_curves
 
-_STYLE = Path(__file__).with_name("page.css")
-_MOST_TASKS = 6  # that get pictures
-_COMMANDS = 3  # that are not folded
-_HEADING = "recipe"  # the column that stays where it is while the others move
-_NO_RESULT = ("failed", "missing")
+T = TypeVar("T")
+
+_FOLDER = Path(__file__).parent
+_MAX_TASKS = 6  # that have pictures
+_TOO_MANY_TASKS = f"Pictures are drawn for the first {_MAX_TASKS} tasks only."
+_MAX_COMMANDS = 3  # that are not folded
+_MAX_CURVES = 18  # pictures of training in a page
+_MAX_HEAT_LINES = 40
+_COST_SIZE = (5.0, 4.2)  # inches
+_CURVES_SIZE = (4.2, 3.3)
+_HIGH_CONTRAST = 0.66  # sparsity from which the inverse text colour has more contrast with the field
+
+
+class Picture(NamedTuple):
+    uri: str
+    alt: str
+    caption: str
 
 
 def page(results: Results) -> str:
-    """The whole report: what it says, tables, pictures, what failed, what was left out, how it was made."""
-    tasks = [list(cells) for _, cells in itertools.groupby(results.cells, lambda cell: cell.task)]
-    curves = max(2, MOST_CURVES // max(1, min(len(tasks), _MOST_TASKS)))
-    sections = [
-        _section(number if len(tasks) > 1 else 0, cells, table, curves if number <= _MOST_TASKS else 0)
-        for number, (cells, table) in enumerate(zip(tasks, tables(results), strict=True), 1)
-    ]
-    title = _title(tasks, results)
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>\n<style>\n{_STYLE.read_text()}</style>\n</head>\n<body>",
-            f"<header>\n<h1>{escape(title)}</h1>\n{_summary(results)}{_contents(tasks)}</header>\n<main>",
-            *sections,
-            f"</main>\n<footer>\n{_failures(results.cells)}{_left_out(results)}{_commands(results)}</footer>",
-            "</body>\n</html>\n",
-        ]
+    """The whole report in HTML."""
+    environment = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True)
+    max_curves = max(2, _MAX_CURVES // max(1, min(len(results.tasks), _MAX_TASKS)))
+    sections: list[dict[str, Any]] = []
+    for i, (groups, table) in enumerate(zip(results.tasks, tables(results), strict=True)):
+        pictures = _pictures(groups, max_curves) if i < _MAX_TASKS else {"plot_notes": [_TOO_MANY_TASKS]}
+        sections.append({"task": groups[0].task, "table": table, "findings": findings(groups)} | pictures)
+    title = f"Results: {', '.join(section['task'] for section in sections) or 'none'}"
+    return environment.get_template("page.html").render(
+        title=sections[0]["table"].title if len(sections) == 1 else title,
+        style=Markup((_FOLDER / "page.css").read_text()),
+        summary=_summary(results.groups),
+        results=results,
+        sections=sections,
+        lists={"Failed": [": ".join(each) for each in failures(results.groups)], "Left out": results.left_out},
+        commands=_commands(results),
+        max_commands=_MAX_COMMANDS,
+        high_contrast=_HIGH_CONTRAST,
+        kinds=_kinds,
+        percent_of_zeros=percent_of_zeros,
     )
 
 
-def _title(tasks: Sequence[Sequence[Cell]], results: Results) -> str:
-    if len(tasks) == 1:
-        return tables(results)[0].title
-    return f"Results: {', '.join(cells[0].task for cells in tasks) or 'none'}"
+def _kinds(table: Table, column: int, cell: Cell | None = None) -> str:
+    """The classes of a cell or, without one, of the head of a column."""
+    is_key = table.columns[column] == "recipe"  # stays in place while the others scroll
+    kinds = ("word" if column < table.num_names else "", "key" if is_key else "", cell.mark if cell else "")
+    return " ".join(filter(None, kinds))
 
 
-def _summary(results: Results) -> str:
-    """How much there is, and of when."""
-    cells = results.cells
-    counts = {
-        "finished": sum(len(cell.rows) for cell in cells),
-        "failed": sum(len(cell.failed) for cell in cells),
-        "missing": sum(len(cell.missing) for cell in cells),
-    }
-    said = [f"{count} {what}" for what, count in counts.items() if count or what == "finished"]
-    times = [row["written"] for cell in cells for row in cell.rows]
-    when = f", the last on {datetime.fromtimestamp(max(times)):%Y-%m-%d at %H:%M}" if times else ""
-    notes = "".join(f"<p>{escape(note)}</p>\n" for note in results.notes)
-    lines = sum(not is_published_only(cell) for cell in cells)
-    return f'<p class="quiet">configurations: {lines}; runs: {", ".join(said)}{when}.</p>\n{notes}'
+def _summary(groups: Sequence[Group]) -> str:
+    """How many configurations and runs there are, and when the last one ended."""
+    counts = Counter(row.status for group in groups for row in (*group.runs, *group.failed, *group.missing))
+    runs = [f"{counts['ok']} finished", *(f"{counts[each]} {each}" for each in ("failed", "missing") if counts[each])]
+    last = max((run.written for group in groups for run in group.runs), default=None)
+    when = f", the last on {datetime.fromtimestamp(last):%Y-%m-%d at %H:%M}" if last is not None else ""
+    return f"configurations: {sum(group.has_runs for group in groups)}; runs: {', '.join(runs)}{when}."
 
 
-def _contents(tasks: Sequence[Sequence[Cell]]) -> str:
-    links = (f'<a href="#task-{i}">{escape(cells[0].task)}</a>' for i, cells in enumerate(tasks, 1))
-    return f'<nav aria-label="Tasks">{" ".join(links)}</nav>\n' if len(tasks) > 1 else ""
-
-
-def _section(number: int, cells: Sequence[Cell], table: Table, curves: int) -> str:
-    said = "".join(f"<li>{escape(sentence)}</li>" for sentence in findings(cells))
-    heading = f"<h2>{escape(table.title)}</h2>" if number else ""  # of one task it is the title of the page
-    parts = [heading, f"<ul>{said}</ul>", _table(table)]
-    if curves:
-        parts += [pareto_figures(cells), heat_figure(cells), curve_figures(cells, curves)]
-    else:
-        parts.append(f'<p class="quiet">Pictures are drawn of the first {_MOST_TASKS} tasks alone.</p>')
-    return "\n".join([f'<section id="task-{number}">', *filter(None, parts), "</section>"])
-
-
-def _table(table: Table) -> str:
-    kinds = ["word" if i < table.words else "" for i in range(len(table.columns))]
-    kinds[table.columns.index(_HEADING)] += " key"
-    head = "".join(
-        _tag("th", escape(name), kind, 'scope="col"') for name, kind in zip(table.columns, kinds, strict=True)
-    )
-    body = "\n".join(_line(table, line, kinds) for line in table.lines)
-    caption = (
-        "Means over seeds ± one sample standard deviation; n: over so many of them alone. The best of a column is "
-        "bold, among lines that lack no seed and have as many as most. Recovery is the share of the dense run's score "
-        "that is kept."
-    )
-    return (
-        f'<p class="quiet">{caption}</p>\n'
-        f'<div class="wide" tabindex="0" role="region" aria-label="Table of {escape(table.title)}"><table>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n"
-        "</table></div>"
-    )
-
-
-def _line(table: Table, line: Sequence[Entry], kinds: Sequence[str]) -> str:
-    entries = "".join(map(_entry, table.columns, line, kinds))
-    theirs = "source" in table.columns and line[table.columns.index("source")].text != OURS
-    return _tag("tr", entries, "published" if theirs else "")
-
-
-def _entry(column: str, entry: Entry, kind: str) -> str:
-    text = f"<strong>{escape(entry.text)}</strong>" if entry.best else escape(entry.text)
-    if column == _HEADING:
-        return _tag("th", text, kind, 'scope="row"')
-    if entry.text == NOT_MEASURED:
-        return _tag("td", text, f"{kind} gap".strip(), 'aria-label="not measured"')
-    bad = (column == "seeds" or not kind) and any(word in entry.text for word in _NO_RESULT)
-    return _tag("td", text, " ".join(filter(None, [kind, "bad" if bad else ""])))
-
-
-def _tag(name: str, content: str, kind: str, *attributes: str) -> str:
-    said = " ".join([name, *attributes, *([f'class="{kind}"'] if kind else [])])
-    return f"<{said}>{content}</{name}>"
-
-
-def _failures(cells: Sequence[Cell]) -> str:
-    said = [
-        f"<b>{escape(cell.task)}, {escape(cell.label)}, seed {each['seed']}</b>: {escape(str(each['error']))}"
-        for cell in cells
-        for each in cell.failed
-    ]
-    return _list("Failed", said)
-
-
-def _left_out(results: Results) -> str:
-    return _list("Left out", [escape(sentence) for sentence in results.left_out])
-
-
-def _commands(results: Results) -> str:
-    """Those by which the runs were made, each once; of a sweep its own, first, not those of its jobs."""
-    rows = {row["folder"]: row.get("command") for cell in results.cells for row in cell.rows}
-    sweeps = {command: runs & rows.keys() for command, runs in results.commands.items() if command}
+def _commands(results: Results) -> list[str]:
+    """Those that made the runs, each once: of a sweep its own commands and not those of its jobs."""
+    runs = {run.folder: run.command for group in results.groups for run in group.runs}
+    sweeps = {command: folders & runs.keys() for command, folders in results.commands.items() if command}
     planned = set().union(*sweeps.values())
-    said = [*filter(sweeps.get, sweeps), *(command for run, command in rows.items() if run not in planned)]
-    listed = [f"<pre>{escape(command)}</pre>\n" for command in dict.fromkeys(str(each) for each in said if each)]
-    shown, folded = "".join(listed[:_COMMANDS]), "".join(listed[_COMMANDS:])
-    if folded:
-        shown += f"<details><summary>{len(listed) - _COMMANDS} more commands</summary>\n{folded}</details>\n"
-    return f"<h2>To make it again</h2>\n{shown}" if shown else ""
+    own = [command for folder, command in runs.items() if folder not in planned]
+    return list(dict.fromkeys(command for command in (*filter(sweeps.get, sweeps), *own) if command))
 
 
-def _list(title: str, entries: Sequence[str]) -> str:
-    items = "".join(f"<li>{entry}</li>\n" for entry in entries)
-    return f"<h2>{title}</h2>\n<ul>\n{items}</ul>\n" if entries else ""
+def _pictures(groups: Sequence[Group], max_curves: int) -> dict[str, Any]:
+    looks = teacher_looks(group.teacher for group in groups)
+    plots, plot_notes = cost_plots(groups)
+    heat_lines = heat_map(groups)
+    shown = evenly_spaced(heat_lines, _MAX_HEAT_LINES)
+    is_all = len(shown) == len(heat_lines)
+    curves, curve_notes = _curves(groups, looks, max_curves)
+    return {
+        "plots": [_cost_picture(plot) for plot in plots],
+        "plot_notes": plot_notes,
+        "heat_lines": shown,
+        "heat_note": "" if is_all else f"{len(shown)} of {len(heat_lines)} configurations are shown.",
+        "layers": sorted({layer for _, sparsities in shown for layer in sparsities}),
+        "looks": [looks[teacher] for teacher in dict.fromkeys(group.teacher for group in groups)],
+        "curves": curves,
+        "curve_notes": curve_notes,
+    }
+
+
+def _cost_picture(plot: CostPlot) -> Picture:
+    front = "; ".join(group.label for group in plot.front) or "none, because all lack seeds"
+    title = f"{plot.metric} against {plot.cost.name}"
+    alt = f"{title} of {len(plot.groups)} configurations. Pareto front: {front}."
+    uri = svg_uri(partial(draw_costs, plot=plot), _COST_SIZE)
+    return Picture(uri, alt, f"{title}. On the Pareto front, the cheapest first: {front}.")
+
+
+def _curves(groups: Sequence[Group], looks: Mapping[str, Look], most: int) -> tuple[list[Picture], list[str]]:
+    """Pictures of at most so many recipes, each with and without its teachers; and notes."""
+    recipes: dict[tuple[str, ...], list[Group]] = {}
+    for group in groups:
+        if group.runs:
+            recipes.setdefault((group.model, group.recipe, *group.shown_settings.values()), []).append(group)
+    chosen = evenly_spaced(list(recipes.values()), most)
+    metric = main_metric(groups)
+    histories = {
+        group: [found for run in group.runs if (found := read_history(run.folder, metric, run.epochs))]
+        for group in itertools.chain(*chosen)
+    }
+    pictures = []
+    for alike in chosen:
+        curves = [(looks[group.teacher], histories[group]) for group in alike if histories[group]]
+        if curves:
+            counts = "; ".join(f"{look.text}, seeds: {len(seeds)}" for look, seeds in curves)
+            alt = f"{metric} on validation data and training loss of {alike[0].title} over the epochs ({counts})"
+            uri = svg_uri(partial(draw_curves, curves=curves, metric=metric), _CURVES_SIZE)
+            pictures.append(Picture(uri, alt, alike[0].title))
+    notes = [f"{len(chosen)} of {len(recipes)} recipes are shown."] if len(chosen) < len(recipes) else []
+    lacking = sum(not seeds for seeds in histories.values())
+    return pictures, notes + ([f"{lacking} configurations have no readable logs/metrics.csv."] if lacking else [])
+
+
+def evenly_spaced(entries: Sequence[T], most: int) -> list[T]:
+    """At most so many entries, evenly from the first to the last."""
+    chosen = np.linspace(0, len(entries) - 1, min(len(entries), most)).round()
+    return [entries[int(i)] for i in chosen]

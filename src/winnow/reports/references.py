@@ -1,56 +1,67 @@
-"""Which dense run is whose reference, among the runs of a report and elsewhere in the same outputs."""
+"""The dense group to which another is compared, from the report or from elsewhere in the same outputs."""
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from winnow.reports.find import find
-from winnow.reports.groups import NAMES, Group, group_rows, ordered
+from winnow.reports.folder_scan import scan
+from winnow.reports.groups import NAME_SETTINGS, Group, by_task, group_rows, main_metric, smaller_is_better
 
 
-def add_references(groups: list[Group]) -> list[Group]:
-    """The groups, and for those without a dense run of their task and model the one that lies elsewhere in the same
-    outputs, with the seeds that are needed.
-    """
+def add_references(groups: Sequence[Group]) -> list[Group]:
+    """The groups, and missing dense groups from elsewhere in the same outputs with the seeds that are needed."""
     added: list[Group] = []
     for task in dict.fromkeys(group.task for group in groups):
-        alone = [g for g in groups if g.task == task and g.rows and dense_of(g, groups) is None]
-        elsewhere = group_rows(find(_dense_folders(task, alone)))
-        for group in alone:
-            dense = dense_of(group, elsewhere)
-            if dense is not None and not dense.reference:
-                seeds = {row["seed"] for each in alone if each.model == dense.model for row in each.rows}
-                dense.rows = [row for row in dense.rows if row["seed"] in seeds]
-                dense.failed, dense.reference = [], True
+        lacking = [g for g in groups if g.task == task and g.runs and dense_group(g, groups) is None]
+        elsewhere = group_rows(scan(_dense_folders(task, lacking)))
+        for group in lacking:
+            dense = dense_group(group, elsewhere)
+            if dense is not None and not dense.is_reference:
+                seeds = {run.seed for each in lacking if each.model == dense.model for run in each.runs}
+                dense.runs = [run for run in dense.runs if run.seed in seeds]
+                dense.failed, dense.is_reference = [], True
                 added.append(dense)
-    return ordered([*groups, *added])
+    return by_task([*groups, *added])
+
+
+def add_recovery(groups: Sequence[Group]) -> None:
+    """Give each run its `Row.recovery`; where smaller metrics are better the inverse of the quotient."""
+    for group, dense in [(group, dense_group(group, groups)) for group in groups]:
+        metric = main_metric([dense] if dense else [])
+        scores = {run.seed: run.metrics.get(metric, 0.0) for run in dense.runs} if dense else {}
+        for i, run in enumerate(group.runs):
+            part, whole = run.metrics.get(metric), scores.get(run.seed, 0.0)
+            if part is not None and whole > 0 and smaller_is_better(metric):
+                part, whole = whole, part
+            if part is not None and whole > 0:
+                group.runs[i] = run.model_copy(update={"recovery": part / whole})
+
+
+def dense_group(group: Group, groups: Iterable[Group]) -> Group | None:
+    """The dense group with the same task, model and data that shares most seeds, then most settings, or None."""
+    seeds = {run.seed for run in group.runs}
+
+    def distance(dense: Group) -> tuple[int, int]:
+        shared = seeds & {run.seed for run in dense.runs}
+        return -len(shared), len(set(dense.settings.items()) ^ set(group.settings.items()))
+
+    candidates = [
+        g
+        for g in groups
+        if g.is_dense and g.names[:2] == group.names[:2] and _data(g) == _data(group) and distance(g)[0]
+    ]
+    return min(candidates, key=distance, default=None)
 
 
 def _dense_folders(task: str, groups: Iterable[Group]) -> list[Path]:
-    """Where their dense runs may lie: among the other runs and sweeps of the same outputs."""
-    rows = [row for group in groups for row in group.rows]
-    outputs = {above.parent for row in rows for above in row["folder"].parents if above.name in ("runs", "sweeps")}
-    patterns = [glob.escape(task).join(parts) for parts in (("runs/", "/dense-none-*"), ("sweeps/*/", "-dense-none-*"))]
-    return sorted({path for folder in outputs for pattern in patterns for path in folder.glob(pattern)})
-
-
-def dense_of(group: Group, groups: Iterable[Group]) -> Group | None:
-    """The dense runs to which a configuration is compared: of the same task, model and data, of the same seeds,
-    otherwise the one that is set most alike.
-    """
-    seeds = {row["seed"] for row in group.rows}
-
-    def distance(dense: Group) -> tuple[int, int]:
-        shared = seeds & {row["seed"] for row in dense.rows}
-        return -len(shared), len(set(dense.settings.items()) ^ set(group.settings.items()))
-
-    fitting = [
-        g for g in groups if g.is_dense and g.rows and g.words[:2] == group.words[:2] and _data(g) == _data(group)
-    ]
-    return min((g for g in fitting if distance(g)[0] < 0), key=distance, default=None)
+    """Folders of dense runs among the other runs and sweeps of the same outputs."""
+    folders = [run.folder for group in groups for run in group.runs]
+    outputs = {above.parent for folder in folders for above in folder.parents if above.name in ("runs", "sweeps")}
+    patterns = [f"runs/{glob.escape(task)}/dense-none-*", f"sweeps/*/{glob.escape(task)}-dense-none-*"]
+    return sorted({path for output in outputs for pattern in patterns for path in output.glob(pattern)})
 
 
 def _data(group: Group) -> dict[str, str]:
-    """The settings that concern the task or the model, whose name is among the words."""
+    """The settings that change the data or the model."""
     settings = group.settings.items()
-    return {name: value for name, value in settings if name.startswith(("task.", "model.")) and name not in NAMES}
+    return {n: value for n, value in settings if n.startswith(("task.", "model.")) and n not in NAME_SETTINGS}

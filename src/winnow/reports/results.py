@@ -1,166 +1,65 @@
-"""The results of all runs below some folders."""
+"""The results of all runs below some folders, which every form of a report shows."""
 
 import itertools
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from winnow.files.locks import is_running
-from winnow.files.run_files import is_good
-from winnow.reports.cells import Cell, Published, Results, Statistic, one_machine, short_names, smaller_is_better
-from winnow.reports.find import Found, find
-from winnow.reports.groups import NAMES, Group, group_rows, place_published
-from winnow.reports.references import add_references, dense_of
-from winnow.reports.rows import DEPLOYED, STATED
-from winnow.text import relative_path
+from winnow.reports.folder_scan import scan
+from winnow.reports.groups import NAME_SETTINGS, Group, add_published, group_rows, short_names
+from winnow.reports.references import add_recovery, add_references
+from winnow.reports.report_notes import notes
+
+
+@dataclass(frozen=True)
+class Results:
+    """The content of a report; ``left_out`` and ``notes`` are sentences."""
+
+    groups: list[Group]  # task by task, in the order of the table
+    left_out: list[str]  # what was not read or not used, and why
+    notes: list[str] = field(default_factory=list)  # what a reader of the figures must know
+    commands: dict[str, set[Path]] = field(default_factory=dict)  # of sweeps, with the folders of their runs
+
+    @property
+    def tasks(self) -> list[list[Group]]:
+        return [list(groups) for _, groups in itertools.groupby(self.groups, key=lambda group: group.task)]
+
+    @property
+    def shown_settings(self) -> list[str]:
+        return list(dict.fromkeys(name for group in self.groups for name in group.shown_settings))
 
 
 def collect(folders: Sequence[Path]) -> Results:
-    """The results of all runs below the folders, of any mix of sweeps and single runs."""
-    found = find(folders)
-    groups = place_published(add_references(group_rows(found)), found.published)
-    cells = []
-    for _, alike in itertools.groupby(groups, key=lambda group: group.task):
-        task = list(alike)
-        cells += [_cell(group, settings, groups) for group, settings in zip(task, _differing(task), strict=True)]
-    notes = list(dict.fromkeys([*_notes(found, groups), *_incomparable_latencies(cells)]))
-    return Results(cells, found.left_out, notes, found.runs)
+    """The results of all runs below the folders, which may hold any mix of sweeps and single runs."""
+    found = scan(folders)
+    published = [row for plan in found.plans for row in plan.published]
+    groups = add_published(add_references(group_rows(found)), published)
+    add_recovery(groups)
+    for _, task in itertools.groupby(groups, key=lambda group: group.task):
+        _name_groups(list(task))
+    commands: dict[str, set[Path]] = {}
+    for plan in found.plans:
+        for command, folders_of_runs in plan.runs.items():
+            commands.setdefault(command, set()).update(folders_of_runs)
+    return Results(groups, found.left_out, list(dict.fromkeys(notes(found, groups))), commands)
 
 
-def _differing(groups: Sequence[Group]) -> list[dict[str, str]]:
-    """Of the groups of a task the settings in which they differ; where words and settings are alike, what is unlike
-    lies in data or in defaults, and the fingerprint tells them apart.
+def _name_groups(groups: Sequence[Group]) -> None:
+    """Set the settings and titles that distinguish the groups of a task.
+
+    Groups with the same names and settings differ in data or defaults; their fingerprints distinguish them.
     """
-    names = dict.fromkeys(name for group in groups for name in group.settings if name not in NAMES)
-    ours = [group for group in groups if group.is_ours and not group.reference]
-    told = [name for name in names if len({group.settings.get(name) for group in ours}) > 1]
-    settings = [{name: group.settings.get(name, "default") for name in told} for group in groups]
-    lines = [(group.words, tuple(each.items())) for group, each in zip(groups, settings, strict=True)]
-    return [
-        each | ({"configuration": _configuration(group)} if lines.count(line) > 1 else {})
-        for group, each, line in zip(groups, settings, lines, strict=True)
-    ]
-
-
-def _configuration(group: Group) -> str:
-    row = next(iter((*group.rows, *group.failed)), {})
-    return str(row.get("cell") or row.get("fingerprint") or "planned")
-
-
-def _cell(group: Group, settings: dict[str, str], groups: Sequence[Group]) -> Cell:
-    stated = {name: _statistic(row[name] for row in group.rows) for name in STATED}
-    deployed = {name: _statistic(row["deployment"].get(key) for row in group.rows) for name, key in DEPLOYED.items()}
-    return Cell(
-        task=group.task,
-        model=group.model,
-        recipe=group.recipe,
-        teacher=group.teacher,
-        settings=settings,
-        title=_title(group, settings, groups),
-        rows=group.rows,
-        failed=[{"seed": row["seed"], "error": _reason(row), "folder": row["folder"]} for row in group.failed],
-        missing=group.missing,
-        metrics=_metrics(group),
-        **stated,
-        **deployed,
-        recovery=_recovery(group, dense_of(group, groups)),
-        published=[Published(row["source"], row["metrics"], row["note"], row["model"]) for row in group.published],
-        reference=group.reference,
-    )
-
-
-def _statistic(figures: Iterable[float | None]) -> Statistic | None:
-    values = tuple(figure for figure in figures if figure is not None)
-    return Statistic(values) if values else None
-
-
-def _title(group: Group, settings: Mapping[str, str], groups: Sequence[Group]) -> str:
-    models = {each.model for each in groups if each.task == group.task and each.is_ours}
-    said = [f"{name}={Path(value).name}" for name, value in short_names(settings).items() if value != "default"]
-    return ", ".join([*([group.model] if len(models) > 1 else []), group.recipe, *said])
-
-
-def _reason(row: Mapping[str, Any]) -> str:
-    return " ".join(str(row.get("error") or "it says no reason").split())
-
-
-def _metrics(group: Group) -> dict[str, Statistic]:
-    found: dict[str, Statistic] = {}
-    for section, suffix in (("metrics", ""), ("test_metrics", " (test)")):
-        names: Mapping[str, float] = max((row[section] for row in group.rows), key=len, default={})
-        for name in dict.fromkeys((*names, *(name for row in group.rows for name in row[section]))):
-            values = tuple(row[section][name] for row in group.rows if name in row[section])
-            found[name + suffix] = Statistic(values)
-    return found
-
-
-def _recovery(group: Group, dense: Group | None) -> Statistic | None:
-    if dense is None or not dense.main_metric:
-        return None
-    name = dense.main_metric
-    references = {row["seed"]: row["metrics"][name] for row in dense.rows if name in row["metrics"]}
-    ours = [row for row in group.rows if name in row["metrics"] and row["seed"] in references]
-    pairs = [(row["metrics"][name], before) for row in ours if (before := references[row["seed"]]) > 0]
-    if smaller_is_better(name):
-        pairs = [(before, after) for after, before in pairs]
-    return _statistic(part / whole for part, whole in pairs if whole > 0)
-
-
-def _notes(found: Found, groups: Sequence[Group]) -> Iterator[str]:
-    """What a reader of the table must know."""
-    yield from _of_sweeps(found)
-    for row in found.rows:
-        if row["status"] == "ok" and row.get("error"):
-            yield f"{relative_path(row['folder'])} has a good model, and after it: {_reason(row)}"
-    for task in {row["task"]: None for row in found.published if row["task"] not in {group.task for group in groups}}:
-        yield f"Published figures of {task} are not shown, as no run here is of it."
-    yield from _common_settings(groups)
+    own = [group for group in groups if group.has_runs and not group.is_reference]
+    names = dict.fromkeys(name for group in groups for name in group.settings if name not in NAME_SETTINGS)
+    differing = [name for name in names if len({group.settings.get(name) for group in own}) > 1]
     for group in groups:
-        yield from _of_others(group)
-
-
-def _of_sweeps(found: Found) -> Iterator[str]:
-    """What is left to run, and what has become of it."""
-    done = {row["folder"] for row in found.rows if is_good(row)}
-    begun = {row["folder"] for row in found.rows}
-    for sweep, command in found.commands.items():
-        folders = [job["folder"] for job in found.jobs if job["folder"].parent == sweep]
-        left = [folder for folder in folders if folder not in done]
-        if left:
-            again = f"; to run these: {command}" if command else "."
-            yield f"{len(left)} of {len(folders)} runs of {relative_path(sweep)} lack a good row{again}"
-        for each in left:
-            if is_running(each, patience=0):
-                yield f"{relative_path(each)} is running."
-            elif each not in begun and os.path.isdir(each):  # false of a name that no folder can have
-                yield f"{relative_path(each)} has begun and not ended; nothing runs in it here."
-
-
-def _of_others(group: Group) -> Iterator[str]:
-    """Where its dense run lies, and how its published figures are unlike ours."""
-    if group.reference:
-        where = ", ".join(str(relative_path(row["folder"])) for row in group.rows)
-        yield f"The dense run of {group.model} on {group.task} lies elsewhere: {where}."
-    data = {name: value for name, value in group.settings.items() if name.startswith("task.")}
-    for row in group.published:
-        if group.rows and (group.model != row["model"] or data):
-            ours = ", ".join([group.model, *(f"{name}={value}" for name, value in data.items())])
-            yield f"Published figures are of {row['model']} on all of {row['task']}, ours of {ours}."
-
-
-def _common_settings(groups: Sequence[Group]) -> Iterator[str]:
-    """What all command lines of a task set alike; a reader would else take the lines for runs by the defaults."""
-    tasks: dict[str, list[str]] = {}
-    for task, alike in itertools.groupby(groups, key=lambda group: group.task):
-        ours = [group.settings for group in alike if group.is_ours and not group.reference]
-        common = {name: value for name, value in next(iter(ours), {}).items() if name not in NAMES}
-        said = [f"{name}={Path(v).name}" for name, v in common.items() if all(each.get(name) == v for each in ours)]
-        tasks.setdefault(", ".join(said), []).append(task)
-    yield from (f"All lines of {', '.join(names)}: {said}." for said, names in tasks.items() if said)
-
-
-def _incomparable_latencies(cells: Iterable[Cell]) -> Iterator[str]:
-    for task, alike in itertools.groupby(cells, key=lambda cell: cell.task):
-        if not one_machine(list(alike)):
-            yield f"Latencies on {task} are of unlike processors, threads or lengths, so they cannot be compared."
+        group.shown_settings = {name: group.settings.get(name, "default") for name in differing}
+    lines = [(group.names, tuple(group.shown_settings.items())) for group in groups]
+    models = {group.model for group in groups if group.has_runs}
+    for group, line in zip(groups, lines, strict=True):
+        if lines.count(line) > 1:
+            run = next(iter((*group.runs, *group.failed)), None)
+            group.shown_settings["configuration"] = (run and (run.cell or run.fingerprint)) or "planned"
+        settings = short_names(group.shown_settings).items()
+        values = [f"{name}={Path(value).name}" for name, value in settings if value != "default"]
+        group.title = ", ".join([*([group.model] if len(models) > 1 else []), group.recipe, *values])

@@ -1,124 +1,105 @@
-"""A report's tables for people, one a task: texts that Markdown, LaTeX and HTML put in their own dress."""
+"""A report's tables for people, one a task, which Markdown, LaTeX, HTML and the terminal format in their own ways."""
 
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-from winnow.reports.cells import Cell, Published, Results, comparable
 from winnow.reports.columns import Column, columns
+from winnow.reports.groups import Group, comparable, mean
+from winnow.reports.results import Results
 
 NOT_MEASURED = "\N{EN DASH}"
 OURS = "ours"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What stands in a line under a column."""
+class Cell(NamedTuple):
+    """``mark``: the best value of a column, a gap where nothing was measured, or bad if runs failed or are missing."""
 
     text: str
-    best: bool = False
+    mark: Literal["", "best", "gap", "bad"] = ""
+
+
+_GAP = Cell(NOT_MEASURED, "gap")
+
+
+class Line(NamedTuple):
+    cells: list[Cell]
+    is_published: bool
 
 
 @dataclass(frozen=True)
 class Table:
-    """The lines of one task, and beneath each the published figures that belong beside it.
-
-    Args:
-        title: the task, and the model where there is one.
-        columns: their titles.
-        words: so many columns come first that hold words; the others hold figures.
-        lines: an entry for each column.
-    """
+    """The lines of one task; published figures are below the group with which they are compared."""
 
     title: str
     columns: list[str]
-    words: int
-    lines: list[list[Entry]]
+    num_names: int  # of columns before the figures
+    lines: list[Line]
 
 
 def tables(results: Results) -> list[Table]:
-    return [_table(task, list(cells)) for task, cells in itertools.groupby(results.cells, lambda cell: cell.task)]
+    return [_table(groups) for groups in results.tasks]
 
 
-def _table(task: str, cells: list[Cell]) -> Table:
-    models = {cell.model for cell in cells if not is_published_only(cell)}
-    models |= {published.model for cell in cells for published in cell.published if published.model}
-    settings = list(dict.fromkeys(name for cell in cells for name in cell.settings))
-    with_source = any(cell.published for cell in cells)
-    words = ["model"] * (len(models) > 1) + ["recipe", "teacher", *settings] + ["source"] * with_source + ["seeds"]
-    measured = columns(cells)
-    figures = [_figures(column, cells) for column in measured]
+def seeds(group: Group) -> str:
+    """How many seeds succeeded, failed and are missing."""
+    parts = [str(len(group.runs))] if group.runs else []
+    if group.failed:
+        total = len(group.runs) + len(group.failed) + len(group.missing)
+        parts.append(f"failed: {len(group.failed)} of {total}")
+    if group.missing:
+        parts.append(f"missing: seed{'s' * (len(group.missing) > 1)} {', '.join(str(m.seed) for m in group.missing)}")
+    return "; ".join(parts) + (" (reference)" if group.is_reference else "")
+
+
+def _table(groups: Sequence[Group]) -> Table:
+    models = {group.model for group in groups if group.has_runs}
+    models |= {row.model for group in groups for row in group.published}
+    settings = list(dict.fromkeys(name for group in groups for name in group.shown_settings))
+    has_sources = any(group.published for group in groups)
+    names = ["model"] * (len(models) > 1) + ["recipe", "teacher", *settings] + ["source"] * has_sources + ["seeds"]
+    measured = columns(groups)
+    figures = [_figures(column, groups) for column in measured]
     lines = []
-    for i, cell in enumerate(cells):
-        said = {name: cell.settings.get(name, NOT_MEASURED) for name in settings}
-        said |= {"recipe": cell.recipe, "teacher": cell.teacher}
-        if not is_published_only(cell):
-            ours = said | {"model": cell.model, "source": OURS, "seeds": seeds(cell)}
-            lines.append([*(Entry(ours[name]) for name in words), *(entries[i] for _, entries in figures)])
-        for each in cell.published:
-            theirs = said | dict.fromkeys(settings, NOT_MEASURED)
-            theirs |= {"model": each.model, "source": source(each), "seeds": NOT_MEASURED}
-            lines.append([*(Entry(theirs[name]) for name in words), *_published_entries(each, measured)])
-    title = f"{task}, {models.pop()}" if len(models) == 1 else task
-    return Table(title, [*words, *(title for title, _ in figures)], len(words), lines)
+    for i, group in enumerate(groups):
+        shared = {"recipe": group.recipe, "teacher": group.teacher}
+        if group.has_runs:
+            own = group.shown_settings | shared | {"model": group.model, "source": OURS}
+            cells = [Cell(own[name]) if name in own else _GAP for name in names[:-1]]
+            cells.append(Cell(seeds(group), "bad" if group.failed or group.missing else ""))
+            lines.append(Line([*cells, *(cells_of_column[i] for _, cells_of_column in figures)], is_published=False))
+        for row in group.published:
+            theirs = shared | {"model": row.model, "source": row.source}
+            cells = [Cell(theirs[name]) if name in theirs else _GAP for name in names]
+            for column in measured:  # with the digits that were published, or those of the column if these are fewer
+                value = row.metrics.get(column.name)
+                cells.append(_GAP if value is None else Cell(min(str(value), column.number(value), key=len)))
+            lines.append(Line(cells, is_published=True))
+    title = f"{groups[0].task}, {models.pop()}" if len(models) == 1 else groups[0].task
+    return Table(title, [*names, *(title for title, _ in figures)], len(names), lines)
 
 
-def seeds(cell: Cell) -> str:
-    """How many seeds a line is the mean of, and what became of the others."""
-    said = [str(len(cell.rows))] if cell.rows else []
-    if cell.failed:
-        said.append(f"failed: {len(cell.failed)} of {len(cell.rows) + len(cell.failed) + len(cell.missing)}")
-    if cell.missing:
-        said.append(f"missing: seed{'s' * (len(cell.missing) > 1)} {', '.join(map(str, cell.missing))}")
-    return "; ".join(said) + (" (reference)" if cell.reference else "")
+def _figures(column: Column, groups: Sequence[Group]) -> tuple[str, list[Cell]]:
+    """A column's title and cells. A mean over fewer seeds than its line has says so, in the title if all do alike."""
+    counts = [len(group.values(column.name)) for group in groups]
+    fewer = [f" (n={n})" if 0 < n < len(group.runs) else "" for n, group in zip(counts, groups, strict=True)]
+    in_title = max(fewer) if len({n for n in counts if n}) == 1 else ""
+    best = _best(column, groups)
+    cells = []
+    for group, n in zip(groups, fewer, strict=True):
+        if values := group.values(column.name):
+            cells.append(Cell(column.text(values) + ("" if in_title else n), "best" if group in best else ""))
+        else:
+            cells.append(_GAP if group.runs else Cell("failed" if group.failed else "missing", "bad"))
+    return column.title + in_title, cells
 
 
-def source(published: Published) -> str:
-    return f"{published.source}, {published.note}" if published.note else published.source
-
-
-def is_published_only(cell: Cell) -> bool:
-    return not (cell.rows or cell.failed or cell.missing)
-
-
-def _figures(column: Column, cells: Sequence[Cell]) -> tuple[str, list[Entry]]:
-    """A column's title, and what stands in it; means over fewer seeds than their lines have say so, or it for all."""
-    found = [column.statistic(cell) for cell in cells]
-    seeds = [len(statistic.values) if statistic else 0 for statistic in found]
-    fewer = [f" (n={n})" if 0 < n < len(cell.rows) else "" for n, cell in zip(seeds, cells, strict=True)]
-    of_all = max(fewer) if len({n for n in seeds if n}) == 1 else ""
-    best = _best(column, cells)
-    entries = [
-        Entry(_text(column, cell) + ("" if of_all else n), id(cell) in best)
-        for cell, n in zip(cells, fewer, strict=True)
-    ]
-    return column.title + of_all, entries
-
-
-def _text(column: Column, cell: Cell) -> str:
-    if statistic := column.statistic(cell):
-        return column.text(statistic)
-    return NOT_MEASURED if cell.rows else "failed" if cell.failed else "missing"
-
-
-def _published_entries(published: Published, figures: Iterable[Column]) -> list[Entry]:
-    """With the digits that were published, or ours where these are fewer."""
-    return [Entry(_rounded(published.metrics.get(column.name), column)) for column in figures]
-
-
-def _rounded(value: float | None, column: Column) -> str:
-    if value is None:
-        return NOT_MEASURED
-    ours = column.number(value)
-    return ours if len(str(value)) > len(ours) else str(value)
-
-
-def _best(column: Column, cells: Sequence[Cell]) -> set[int]:
-    """The ids of those whose figure is the best as it is shown; none where nothing is to choose."""
+def _best(column: Column, groups: Sequence[Group]) -> set[Group]:
+    """Those whose mean is the best as the table shows it; none if there is no choice."""
     if column.name == "recovery":
-        cells = [cell for cell in cells if not cell.is_dense]  # it recovers nothing
-    means = {id(cell): found.mean for cell in comparable(cells, column.statistic) if (found := column.statistic(cell))}
-    if column.best is None or len({column.number(mean) for mean in means.values()}) < 2:
+        groups = [group for group in groups if not group.is_dense]  # the reference itself
+    means = {group: mean(group.values(column.name)) for group in comparable(groups, column.name)}
+    if column.best is None or len({column.number(value) for value in means.values()}) < 2:
         return set()
     best = column.number(column.best(means.values()))
-    return {cell for cell, mean in means.items() if column.number(mean) == best}
+    return {group for group, value in means.items() if column.number(value) == best}

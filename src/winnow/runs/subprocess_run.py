@@ -65,6 +65,7 @@ def run_in_subprocess(folder: Path, overrides: Iterable[str]) -> None:
     with run_lock(folder):
         pass  # refused while processes that have outlived their sweep still run there
     resume = str((folder / CHECKPOINTS).is_dir()).lower()
+    overrides = [override for override in overrides if not override.startswith("resume=")]
     settings = [f"hydra.run.dir={folder}", f"resume={resume}"]
     command = [sys.executable, "-m", "winnow.commands.train", *_config_dir(), *_search_path(), *overrides, *settings]
     path = os.pathsep.join(filter(None, [str(_PACKAGES), os.environ.get("PYTHONPATH")]))

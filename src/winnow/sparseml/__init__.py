@@ -1,1 +1,1 @@
-"""Recipes of SparseML, read and translated into native ones."""
+"""Recipes of SparseML: read, translated into native recipes, converted into native files."""

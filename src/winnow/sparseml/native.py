@@ -1,15 +1,15 @@
-"""Native modifiers as a translation makes them, on top of the shipped defaults."""
+"""Native modifiers made by a translation, on top of the shipped defaults."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from winnow.files.conf_folder import CONF
 
-# The file in conf/modifier -> what a recipe calls it.
-WORDS = {
+# File in conf/modifier -> key of such a modifier in a recipe.
+RECIPE_KEYS = {
     "gmp": "pruning",
     "movement": "pruning",
     "acdc": "pruning",
@@ -25,44 +25,44 @@ WORDS = {
 
 
 @dataclass
-class Native:
+class NativeModifier:
     """A modifier of a native recipe.
 
     Args:
         file: in conf/modifier.
-        settings: what differs from that file.
+        settings: those that the translation sets.
     """
 
     file: str
     settings: dict[str, Any]
 
     @property
-    def word(self) -> str:
-        """What a recipe calls it, before it is numbered."""
-        return WORDS[self.file]
+    def key(self) -> str:
+        """Its key in a recipe, without a number."""
+        return RECIPE_KEYS[self.file]
 
     @property
     def needs_teacher(self) -> bool:
         return self.file in ("distillation", "hidden_distillation")
 
     def node(self) -> DictConfig:
-        """As Hydra would compose it: the shipped file under the settings."""
+        """The node that Hydra would compose: the shipped file, overridden by the settings."""
         return OmegaConf.create({**_shipped(self.file), **self.settings})
 
     def differing(self) -> dict[str, Any]:
-        """The settings that are not those of the shipped file already."""
+        """The settings that differ from the shipped file."""
         shipped = _shipped(self.file)
         return {name: value for name, value in self.settings.items() if name not in shipped or shipped[name] != value}
 
 
 def _shipped(file: str) -> dict[str, Any]:
-    shipped: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(CONF / "modifier" / f"{file}.yaml"))  # type: ignore[assignment]
+    shipped = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(CONF / "modifier" / f"{file}.yaml")))
     parents = [name for name in shipped.pop("defaults", []) if name != "_self_"]
     return {key: value for name in parents for key, value in _shipped(name).items()} | shipped
 
 
-def of_every_recipe() -> set[str]:
-    """The keys of the modifiers that every recipe starts from, from conf/training/finetune.yaml."""
+def default_keys() -> set[str]:
+    """The keys of the modifiers that every recipe inherits from conf/training/finetune.yaml."""
     defaults = yaml.safe_load((CONF / "training" / "finetune.yaml").read_text())["defaults"]
     keys = [key for entry in defaults if isinstance(entry, dict) for key in entry]
     return {key.removeprefix("/modifier@") for key in keys if key.startswith("/modifier@")}

@@ -1,16 +1,20 @@
-"""What the parameters of SparseML's modifiers may be, and what they are here.
+"""Kinds of parameters of SparseML's modifiers.
 
-A kind takes the value of a parameter and returns ours; a RecipeError goes on after the name of the parameter.
+A kind checks a value of the file and returns the native one. The message of its RecipeError follows the name of the
+parameter, such as "must be true or false, got 7."
 """
 
 import re
 import reprlib
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from winnow import values
 from winnow.errors import nearest
-from winnow.ranges import RANGES
-from winnow.sparseml.expressions import RecipeError, as_number
+from winnow.sparseml.expressions import as_number
+from winnow.sparseml.recipe_error import RecipeError
 
 Kind = Callable[[Any], Any]
 
@@ -21,25 +25,26 @@ _NOT_LINEAR = ["bert.embeddings.word_embeddings.weight"] + [
 _EVERY_STEP = 1e-6  # epochs: shorter than any step
 
 
-def _must(what: str, value: Any, remedy: str = "") -> RecipeError:
-    return RecipeError(f"must be {what}, got {reprlib.repr(value)}{remedy}.")
+def _error(expected: str, value: Any) -> RecipeError:
+    return RecipeError(f"must be {expected}, got {reprlib.repr(value)}.")
 
 
-def within(name: str) -> Kind:
-    """A value in the range that our setting of this name has."""
+def of_type(expected: Any) -> Kind:
+    """The kind for a type of `winnow.values`; the value stays as written, so an int stays an int."""
 
     def kind(value: Any) -> Any:
-        if not RANGES[name].allows(value):
-            raise _must(RANGES[name].says, value, RANGES[name].remedy(value))
+        problem = values.problem(expected, value)
+        if problem is not None:
+            raise RecipeError(f"must be {problem}.")
         return value
 
     return kind
 
 
 def one_of(*words: str) -> Kind:
-    def kind(value: Any) -> str:
+    def kind(value: Any) -> Any:
         if value not in words:
-            raise _must(f"one of {', '.join(words)}", value)
+            raise _error(f"one of {', '.join(words)}", value)
         return value
 
     return kind
@@ -56,46 +61,43 @@ def anything(value: Any) -> Any:
 def yes_no(value: Any) -> bool:
     word = str(value).lower()
     if word not in ("true", "1", "false", "0"):
-        raise _must("true or false", value)
+        raise _error("true or false", value)
     return word in ("true", "1")
 
 
-epoch = within("start_epoch")
-positive = within("temperature")
-whole = within("batch_size")
-
-
-def learning_rate(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise _must("a number from 0 to 1", value)
-    return value
+epoch = of_type(values.Epoch)
+positive = of_type(values.Positive)
+not_negative = of_type(values.NotNegative)
+fraction = of_type(values.Fraction)
+sparsity = of_type(values.Sparsity)
+whole = of_type(values.Count)
+learning_rate = of_type(Annotated[float, Field(ge=0, le=1), values.Expected("a number from 0 to 1")])
 
 
 def numbers(value: Any) -> list[float]:
     if not isinstance(value, list) or not value:
-        raise _must("a list of numbers", value)
+        raise _error("a list of numbers", value)
     return [positive(item) for item in value]
 
 
 def mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _must("a mapping", value)
+        raise _error("a mapping", value)
     return value
 
 
 def names(value: Any) -> list[str]:
-    """One name, or a list of them."""
+    """One name, or a list of names."""
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list) or not all(isinstance(name, str) and name for name in listed):
-        raise _must("a name or a list of names", value)
+        raise _error("a name or a list of names", value)
     return listed
 
 
 def patterns(value: Any) -> list[str]:
-    """Names of parameters as regular expressions that match them whole.
+    """Names of parameters as regular expressions for full matches.
 
-    A ``re:`` pattern matches from the start of a name and as a prefix, any other name as it is written, the words for
-    all of them everything.
+    A ``re:`` pattern matches a prefix of a name, any other name matches literally, and the keywords match everything.
     """
     if value == []:
         raise RecipeError(f"is empty; name parameters, or {PRUNABLE}.")
@@ -103,7 +105,7 @@ def patterns(value: Any) -> list[str]:
 
 
 def patterns_or_none(value: Any) -> list[str]:
-    """The same, and none where the mapping of sparsities names them."""
+    """The same, or an empty list, where a mapping of sparsities names the parameters."""
     return patterns(value) if value != [] else []
 
 
@@ -113,46 +115,46 @@ def _pattern(name: str) -> str:
     if not name.startswith("re:"):
         return re.escape(name)
     if "${" in name:
-        raise RecipeError(f"holds {name!r}; a pattern cannot have ${{ in it.")
-    flags = re.match(r"re:\(\?([aims]+)\)", name)  # Python takes them at the very start alone
+        raise RecipeError(f"contains {name!r}; a pattern must not contain ${{.")
+    flags = re.match(r"re:\(\?([aims]+)\)", name)  # Python allows them only at the start of a pattern
     try:
         re.compile(name[3:])
     except re.error as error:
-        raise RecipeError(f"holds {name!r}, which is not a regular expression ({error}).") from error
+        raise RecipeError(f"contains {name!r}, which is not a regular expression ({error}).") from error
     return f"(?{flags[1]}:{name[flags.end() :]}).*" if flags else f"(?:{name[3:]}).*"
 
 
-def beyond_linear_weights(listed: Collection[str]) -> bool:
-    """True if patterns reach parameters of BERT that are no weights of linear layers."""
+def matches_beyond_linear_weights(listed: Collection[str]) -> bool:
+    """True if a pattern matches a parameter of BERT that is not a weight of a linear layer."""
     return any(re.fullmatch(pattern, name) for pattern in listed for name in _NOT_LINEAR)
 
 
-def has_word(value: Any, words: Collection[str]) -> bool:
-    """True if parameters are named by one of the words for all of them."""
+def has_keyword(value: Any, keywords: Collection[str]) -> bool:
+    """True if one of the names is a keyword such as __ALL__."""
     listed = value if isinstance(value, list) else [value]
-    return any(isinstance(name, str) and name.upper() in words for name in listed)
+    return any(isinstance(name, str) and name.upper() in keywords for name in listed)
 
 
-def initial_sparsity(value: Any) -> float:
-    return 0.0 if value == FROM_PARAM else within("initial_sparsity")(value)
+def initial_sparsity(value: Any) -> Any:
+    return 0.0 if value == FROM_PARAM else sparsity(value)
 
 
 def sparsity_by_pattern(value: Any) -> Any:
-    """A sparsity; or pattern -> sparsity, from SparseML's sparsity -> list of names, in which the first counts."""
+    """A sparsity; or pattern -> sparsity, from SparseML's sparsity -> names, where the first match counts."""
     if not isinstance(value, dict):
-        return within("final_sparsity")(value)
+        return sparsity(value)
     found: dict[str, float] = {}
-    for sparsity, listed in value.items():
+    for fraction_of_zeros, listed in value.items():
         for pattern in patterns(listed):
-            found.setdefault(pattern, within("final_sparsity")(as_number(sparsity)))
+            found.setdefault(pattern, sparsity(as_number(fraction_of_zeros)))
     if not found:
         raise RecipeError("is an empty mapping.")
     return found
 
 
-def frequency(value: Any) -> float:
+def frequency(value: Any) -> Any:
     """Epochs between two updates; -1 and 0 mean every step."""
-    return _EVERY_STEP if value in (-1, 0) else within("update_frequency")(value)
+    return _EVERY_STEP if value in (-1, 0) else positive(value)
 
 
 def structure(value: Any) -> str:
@@ -160,18 +162,18 @@ def structure(value: Any) -> str:
         return "block4"
     if value == "tensorrt":
         return "2:4"
-    if value == "unstructured" or (isinstance(value, str) and re.fullmatch(r"[1-9]\d?:[1-9]\d?", value)):
+    if isinstance(value, str) and re.fullmatch(r"unstructured|[1-9]\d?:[1-9]\d?", value):
         return value
-    raise _must("unstructured, block4 or [1, 4], or N:M such as 2:4", value)
+    raise _error("unstructured, block4 or [1, 4], or N:M such as 2:4", value)
 
 
-def score(value: Any) -> str:
-    """What weights are ranked by, in recipes of before release 1.0; a mapping holds options of MFAC."""
+def score(value: Any) -> Any:
+    """The score that ranks weights, in recipes from before release 1.0; a mapping has the options of MFAC."""
     return "MFAC" if isinstance(value, dict) else one_of("magnitude", "movement", "MFAC")(value)
 
 
 def scheme(value: Any) -> Any:
-    """A quantisation scheme by name, or part by part."""
+    """A quantisation scheme: a name, or a mapping from its parts to their arguments."""
     if isinstance(value, str):
         return one_of("default", "deepsparse", "tensorrt")(value)
     parts = ("input_activations", "weights", "output_activations", "target_hardware")
@@ -184,7 +186,7 @@ def scheme(value: Any) -> Any:
 
 
 def schemes(value: Any) -> dict[str, Any]:
-    """Type or name of a module -> its scheme, or none."""
+    """Type or name of a module -> its scheme, or None."""
     return {module: optional(scheme)(given) for module, given in mapping(value).items()}
 
 

@@ -1,168 +1,163 @@
-"""SparseML's pruning modifiers, and its dropping of layers."""
+"""Translation of SparseML's pruning modifiers and of its layer dropping."""
 
 import re
 from typing import Any
 
-from winnow.sparseml.native import Native
-from winnow.sparseml.parameters import ALL, FROM_PARAM, PRUNABLE, beyond_linear_weights, has_word
-from winnow.sparseml.steps import Step, steps_into
+from winnow.sparseml.modifier_translation import ModifierTranslation, translated_to
+from winnow.sparseml.native import NativeModifier
+from winnow.sparseml.parameters import ALL, FROM_PARAM, PRUNABLE, has_keyword, matches_beyond_linear_weights
 
 GRADUAL = ("gmp", "movement", "acdc")
 
 
-def magnitude(step: Step) -> None:
-    score = step.values.get("score_type", "magnitude")
-    gradual(step, "movement" if score == "movement" else "gmp")
+def magnitude(modifier: ModifierTranslation) -> None:
+    score = modifier.values.get("score_type", "magnitude")
+    _gradual(modifier, "movement" if score == "movement" else "gmp")
     if score == "MFAC":
-        second_order(step)
+        _note_second_order(modifier)
 
 
-def global_magnitude(step: Step) -> None:
-    gradual(step, "gmp", everywhere=True)
+def global_magnitude(modifier: ModifierTranslation) -> None:
+    _gradual(modifier, "gmp", global_by_default=True)
 
 
-def movement(step: Step) -> None:
-    gradual(step, "movement")
+def movement(modifier: ModifierTranslation) -> None:
+    _gradual(modifier, "movement")
 
 
-def obs(step: Step) -> None:
-    gradual(step, "gmp", everywhere=True)
-    second_order(step)
+def obs(modifier: ModifierTranslation) -> None:
+    _gradual(modifier, "gmp", global_by_default=True)
+    _note_second_order(modifier)
 
 
-def second_order(step: Step) -> None:
-    step.differs("second-order scores are replaced by magnitudes")
+def _note_second_order(modifier: ModifierTranslation) -> None:
+    modifier.differs("second-order scores are replaced by magnitudes")
 
 
-def acdc(step: Step) -> None:
-    _pruned(step, "acdc", step.values.get("global_sparsity", True), final_sparsity=step.values["compression_sparsity"])
-    step.differs("the last phase is a sparse one")
+def acdc(modifier: ModifierTranslation) -> None:
+    _add(modifier, "acdc", True, final_sparsity=modifier.values["compression_sparsity"])
+    modifier.differs("the last phase is sparse")
 
 
-def gradual(step: Step, file: str, everywhere: bool = False) -> None:
-    """A ramp of sparsity.
+def _gradual(modifier: ModifierTranslation, file: str, global_by_default: bool = False) -> None:
+    """Add a sparsity ramp.
 
     Args:
         file: of the native modifier.
-        everywhere: one threshold over all matrices, where ``global_sparsity`` says nothing.
+        global_by_default: one threshold for all matrices unless ``global_sparsity`` is given.
     """
-    final = step.values["final_sparsity"]
+    final = modifier.values["final_sparsity"]
     if isinstance(final, dict):
-        step.values["params"] = list(final)
-    _pruned(
-        step,
-        file,
-        step.values.get("global_sparsity", everywhere),
-        initial_sparsity=step.values["init_sparsity"],
-        final_sparsity=final,
-        shape=step.values.get("inter_func", "cubic"),
-    )
-    if step.written["init_sparsity"] == FROM_PARAM:
-        step.differs("init_sparsity __FROM_PARAM__ is 0 here; the zeros that are there stay, the ramp begins lower")
-    if step.values.get("phased"):
-        step.differs("phased: True is not done; the masks stay on")
+        modifier.values["params"] = list(final)
+    is_one_shot = max(modifier.start, 0) == modifier.end
+    ramp = {"initial_sparsity": modifier.values["init_sparsity"], "shape": modifier.values.get("inter_func", "cubic")}
+    _add(modifier, file, global_by_default, final_sparsity=final, **({} if is_one_shot else ramp))
+    if modifier.written["init_sparsity"] == FROM_PARAM:
+        modifier.differs(f"init_sparsity {FROM_PARAM} becomes 0: existing zeros stay, but the ramp starts lower")
+    if modifier.values.get("phased"):
+        modifier.differs("phased: True is not supported; the masks stay on")
 
 
-def _pruned(step: Step, file: str, everywhere: bool, **settings: Any) -> None:
-    if not step.values["params"]:
-        raise step.error("params is empty; name parameters, or __ALL_PRUNABLE__.")
-    structure = step.values.get("mask_type", "unstructured")
-    step.take(
+def _add(modifier: ModifierTranslation, file: str, global_by_default: bool, **settings: Any) -> None:
+    if not modifier.values["params"]:
+        raise modifier.error(f"params is empty; name parameters, or {PRUNABLE}.")
+    structure = modifier.values.get("mask_type", "unstructured")
+    modifier.add(
         file,
-        params=step.values["params"],
+        params=modifier.values["params"],
         **settings,
-        start_epoch=step.start,
-        end_epoch=step.end,
-        update_frequency=step.values["update_frequency"],
-        scope="global" if everywhere else "matrix",
+        start_epoch=modifier.start,
+        end_epoch=modifier.end,
+        update_frequency=modifier.values["update_frequency"],
+        scope="global" if modifier.values.get("global_sparsity", global_by_default) else "matrix",
         **({} if structure == "unstructured" else {"structure": structure}),
     )
-    if step.written["update_frequency"] in (-1, 0):
-        step.note("update_frequency -1 means at every step")
-    if step.values["start_epoch"] == -1:
-        step.differs("start_epoch -1 is the first step; SparseML interpolates from epoch -1")
-    if not step.values.get("leave_enabled", True):
-        step.differs("leave_enabled: False ends the updates, the zeros stay")
+    if modifier.written["update_frequency"] in (-1, 0):
+        modifier.note("update_frequency -1 updates the masks at every step")
+    if modifier.values["start_epoch"] == -1:
+        modifier.differs("start_epoch -1 means the first step; SparseML interpolates from epoch -1")
+    if not modifier.values.get("leave_enabled", True):
+        modifier.differs("leave_enabled: False ends the mask updates, but the zeros stay")
     if file != "acdc":
-        step.differs("a pruned weight stays zero, also where SparseML would let it grow again")
-    _say_candidates(step)
+        modifier.differs("a pruned weight stays zero; SparseML may let it grow again")
+    _note_unpruned(modifier)
 
 
-def _say_candidates(step: Step) -> None:
-    prunable = has_word(step.written["params"], [PRUNABLE])
-    if beyond_linear_weights(step.values["params"]) and not prunable:
-        step.differs("only the weights of linear layers are pruned")
-    if ".*" in step.values["params"]:
-        step.differs("a decoder tied to the embeddings is left out")
+def _note_unpruned(modifier: ModifierTranslation) -> None:
+    prunable = has_keyword(modifier.written["params"], [PRUNABLE])
+    if matches_beyond_linear_weights(modifier.values["params"]) and not prunable:
+        modifier.differs("only the weights of linear layers are pruned")
+    if ".*" in modifier.values["params"]:
+        modifier.differs("a decoder that shares its weight with the embeddings is not pruned")
 
 
-def say_where_it_ends(steps: list[Step], total: int) -> None:
-    """Pruning that ends with the training reaches its target here."""
-    for step in steps_into(steps, *GRADUAL):
-        if step.end in (-1, total):
-            step.differs("it ends with the training and reaches its sparsity; SparseML stops short of it")
+def note_end_of_ramps(modifiers: list[ModifierTranslation], total: int) -> None:
+    """Note that pruning which ends with the training reaches its final sparsity, unlike in SparseML."""
+    for modifier in translated_to(modifiers, *GRADUAL):
+        if modifier.end in (-1, total):
+            modifier.differs("the final sparsity is reached when training ends; SparseML stops short of it")
 
 
-def constant(step: Step) -> None:
-    later = {"start_epoch": step.start} if step.start > 0 else {}
-    step.take("constant", params=step.values["params"], min_sparsity=0.0, **later)
-    if step.values.get("end_epoch", -1) != -1:
-        step.ignores("end_epoch: the zeros stay to the end")
-    step.differs("a model without any zeros is refused")
-    _say_candidates(step)
+def constant(modifier: ModifierTranslation) -> None:
+    later = {"start_epoch": modifier.start} if modifier.start > 0 else {}
+    modifier.add("constant", params=modifier.values["params"], min_sparsity=0.0, **later)
+    if modifier.values.get("end_epoch", -1) != -1:
+        modifier.ignores("end_epoch: the zeros stay until training ends")
+    modifier.differs("a model without any zeros is refused")
+    _note_unpruned(modifier)
 
 
-def join_alike(steps: list[Step]) -> None:
-    """Modifiers that differ in their params alone become one, as a matrix that two of them match has one pruner."""
-    kept: list[Step] = []
-    for step in steps_into(steps, *GRADUAL):
-        native = step.natives[0]
-        first = next((other for other in kept if _differ_in_params_alone(native, other.natives[0])), None)
+def merge_equal_pruning(modifiers: list[ModifierTranslation]) -> None:
+    """Merge modifiers that differ only in their params, as two of them must not prune the same matrix."""
+    kept: list[ModifierTranslation] = []
+    for modifier in translated_to(modifiers, *GRADUAL):
+        native = modifier.natives[0]
+        first = next((other for other in kept if _differ_only_in_params(native, other.natives[0])), None)
         if first is None:
-            kept.append(step)
+            kept.append(modifier)
             continue
         params = first.natives[0].settings["params"]
         params += [pattern for pattern in native.settings["params"] if pattern not in params]
-        step.leave(f"joined to the pruning of line {first.line}")
+        modifier.remove_natives(f"merged into the pruning of line {first.line}")
 
 
-def _differ_in_params_alone(one: Native, other: Native) -> bool:
-    """True for two modifiers with a threshold for each matrix that have the same settings but for params."""
+def _differ_only_in_params(one: NativeModifier, other: NativeModifier) -> bool:
+    """True for equal settings apart from params, with one sparsity and a threshold for each matrix."""
     settings = [{name: v for name, v in native.settings.items() if name != "params"} for native in (one, other)]
-    by_number = settings[0]["scope"] == "matrix" and not isinstance(settings[0]["final_sparsity"], dict)
-    return one.file == other.file and settings[0] == settings[1] and by_number
+    one_sparsity = not isinstance(settings[0]["final_sparsity"], dict)
+    return one.file == other.file and settings[0] == settings[1] and settings[0]["scope"] == "matrix" and one_sparsity
 
 
-def leave_out_constant_after_pruning(steps: list[Step]) -> None:
-    """Zeros stay after pruning anyway; a second keeper of the same matrices is not needed."""
-    for step in steps_into(steps, "constant"):
-        params = step.natives[0].settings["params"]
+def remove_constant_after_pruning(modifiers: list[ModifierTranslation]) -> None:
+    """Remove constant pruning of matrices that an earlier modifier has pruned and keeps sparse."""
+    for modifier in translated_to(modifiers, "constant"):
+        params = modifier.natives[0].settings["params"]
         before = [
             earlier.line
-            for earlier in steps_into(steps, *GRADUAL)
-            if -1 < earlier.end <= step.start
+            for earlier in translated_to(modifiers, *GRADUAL)
+            if -1 < earlier.end <= modifier.start
             and (".*" in params or set(params) <= set(earlier.natives[0].settings["params"]))
         ]
         if before:
-            step.leave(f"nothing: the zeros of line {', '.join(map(str, before))} stay anyway")
-            step.notes.clear()
+            modifier.remove_natives(f"no modifier: line {', '.join(map(str, before))} keeps its zeros anyway")
+            modifier.notes.clear()
 
 
-def layers(step: Step) -> None:
-    if has_word(step.values["layers"], [ALL, PRUNABLE]):
-        raise step.error("layers must be names of layers, such as bert.encoder.layer.3; a word for all leaves none.")
-    step.take("layers", drop=[re.escape(name) for name in step.values["layers"]])
-    step.differs("the layers are really gone, and the saved configuration says so")
-    if step.start > 0:
-        step.differs(f"they go before training, not at epoch {step.start:g}")
-    if step.values.get("end_epoch", -1) != -1:
-        step.differs("they do not come back at end_epoch")
+def layers(modifier: ModifierTranslation) -> None:
+    if has_keyword(modifier.values["layers"], [ALL, PRUNABLE]):
+        raise modifier.error(f"layers must be names such as bert.encoder.layer.3; {ALL} would leave no layer.")
+    modifier.add("layers", drop=[re.escape(name) for name in modifier.values["layers"]])
+    modifier.differs("the layers are removed from the model and from its saved configuration")
+    if modifier.start > 0:
+        modifier.differs(f"they are removed before training, not at epoch {modifier.start:g}")
+    if modifier.values.get("end_epoch", -1) != -1:
+        modifier.differs("they are not restored at end_epoch")
 
 
-def join_layers(steps: list[Step]) -> None:
-    """All layers go before training, so one modifier drops them."""
-    drops = steps_into(steps, "layers")
-    for step in drops[1:]:
-        joined = drops[0].natives[0].settings["drop"]
-        joined += [layer for layer in step.natives[0].settings["drop"] if layer not in joined]
-        step.leave(f"joined to the layers of line {drops[0].line}")
+def merge_layers(modifiers: list[ModifierTranslation]) -> None:
+    """Merge all dropping of layers, which happens before training."""
+    drops = translated_to(modifiers, "layers")
+    for modifier in drops[1:]:
+        merged = drops[0].natives[0].settings["drop"]
+        merged += [layer for layer in modifier.natives[0].settings["drop"] if layer not in merged]
+        modifier.remove_natives(f"merged into the layers of line {drops[0].line}")

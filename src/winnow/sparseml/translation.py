@@ -1,149 +1,161 @@
-"""A recipe of SparseML as native modifiers, with an account of every line."""
+"""Translate a recipe of SparseML into native modifiers, with a note for everything that differs."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from winnow.errors import UserError
-from winnow.sparseml.expressions import RecipeError
-from winnow.sparseml.native import Native
-from winnow.sparseml.optimizer_modifiers import settle_frozen, settle_learning_rates, settle_weight_decays
+from winnow.sparseml.modifier_check import check_modifier
+from winnow.sparseml.modifier_schemas import SCHEMAS
+from winnow.sparseml.modifier_translation import ModifierTranslation
+from winnow.sparseml.native import NativeModifier
+from winnow.sparseml.optimizer_modifiers import join_frozen, join_learning_rates, join_weight_decays
 from winnow.sparseml.pruning_modifiers import (
-    join_alike,
-    join_layers,
-    leave_out_constant_after_pruning,
-    say_where_it_ends,
+    merge_equal_pruning,
+    merge_layers,
+    note_end_of_ramps,
+    remove_constant_after_pruning,
 )
-from winnow.sparseml.quantization_modifiers import settle_quantization
-from winnow.sparseml.reading import RecipeFile, Stage, located
-from winnow.sparseml.steps import Step
-from winnow.sparseml.vocabulary import KNOWN, checked
+from winnow.sparseml.quantization_modifiers import check_quantization
+from winnow.sparseml.reading import RecipeFile, Stage, read_recipe
+from winnow.sparseml.recipe_error import RecipeError
 
 
 @dataclass
 class Translation:
-    """What a recipe file becomes.
+    """A translated recipe file.
 
     Args:
         path: of the file.
         num_epochs: of the whole training.
-        modifiers: key in the native recipe -> modifier.
-        steps: every modifier of the file, in its order.
+        natives: key in the native recipe -> native modifier.
+        modifiers: every modifier of the file, in the order of the file.
         notes: on the recipe as a whole.
     """
 
     path: Path
     num_epochs: int
-    modifiers: dict[str, Native]
-    steps: list[Step]
+    natives: dict[str, NativeModifier]
+    modifiers: list[ModifierTranslation]
     notes: list[str] = field(default_factory=list)
 
     def drop_distillation(self, reason: str) -> None:
-        """Leave out what needs a teacher, and say why."""
-        for step in self.steps:
-            if any(native.needs_teacher for native in step.natives):
-                step.leave(f"not used: {reason}")
-        self.modifiers = {key: native for key, native in self.modifiers.items() if not native.needs_teacher}
+        """Remove the modifiers that need a teacher."""
+        for modifier in self.modifiers:
+            if any(native.needs_teacher for native in modifier.natives):
+                modifier.remove_natives(f"not used: {reason}")
+        self.natives = {key: native for key, native in self.natives.items() if not native.needs_teacher}
+
+
+def translate_file(path: str, variables: dict[str, Any], num_epochs: int | None) -> Translation:
+    """Read and translate a file; ``num_epochs`` sets its variable of that name where a modifier uses it."""
+    recipe = read_recipe(path, variables)
+    if num_epochs is not None and "num_epochs" in recipe.used and "num_epochs" not in variables:
+        recipe = read_recipe(path, {**variables, "num_epochs": num_epochs})
+    return translate(recipe, num_epochs)
 
 
 def translate(recipe: RecipeFile, num_epochs: int | None = None) -> Translation:
-    """Native modifiers for all modifiers of a file.
+    """Translate all modifiers of a file.
 
     Args:
-        recipe: as read.
-        num_epochs: of the training, where it is to be longer than the file's.
+        num_epochs: of the training, if it is to be longer than the recipe.
 
     Raises:
-        UserError: with the line, for a modifier or a parameter that is not known, or a value that cannot be.
+        UserError: with the line, for an unknown modifier or parameter, or a value that is not allowed.
     """
     try:
-        steps, notes = _steps_of_all_stages(recipe.stages)
-        for step in steps:
-            KNOWN[step.name].translate(step)
-        total = _length(recipe, steps, num_epochs, notes)
-        settle_learning_rates(steps, total)
-        settle_weight_decays(steps)
-        settle_frozen(steps)
-        settle_quantization(steps, total)
-        join_layers(steps)
-        leave_out_constant_after_pruning(steps)
-        say_where_it_ends(steps, total)
-        join_alike(steps)
+        modifiers, notes = _modifiers_of_all_stages(recipe.stages)
+        for modifier in modifiers:
+            SCHEMAS[modifier.name].translate(modifier)
+        total = _length(recipe, modifiers, num_epochs, notes)
+        join_learning_rates(modifiers, total)
+        join_weight_decays(modifiers)
+        join_frozen(modifiers)
+        check_quantization(modifiers, total)
+        merge_layers(modifiers)
+        remove_constant_after_pruning(modifiers)
+        note_end_of_ramps(modifiers, total)
+        merge_equal_pruning(modifiers)
     except RecipeError as error:
-        raise located(recipe.path, error) from error
-    notes.append("epochs are counted in whole optimizer steps, also under accumulation and data parallelism.")
-    return Translation(recipe.path, total, _named(steps), steps, notes)
+        raise error.in_file(recipe.path) from error
+    notes.append("epochs are rounded to optimizer steps, also with gradient accumulation and data parallelism.")
+    return Translation(recipe.path, total, _natives_by_key(modifiers), modifiers, notes)
 
 
-def _steps_of_all_stages(stages: Sequence[Stage]) -> tuple[list[Step], list[str]]:
-    """The modifiers with their epochs in the whole training: the stages run one after the other.
+def _modifiers_of_all_stages(stages: Sequence[Stage]) -> tuple[list[ModifierTranslation], list[str]]:
+    """The modifiers with epochs of the whole training, in which the stages follow each other.
 
-    SparseML itself writes stages with epochs that count from the start of training, people write them from the
-    start of the stage; a stage that would begin before the ones above it end is taken to be of the second kind.
+    SparseML writes stages whose epochs count from the start of training, users write epochs that count from the start
+    of a stage; a stage that would start before the previous one ends is taken to be of the second kind.
     """
-    steps: list[Step] = []
+    modifiers: list[ModifierTranslation] = []
     notes: list[str] = []
     begin = 0.0
     for stage in stages:
-        own = [checked(tagged) for tagged in stage.modifiers]
-        ranges = [step.start for step in own if step.name == "EpochRangeModifier"]
-        starts = ranges or [step.start for step in own if step.start != -1] or [0]
+        checked = [check_modifier(tagged) for tagged in stage.modifiers]
+        ranges = [modifier.start for modifier in checked if modifier.name == "EpochRangeModifier"]
+        starts = ranges or [modifier.start for modifier in checked if modifier.start != -1] or [0]
         shift = 0.0 if max(min(starts), 0) >= begin else begin
-        end = max([begin, *(shift + epoch for epoch in _epochs(own))])
-        for step in own:
-            if step.start != -1:
-                step.start += shift
+        end = max([begin, *(shift + epoch for epoch in _epochs(checked))])
+        for modifier in checked:
+            if modifier.start != -1:
+                modifier.start += shift
             elif begin:
-                step.start = begin
-            if step.end != -1:
-                step.end += shift
+                modifier.start = begin
+            if modifier.end != -1:
+                modifier.end += shift
             elif stage is not stages[-1]:
-                step.end = end
+                modifier.end = end
         if stage.name:
             moved = f", moved by {shift:g}" if shift else ""
             notes.append(f"stage {stage.name}: epochs {begin:g} to {end:g}{moved}.")
-        steps += own
+        modifiers += checked
         begin = float(math.ceil(end))
-    return steps, notes
+    return modifiers, notes
 
 
-def _epochs(steps: Sequence[Step]) -> list[float]:
-    """All epochs at which something begins or ends."""
-    return [epoch for step in steps for epoch in (step.start, step.end) if epoch != -1]
+def _epochs(modifiers: Sequence[ModifierTranslation]) -> list[float]:
+    """All epochs at which a modifier starts or ends."""
+    return [epoch for modifier in modifiers for epoch in (modifier.start, modifier.end) if epoch != -1]
 
 
-def _length(recipe: RecipeFile, steps: Sequence[Step], asked: int | None, notes: list[str]) -> int:
-    longest = max(_epochs(steps), default=0)
-    ranges = [step for step in steps if step.name == "EpochRangeModifier"]
+def _length(
+    recipe: RecipeFile, modifiers: Sequence[ModifierTranslation], num_epochs: int | None, notes: list[str]
+) -> int:
+    """Epochs of the training: those of the recipe, rounded up, or ``num_epochs`` if that is larger."""
+    longest = max(_epochs(modifiers), default=0)
+    ranges = [modifier for modifier in modifiers if modifier.name == "EpochRangeModifier"]
     total = math.ceil(longest)
-    if asked is not None and asked < total:
-        raise UserError(
-            f"recipe.num_epochs={asked}: {recipe.path} goes on to epoch {longest:g}; shorten it with its variables: "
-            f"recipe.variables.NAME=VALUE, with one of {', '.join(recipe.variables) or 'none, it has no variables'}."
+    if num_epochs is not None and num_epochs < total:
+        remedy = (
+            f"shorten it with recipe.variables.NAME=VALUE, where NAME is one of {', '.join(recipe.variables)}"
+            if recipe.variables
+            else "it has no variables, so edit the file or leave recipe.num_epochs out"
         )
-    if not total and asked is None:
-        raise UserError(f"{recipe.path} does not say how long to train; add recipe.num_epochs=N.")
+        raise UserError(f"recipe.num_epochs={num_epochs}: {recipe.path} runs until epoch {longest:g}; {remedy}.")
+    if not total and num_epochs is None:
+        raise UserError(f"{recipe.path} does not define the length of training; add recipe.num_epochs=N.")
     if total != longest:
-        notes.append(f"the recipe has {longest:g} epochs; training takes {total}, whole ones.")
-    if ranges and max(step.end for step in ranges) < longest:
-        notes.append(
-            f"some modifiers go beyond the EpochRangeModifier; the training takes {total} epochs, as in SparseML."
-        )
-    total = asked or total
-    if ranges and min(step.start for step in ranges) > 0:
-        ranges[0].ignores("start_epoch: training begins at 0")
-    for step in ranges:
-        step.leave(f"num_epochs: {total}")
+        notes.append(f"the recipe has {longest:g} epochs; training takes {total} whole epochs.")
+    if ranges and max(modifier.end for modifier in ranges) < longest:
+        notes.append(f"some modifiers end after the EpochRangeModifier; training takes {total} epochs, as in SparseML.")
+    total = num_epochs or total
+    if ranges and min(modifier.start for modifier in ranges) > 0:
+        ranges[0].ignores("start_epoch: training starts at 0")
+    for modifier in ranges:
+        modifier.remove_natives(f"num_epochs: {total}")
     return total
 
 
-def _named(steps: Sequence[Step]) -> dict[str, Native]:
-    """Readable keys: pruning, pruning_2, ...; learning rates are numbered in the order in which they follow."""
-    natives = [native for step in steps for native in step.natives]
+def _natives_by_key(modifiers: Sequence[ModifierTranslation]) -> dict[str, NativeModifier]:
+    """Readable keys: pruning, pruning_2, ...; learning rates are numbered in the order of time."""
+    natives = [native for modifier in modifiers for native in modifier.natives]
     rates = sorted((n for n in natives if n.file == "learning_rate"), key=lambda n: max(n.settings["start_epoch"], 0))
-    named: dict[str, Native] = {}
+    by_key: dict[str, NativeModifier] = {}
     for native in [*(n for n in natives if n.file != "learning_rate"), *rates]:
-        number = 1 + sum(native.word == other.word for other in named.values())
-        named[native.word if number == 1 else f"{native.word}_{number}"] = native
-    return named
+        number = 1 + sum(native.key == other.key for other in by_key.values())
+        by_key[native.key if number == 1 else f"{native.key}_{number}"] = native
+    return by_key

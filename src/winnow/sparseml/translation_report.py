@@ -1,11 +1,11 @@
-"""The account of a translation: line by line, what each modifier became, what is ignored and what differs."""
+"""The report on a translation: for each modifier of the file its native modifiers, what is ignored and what differs."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from winnow.sparseml.native import Native
+from winnow.sparseml.native import NativeModifier
 from winnow.sparseml.translation import Translation
 
 _WIDTH = 100  # characters of the right column
@@ -13,31 +13,31 @@ _WIDTH = 100  # characters of the right column
 
 @dataclass(frozen=True)
 class Entry:
-    """A modifier of the file.
+    """The part of the report on one modifier of the file.
 
     Args:
         line: in the file.
         source: its name there.
-        became: what it is now.
-        notes: what was ignored, and what differs.
+        natives: a text for each native modifier, or why there is none.
+        notes: what is ignored, and what differs.
     """
 
     line: int
     source: str
-    became: tuple[str, ...]
+    natives: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 def entries(translation: Translation) -> list[Entry]:
-    keys = {id(native): key for key, native in translation.modifiers.items()}
+    keys = {id(native): key for key, native in translation.natives.items()}
     return [
         Entry(
-            step.line,
-            step.name,
-            tuple(_native(keys[id(native)], native) for native in step.natives) or (step.became,),
-            tuple(step.notes),
+            modifier.line,
+            modifier.name,
+            tuple(_native(keys[id(native)], native) for native in modifier.natives) or (modifier.without_natives,),
+            tuple(modifier.notes),
         )
-        for step in translation.steps
+        for modifier in translation.modifiers
     ]
 
 
@@ -47,21 +47,20 @@ def report(translation: Translation) -> str:
     width = max(len(entry.source) for entry in listed)
     epochs = f"{translation.num_epochs} epoch{'s' if translation.num_epochs > 1 else ''}"
     lines = [f"{translation.path}: a recipe of SparseML, {epochs}", ""]
-    lines.append(f"line  {'there':<{width}}  here")
+    lines.append(f"line  {'SparseML':<{width}}  Winnow")
     for entry in listed:
         left = f"{entry.line:>4}  {entry.source:<{width}}  "
-        for text in (*entry.became, *entry.notes):
-            wrapped = textwrap.wrap(
+        for text in (*entry.natives, *entry.notes):
+            for line in textwrap.wrap(
                 text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-            )
-            for line in wrapped:
+            ):
                 lines.append(left + line)
                 left = " " * len(left)
     return "\n".join([*lines, "", *(f"note: {note}" for note in translation.notes)]) + "\n"
 
 
-def _native(key: str, native: Native) -> str:
-    kind = "" if native.file == native.word else f"{native.file}, "
+def _native(key: str, native: NativeModifier) -> str:
+    kind = "" if native.file == native.key else f"{native.file}, "
     return f"{key}: {kind}{', '.join(_settings(native.settings))}"
 
 

@@ -1,10 +1,10 @@
-"""Stubs of the SparseZoo, a service that is gone, and what stands in for what it held."""
+"""Stubs (``zoo:...``) of the SparseZoo, a service that no longer exists, and what to use instead."""
 
 import re
 
 from winnow.errors import UserError
 
-# What a stub of a model says -> the public model on the hub that is like it.
+# Pattern of a stub -> a similar public model on the hub.
 _MODELS = (
     (
         r"obert-base/.*/wikipedia_bookcorpus/.*pruned9[07]",
@@ -20,25 +20,25 @@ _MODELS = (
 
 
 def refuse_stub(setting: str, value: str | None) -> None:
-    """Refuse a name that begins with ``zoo:`` and say what to take instead.
+    """Refuse a value that starts with ``zoo:``, with a replacement in the message.
 
     Args:
-        setting: as the command line names it: recipe.path, model.name or teacher.name.
-        value: what was given.
+        setting: recipe.path, model.name, teacher.name or path.
+        value: of the setting.
     """
     if value and value.startswith("zoo:"):
-        raise UserError(f"{setting}={value}: the SparseZoo is gone. {_instead(setting, value)}")
+        raise UserError(f"{setting}={value}: the SparseZoo no longer exists. {_replacement(setting, value)}")
 
 
-def _instead(setting: str, stub: str) -> str:
+def _replacement(setting: str, stub: str) -> str:
     sparsity = re.search(r"pruned_?(\d\d)", stub)
     if setting == "recipe.path":
-        word = "transfer" if re.search(r"transfer|_quant-none", stub) else "prune"
-        native = f"recipe={word}{sparsity[1]}" if sparsity else "recipe=dense"
-        return f"Take a recipe file that you have kept, or a recipe of ours: {native} is the nearest kind."
+        family = "transfer" if re.search(r"transfer|_quant-none", stub) else "prune"
+        native = f"recipe={family}{sparsity[1]}" if sparsity else "recipe=dense"
+        return f"Use a local recipe file, or the most similar recipe of Winnow: {native}."
     for pattern, model in _MODELS:
         if re.search(pattern, stub):
-            return f"The like on the model hub: {setting}={model.format(sparsity and sparsity[1])}."
+            return f"Use a similar model on the hub: {setting}={model.format(sparsity and sparsity[1])}."
     if setting == "teacher.name":
-        return "Name a fine-tuned model of the hub or a run folder, or let teacher=dense train one."
-    return "Name a model of the hub or a folder of weights that you have kept."
+        return "Name a fine-tuned model on the hub or a run folder, or let teacher=dense train one."
+    return "Name a model on the hub, or a local folder with weights."

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from winnow.data.batch import Columns
+from winnow.functional.candidates import without_last_marks
 
 
 def answer_windows(
@@ -61,7 +62,8 @@ def answer_tokens(chars: NDArray[np.int64], answers: Mapping[str, Sequence[Any]]
     """
     if not answers["text"]:
         return 0, 0
-    first, last = answers["answer_start"][0], answers["answer_start"][0] + len(answers["text"][0])
+    first = answers["answer_start"][0]
+    last = first + len(without_last_marks(answers["text"][0]))
     inside = np.flatnonzero(chars[:, 0] >= 0)
     if first < chars[inside[0], 0] or last > chars[inside[-1], 1]:
         return 0, 0

@@ -1,0 +1,152 @@
+"""One row of a report: a run from its result.json, a planned run that has none, or published figures."""
+
+import re
+import reprlib
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+)
+
+from winnow.config.labels import model_label, settings_of
+
+_SIZES = ("bytes", "compressed_bytes")
+FIGURES = ("sparsity", "parameters", "nonzero_parameters", "layers", "epochs", "train_seconds", *_SIZES, "latency")
+TEST = " (test)"  # ends the names of metrics on the test split
+_REQUIRED = ("status", "task", "model", "recipe", "teacher", "seed", "folder")
+_MAPPINGS = ("settings", "metrics", "test_metrics", "sparsity_by_layer")
+
+Label = Annotated[str, AfterValidator(model_label)]
+Line = Annotated[str, AfterValidator(lambda text: " ".join(text.split()))]
+Number = Annotated[StrictInt | StrictFloat, Field(ge=-1e30, le=1e30)]  # no figure of a run is larger
+Size = Annotated[StrictInt | StrictFloat, Field(ge=0, le=1e30)]
+Share = Annotated[StrictInt | StrictFloat, Field(ge=0, le=1)]
+
+
+class Row(BaseModel):
+    """A run or published figures; shares are fractions, sizes bytes, times seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["ok", "failed", "missing", "published"]  # missing: planned, without a result
+    task: str
+    model: Label
+    recipe: str
+    teacher: Label
+    seed: StrictInt
+    folder: Path
+    settings: dict[str, Annotated[str, BeforeValidator(str)]] = {}  # of its command by full names, without the above
+    cell: str = ""  # fingerprint without the seed, equal for all seeds of one configuration; empty in older rows
+    fingerprint: str = ""
+    error: Line = ""  # reason of a failure; with status ok the failure of a step after the training
+    command: str = ""
+    written: float = 0.0
+    metrics: dict[str, Number] = {}  # in the task's order; on the test split their names end in TEST
+    test_metrics: dict[str, Number] = {}
+    sparsity: Share | None = None
+    parameters: Size | None = None
+    nonzero_parameters: Size | None = None
+    layers: Size | None = None
+    epochs: Size | None = None
+    train_seconds: Size | None = None
+    deployment: dict[str, Any] = {}
+    bytes: Size | None = None  # of the deployed graph
+    compressed_bytes: Size | None = None
+    latency: Size | None = None  # of the deployed graph in ONNX Runtime at batch 1
+    latency_conditions: tuple[str, ...] = ()  # processor, threads, input length
+    sparsity_by_layer: dict[str, Share] = {}
+    kept_zeros: bool = False  # the zeros come from the pretrained model and were only kept
+    recovery: float | None = None  # main metric over that of the dense run with the same seed; below 1 is worse
+    source: str = ""  # of published figures
+
+    @property
+    def names(self) -> tuple[str, str, str, str]:
+        return self.task, self.model, self.recipe, self.teacher
+
+    def figure(self, name: str) -> float | None:
+        """A metric, or one of FIGURES or ``recovery``; None if it was not measured."""
+        is_figure = name in FIGURES or name == "recovery"
+        return getattr(self, name) if is_figure else self.metrics.get(name)
+
+
+def read_row(content: Mapping[str, Any], origin: object, left_out: list[str]) -> Row | None:
+    """The row of a result.json or of an entry of sweep.json, or None if the content does not identify one.
+
+    Invalid values are left out of it and reported in ``left_out`` with their ``origin``.
+    """
+    values = {name: value for name, value in content.items() if value is not None}
+    values |= _deployment_figures(values.get("deployment"))
+    values["kept_zeros"] = bool(values.get("pruned") and not (values.get("one_shot") or values.get("pruning_epochs")))
+    problems = _remove_invalid(values)
+    if any(name in _REQUIRED for name in problems):
+        left_out.append(f"{origin} is not a valid row: {', '.join(problems.values())}.")
+        return None
+    if not values.get("metrics") and values["status"] in ("ok", "published"):
+        problems["metrics"] = "there are no metrics"
+    if problems:
+        left_out.append(f"{origin}: {', '.join(problems.values())}; the other values are used.")
+    if content.get("settings") is None:
+        values["settings"] = _settings_of_command(values)
+    if values["status"] == "failed":
+        values.setdefault("error", "no reason was recorded")
+    on_test = {name + TEST: value for name, value in values.get("test_metrics", {}).items()}
+    return Row.model_validate(values | {"metrics": values.get("metrics", {}) | on_test})
+
+
+def _remove_invalid(values: dict[str, Any]) -> dict[str, str]:
+    """Remove what the fields of a row do not allow; returns the problems by the names of fields or entries."""
+    try:
+        Row.model_validate(values)
+    except ValidationError as error:
+        problems = {}
+        for each in error.errors(include_url=False):
+            field, *keys = map(str, each["loc"])
+            if field in _MAPPINGS and keys:
+                values[field] = {key: value for key, value in values[field].items() if key != keys[0]}
+                field = f"{field} {keys[0]}"
+            else:
+                values.pop(field, None)
+            requirement = each["msg"].removeprefix("Input ")
+            found = "missing" if each["type"] == "missing" else f"{reprlib.repr(each['input'])}, but {requirement}"
+            problems[field] = f"{field} is {found}"  # of the two kinds of numbers the last one is reported
+        return problems
+    return {}
+
+
+def _deployment_figures(deployment: Any) -> dict[str, Any]:
+    """The figures of the deployed graph, with the latency in ONNX Runtime at batch 1 and its conditions."""
+    deployment = deployment if isinstance(deployment, dict) else {}
+    figures = {name: deployment[name] for name in _SIZES if name in deployment}
+    try:
+        latency, engine = deployment["latency"], f"onnxruntime, {deployment['precision']} graph"
+        figures["latency"] = latency["batches"]["1"][engine]["latency"]["median"]
+        machine = latency.get("machine", {})
+        conditions = (machine.get("cpu"), machine.get("threads"), latency.get("length"))
+        return figures | {"latency_conditions": tuple(map(str, conditions))}
+    except (KeyError, TypeError, AttributeError):
+        return figures
+
+
+def _settings_of_command(values: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of an older row, which does not record them."""
+    try:
+        overrides = [word for word in shlex.split(values.get("command", "")) if "=" in word]
+    except ValueError:
+        return {}
+    settings = settings_of(overrides)
+    if values["recipe"] == "dense" and "recipe=dense" not in overrides:  # a teacher, trained by its student's command
+        settings = {n: value for n, value in settings.items() if not n.startswith(("recipe.", "modifier@recipe."))}
+        settings = {re.sub(r"^dense\.", "recipe.", name): value for name, value in settings.items()}
+    if values["teacher"] == "dense":
+        return settings
+    return {name: value for name, value in settings.items() if not name.startswith("dense.")}

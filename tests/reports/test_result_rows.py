@@ -1,0 +1,62 @@
+import pytest
+
+from tests.reports.runs import put
+from winnow.reports.folder_scan import scan
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"metrics": {"accuracy": float("nan"), "f1": 0.5}},
+            "metrics accuracy is nan, but should be greater than or equal to -1",
+        ),
+        (
+            {"metrics": {"accuracy": 10**400, "f1": 0.5}},
+            "metrics accuracy is 100000000000000000...0000000000000000000, but should be less than or equal to 1",
+        ),
+        ({"metrics": {"accuracy": "high", "f1": 0.5}}, "metrics accuracy is 'high', but should be a valid number"),
+        ({"sparsity": "0.8"}, "sparsity is '0.8', but should be a valid number"),
+        ({"sparsity": 80}, "sparsity is 80, but should be less than or equal to 1"),
+        (
+            {"sparsity_by_layer": {"layer.0.weight": -0.1}},
+            "sparsity_by_layer layer.0.weight is -0.1, but should be greater than or equal to 0",
+        ),
+        ({"train_seconds": -1.0}, "train_seconds is -1.0, but should be greater than or equal to 0"),
+        ({"sparsity_by_layer": [0.8]}, "sparsity_by_layer is [0.8], but should be a valid dictionary"),
+        ({"deployment": 7}, "deployment is 7, but should be a valid dictionary"),
+        ({"deployment": {"bytes": "large"}}, "bytes is 'large', but should be a valid number"),
+        ({"settings": "none"}, "settings is 'none', but should be a valid dictionary"),
+        ({"metrics": {}}, "there are no metrics"),
+    ],
+)
+def test_invalid_values_are_left_out_and_reported(tmp_path, changes, sentence):
+    put(tmp_path / "run", **changes)
+    found = scan([tmp_path])
+    assert len(found.rows) == 1
+    assert "accuracy" not in found.rows[0].metrics or "metrics" not in changes
+    assert len(found.left_out) == 1
+    assert found.left_out[0].startswith(f"{tmp_path}/run/result.json: {sentence}")
+    assert found.left_out[0].endswith("; the other values are used.")
+
+
+@pytest.mark.parametrize("latency", [3, {}, {"batches": {"8": {}}}, {"batches": {"1": []}}])
+def test_only_a_latency_at_batch_1_is_used(tmp_path, latency):
+    put(tmp_path, deployment={"precision": "int8", "bytes": 5, "latency": latency})
+    found = scan([tmp_path])
+    assert found.rows[0].latency is None
+    assert not found.left_out
+
+
+def test_an_older_row_has_the_settings_of_its_command(tmp_path):
+    command = (
+        "python -m src.train task=sst2 'task.data.path=my data' +modifier@recipe.frozen=frozen recipe.num_epochs=2 "
+        "dense.num_epochs=1 seed=3 hydra.run.dir=x logger=none trainer.precision=32-true"
+    )
+    put(tmp_path / "student", settings=None, command=f"{command} recipe=prune80")
+    put(tmp_path / "teacher", settings=None, command=f"{command} recipe=prune80", recipe="dense", teacher="none")
+    student, teacher = (row.settings for row in scan([tmp_path]).rows)
+    shared = {"task.data.path": "my data", "trainer.precision": "32-true"}
+    own = {"recipe.num_epochs": "2", "modifier@recipe.frozen": "frozen", "dense.num_epochs": "1"}
+    assert student == {**shared, **own}
+    assert teacher == {**shared, "recipe.num_epochs": "1"}
