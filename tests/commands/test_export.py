@@ -109,7 +109,7 @@ def test_an_export_that_cannot_work_is_refused_before_training(place):
         ("export.opset=99", "got 99"),
         ("export.precision=float8", "export.precision must be one of auto, float32, float16, int8"),
         ("export.precision=int8", "the run is not quantised"),
-        ("export.sequence_length=129", "export.sequence_length=129: the model reads 128 tokens at most"),
+        ("export.sequence_length=129", "export.sequence_length=129: the model reads at most 128 tokens"),
         ("export.sequence_length=3", "leaves no room for a text"),
         ("export.batch_size=0", "export.batch_size must be a whole number, 1 or more, or null"),
         ("export.samples=0", "export.samples must be"),
@@ -169,7 +169,7 @@ def moved(copied, place):
 def test_an_export_without_data_names_the_setting_for_them(copied, place):
     moved(copied, place)
     message = failure("export", "run=run", folder=copied)
-    assert "verified on the run's data, and they are gone" in message
+    assert "verified on the run's data, which are gone" in message
     assert "export.data=FOLDER" in message
 
 
@@ -182,24 +182,28 @@ def test_data_in_another_folder_can_be_used(copied, place):
 def test_a_masked_language_model_is_not_deployed(copied):
     path = copied / "run" / ".hydra" / "resolved.yaml"
     config = yaml.safe_load(path.read_text())
-    config["task"]["_target_"] = "winnow.tasks.masked_lm.MaskedLM"
+    config["task"] = {
+        **{name: config["task"][name] for name in ("name", "metrics", "max_length")},
+        "_target_": "winnow.tasks.masked_lm.MaskedLM",
+        "data": {name: config["task"]["data"][name] for name in Data.model_fields},
+        "line_by_line": False,
+        "mask_probability": 0.15,
+    }
     path.write_text(yaml.safe_dump(config))
-    assert "fine-tune it" in failure("export", "run=run", folder=copied)
+    assert "masked language models cannot be deployed; fine-tune" in failure("export", "run=run", folder=copied)
 
 
 def test_a_failed_export_keeps_an_earlier_one_and_its_report(place, exported, monkeypatch):
-    from winnow.deployment import graph
-
     def broken(model, path, **settings):
-        model = graph.traceable_copy(model)
+        model = traceable_copy(model)
         model.bert.pooler.dense.weight.data.mul_(1.5)
         write(model, path, **settings)
 
-    write = graph.write_graph
+    write = export_run.write_graph
     before = {path: path.stat().st_mtime_ns for path in (place / "run" / "deployment").iterdir()}
-    monkeypatch.setattr(graph, "write_graph", broken)
+    monkeypatch.setattr(export_run, "write_graph", broken)
     message = failure("export", "run=run", folder=place)
-    assert "the exported graph is not the model" in message
+    assert "the exported graph does not compute what the model computes" in message
     assert "The first module that differs is bert.pooler.dense" in message
     report = json.loads((place / "run" / "verification_failed.json").read_text())
     assert report["passed"] is False

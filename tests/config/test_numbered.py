@@ -152,6 +152,18 @@ def test_the_recipes_of_a_user_are_listed_for_a_mistyped_name(own_folder):
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("default", "message"),
+    [
+        ("prune8O", "error: recipe=prune8O: there is no such recipe. Did you mean 'prune80'?"),
+        ("/modifier@pruning: gpm", "error: modifier=gpm: there is no such modifier. Did you mean 'gmp'?"),
+    ],
+)
+def test_a_mistyped_name_in_a_file_of_a_user_is_the_one_in_the_message(own_folder, default, message):
+    (own_folder / "recipe/mine.yaml").write_text(f"defaults: [{default}, _self_]\nname: mine\n")
+    assert failure("plan", "--config-dir", "my_conf", "recipe=mine", folder=own_folder.parent).startswith(message)
+
+
 def test_a_file_of_a_user_with_the_name_of_a_shipped_recipe_is_refused(own_folder):
     file = (own_folder / "recipe/mine.yaml").rename(own_folder / "recipe/prune85.yaml")
     ended = run_command("plan", "--config-dir", str(own_folder), "recipe=prune85")

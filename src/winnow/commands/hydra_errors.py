@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from winnow.config.composed import plain_values
-from winnow.config.numbered import families, names_like
+from winnow.config.numbered import families, family_of, names_like
 from winnow.errors import TRACES, UserError, describe, first_line, nearest, short_errors, wants_traces
 from winnow.files.conf_folder import CONF
 
@@ -86,7 +86,8 @@ def _unresolved(error: OmegaConfBaseException) -> str:
 
 def _missing_option(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
-    if parent := re.match(r"In '(?:[^']*/)?recipe/([^']+)'", str(error)):
+    parent = re.match(r"In 'recipe/([^']+)'", str(error))
+    if group == "recipe" and parent and parent[1] != name == family_of(parent[1]):
         name = parent[1]  # prune80_x names a family prune_x that does not exist
     options = sorted(error.options or [file.stem for file in (CONF / group).glob("*.yaml")])
     names, shown = (names_like(name, options), list(families(options))) if group == "recipe" else (options, options)

@@ -1,12 +1,14 @@
 """Train, prune, distil and quantise one model, or the models of a sweep: ``train task=sst2 recipe=prune80``."""
 
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -34,6 +36,8 @@ from winnow.runs.sweep import check_is_no_sweep, recorded_job, state_of
 
 
 def main() -> None:
+    overrides = get_args(sys.argv[1:]).overrides  # last: Lightning adds some for the other processes of a run
+    sys.argv[1:] = [*(argument for argument in sys.argv[1:] if argument not in overrides), *overrides]
     with hydra_errors(), unfinished_sweeps():
         _main()
 

@@ -75,6 +75,8 @@ def _reason_without_effect(override: str, later: Iterable[str], config: RunConfi
     setting, _, value = _parts(override)
     for other in later:
         replaced, _, other_value = _parts(other)
+        if replaced in _OPTIONS:
+            continue  # Hydra composes options first, whatever their place
         if (setting == replaced and value != other_value) or setting.startswith(f"{replaced}."):
             return f"{other} comes after it"
     data = config.task.data

@@ -32,7 +32,12 @@ _EXAMPLES = (80, 6)  # a sparsity in percent, a number of layers
 
 def is_recipe(name: str) -> bool:
     """True for the name of a shipped recipe, with its number where its family needs one."""
-    return _NUMBERED.sub(r"\1", name) in _shipped() and not _lacks_number(name)
+    return family_of(name) in _shipped() and not _lacks_number(name)
+
+
+def family_of(name: str) -> str:
+    """The name of the file of a family, e.g. layers_prune of layers6_prune83."""
+    return _NUMBERED.sub(r"\1", name)
 
 
 def names_like(name: str, files: Iterable[str]) -> list[str]:
@@ -128,7 +133,7 @@ class NumberedRecipes(ConfigSource):
         name = _recipe_of(config_path)
         if not self.is_config(config_path):
             raise ConfigLoadError(f"{config_path} has no number in its name")
-        node = {"defaults": [_NUMBERED.sub(r"\1", name), "_self_"], "name": name, **_settings(name)}
+        node = {"defaults": [family_of(name), "_self_"], "name": name, **_settings(name)}
         return ConfigResult(self.provider, self.full_path(), OmegaConf.create(node), header={"package": None})
 
     def is_config(self, config_path: str) -> bool:

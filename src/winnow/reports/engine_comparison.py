@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from winnow.command_line import command_line
 from winnow.deployment.comparison import SPARSE, fastest
 from winnow.machine import digits, machine_lines, shown
 from winnow.text import aligned, titled
@@ -37,7 +38,7 @@ def _recommended(compared: Mapping[str, Any], precision: str, folder: Path) -> I
         speedups.setdefault(options, []).append(f"{1 / timed[name]['ratio']['median']:.2f} times at batch {batch}")
     texts = "; ".join(f"{options}, {' and '.join(times)}" for options, times in speedups.items())
     yield f"Fastest here, relative to the float32 graph in ONNX Runtime: {texts}."
-    yield f"python -m src.predict deployment={folder} {next(iter(speedups))}"
+    yield command_line("predict", f"deployment={folder}", *next(iter(speedups)).split())
     batch, timed = next(iter(compared["batches"].items()))
     deployed, plain = (timed[fastest(compared, batch, graph)]["ratio"]["median"] for graph in (precision, "float32"))
     if plain < _FASTER * deployed:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from winnow.command_line import command_line
 from winnow.config.labels import model_label
 from winnow.reports.engine_comparison import comparison_text
 from winnow.text import aligned, relative_path, titled
@@ -30,7 +31,7 @@ def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Pa
     lines += [
         f"verified     on {report['samples']['inputs']:,} inputs: {folder / 'verification.json'}",
         f"deployment   {folder}",
-        f"use          python -m src.predict deployment={folder} {texts}",
+        f"use          {command_line('predict', f'deployment={folder}')} {texts}",
     ]
     if "latency" in facts:
         lines += ["", comparison_text(row, folder)]

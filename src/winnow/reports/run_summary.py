@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from winnow.command_line import command_line
 from winnow.config.labels import model_label
 from winnow.text import aligned, duration, relative_path, titled
 
@@ -31,7 +32,7 @@ def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping
     lines = ["", f"model    {folder / 'model'}", f"result   {folder / 'result.json'}"]
     if reference:
         lines.append(f"dense    {relative_path(reference[0])}")
-    lines.append(f"again    python -m src.evaluate run={folder}")
+    lines.append(f"again    {command_line('evaluate', f'run={folder}')}")
     title = f"{row['recipe']} of {model_label(row['model'])} on {row['task']}, teacher {row['teacher']}"
     return "\n".join(titled(title, [*aligned(table), *lines]))
 

@@ -55,18 +55,22 @@ def callbacks_of(trainer: pl.Trainer) -> list[pl.Callback]:
 
 
 def check_hardware(trainer: Trainer) -> None:
-    """Refuse devices, strategies and precisions that this machine does not have.
+    """Refuse devices and precisions that this machine does not have, before a teacher is trained.
 
     Raises:
         UserError: with Lightning's reason.
     """
+    if not trainer.data_parallel:  # its processes check by themselves
+        _new_trainer(trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+
+
+def _new_trainer(trainer: Trainer, **options: Any) -> pl.Trainer:
+    hardware = _hardware(trainer)
     try:
-        pl.Trainer(**_hardware(trainer), logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    except UserError:
-        raise
+        return pl.Trainer(**hardware, **options)
     except Exception as error:  # of several types
-        words = f"accelerator={trainer.accelerator}, devices={trainer.devices}, strategy={trainer.strategy}"
-        raise UserError(f"trainer: this machine cannot run {words} ({first_line(error)}).") from error
+        chosen = f"accelerator={trainer.accelerator}, devices={trainer.devices}, strategy={trainer.strategy}"
+        raise UserError(f"trainer: this machine cannot run {chosen} ({first_line(error)}).") from error
 
 
 def _hardware(trainer: Trainer) -> dict[str, Any]:
@@ -101,8 +105,8 @@ def build_trainer(
     trainer = config.trainer
     progress = progress_callback(config.title or config.recipe.name, trainer.progress_bar)
     patience = trainer.patience
-    return pl.Trainer(
-        **_hardware(trainer),
+    return _new_trainer(
+        trainer,
         max_epochs=config.recipe.num_epochs,
         max_steps=trainer.max_steps or -1,
         accumulate_grad_batches=trainer.accumulate_grad_batches,
