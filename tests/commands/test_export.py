@@ -5,6 +5,9 @@ import pytest
 import yaml
 
 from tests.toys import failure, own_data, review_tables, run, run_command
+from winnow.config.task import Data
+from winnow.deployment import export_run
+from winnow.deployment.graph import traceable_copy
 
 SHAPE = ["export.batch_size=4", "export.sequence_length=16"]  # written in half the time of a graph for any
 
