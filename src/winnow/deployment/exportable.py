@@ -42,7 +42,7 @@ def check_export_of(task: TaskSettings, settings: Export) -> None:
         raise UserError(f"export={settings.kind} exports nothing; leave it out.")
     if isinstance(task, MaskedLM):
         raise UserError(
-            f"task={task.name}: mwanted language models cannot be deployed; fine-tune the run on a task with "
+            f"task={task.name}: masked language models cannot be deployed; fine-tune the run on a task with "
             "model.name=RUN, and export that."
         )
     missing = [name for name in PACKAGES if find_spec(name) is None]
