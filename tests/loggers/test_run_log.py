@@ -58,10 +58,10 @@ def test_only_the_main_process_ends_a_log(log, monkeypatch):
 
 
 def test_metrics_csv_is_there_beside_another_log_so_that_reports_have_their_curves(tmp_path, configured):
-    assert build_loggers(configured("logger=none")["logger"], tmp_path) == []
+    assert build_loggers(configured("logger=none").logger, tmp_path) == []
     for name in ("csv", "wandb", "tensorboard"):
         pytest.importorskip("csv" if name == "csv" else name)
-        assert isinstance(build_loggers(configured(f"logger={name}")["logger"], tmp_path)[0], CSVLog)
+        assert isinstance(build_loggers(configured(f"logger={name}").logger, tmp_path)[0], CSVLog)
     assert list(tmp_path.iterdir()) == []
 
 

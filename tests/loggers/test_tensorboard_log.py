@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from winnow.loggers.tensorboard_log import TensorBoardLog
 
-CONFIG = {"recipe": {"name": "prune80"}, "seed": 1}
+CONFIG = SimpleNamespace(plain=lambda: {"recipe": {"name": "prune80"}, "seed": 1})
 ROW = {"status": "ok", "metrics": {"accuracy": 0.75}, "sparsity_by_layer": {"a.weight": 0.8}}
 
 
