@@ -101,7 +101,7 @@ def test_a_row_that_a_resumed_run_repeats_is_logged_once(tmp_path):
     assert first.version == second.version
 
 
-def test_a_run_that_starts_anew_is_another_run(tmp_path):
+def test_a_run_that_starts_again_is_another_wandb_run(tmp_path):
     first = begun(tmp_path)
     first.end(1)
     second = begun(tmp_path)
@@ -140,7 +140,7 @@ def test_without_an_account_or_a_connection_a_run_is_logged_offline_and_says_so(
     assert output.err == ""
 
 
-def test_an_account_that_w_and_b_refuses_does_not_stop_a_run(tmp_path, monkeypatch, capsys):
+def test_a_refused_account_does_not_stop_a_run(tmp_path, monkeypatch, capsys):
     import wandb
 
     init = wandb.init
@@ -158,14 +158,14 @@ def test_an_account_that_w_and_b_refuses_does_not_stop_a_run(tmp_path, monkeypat
     assert "W&B logs offline (the key is wrong)" in capsys.readouterr().out
 
 
-def test_nothing_is_said_of_the_machine_the_code_or_the_packages(tmp_path):
+def test_nothing_about_the_machine_the_code_or_the_packages_is_sent(tmp_path):
     log = begun(tmp_path)
     log.end(0)
     names = {path.name for path in tmp_path.glob("wandb/offline-run-*/files/**/*")}
     assert not names & {"requirements.txt", "wandb-metadata.json", "output.log", "diff.patch"}
 
 
-def test_nothing_of_wandb_is_imported_where_nobody_asked_for_it():
+def test_wandb_is_imported_only_if_it_is_used():
     words = "src.train, winnow.loggers.run_log, winnow.training.trainer, winnow.deployment.export_run"
     code = f"import sys, {words}; sys.exit('wandb' in sys.modules or 'tensorboard' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
