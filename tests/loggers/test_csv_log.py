@@ -40,7 +40,7 @@ def test_a_new_log_in_the_folder_keeps_the_rows_of_the_one_before(logged):
         (4, {"train/loss": [0, 1, 2, 3], "pruning/sparsity": [1, 2, 3], "val/accuracy": [2]}),
     ],
 )
-def test_what_a_resumed_run_logs_again_is_cut(logged, step, kept):
+def test_rows_that_a_resumed_run_logs_again_are_removed(logged, step, kept):
     second = CSVLog(logged)
     second.cut(step)
     assert steps(logged) == kept
@@ -48,7 +48,7 @@ def test_what_a_resumed_run_logs_again_is_cut(logged, step, kept):
     assert steps(logged)["train/loss"] == [*kept["train/loss"], step]
 
 
-def test_a_row_that_was_not_written_to_its_end_is_left_out(logged):
+def test_an_incomplete_row_is_left_out(logged):
     path = logged / "logs" / "metrics.csv"
     rows = read_rows(path)
     path.write_text(path.read_text()[:-3])

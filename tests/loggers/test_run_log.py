@@ -26,7 +26,7 @@ def log():
 @pytest.mark.parametrize(
     ("error", "status"), [(ValueError("no"), 1), (KeyboardInterrupt(), 1), (StoppedError("later", status=75), 75)]
 )
-def test_a_log_learns_that_its_run_has_failed_and_the_error_goes_on(log, error, status):
+def test_a_logger_is_closed_with_the_status_of_a_failed_run_and_the_error_is_raised(log, error, status):
     def failing_run():
         with run_log() as loggers:
             loggers.append(log)
@@ -37,28 +37,32 @@ def test_a_log_learns_that_its_run_has_failed_and_the_error_goes_on(log, error, 
     assert log.ended == [status]
 
 
-def test_a_log_learns_that_its_run_has_ended_well(log):
+def test_a_logger_is_closed_with_status_0_after_a_successful_run(log):
     with run_log() as loggers:
         loggers.append(log)
         assert log.ended == []
     assert log.ended == [0]
 
 
-def test_a_log_that_cannot_be_ended_does_not_undo_the_run(log, capsys):
+def test_a_logger_that_cannot_be_closed_does_not_fail_the_run(log, capsys):
     log.end = lambda status: 1 / 0
     with run_log() as loggers:
         loggers.append(log)
     assert "note: Log could not be closed: ZeroDivisionError" in capsys.readouterr().out
 
 
-def test_only_the_main_process_ends_a_log(log, monkeypatch):
+def test_only_the_main_process_closes_a_logger(log, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     with run_log() as loggers:
         loggers.append(log)
     assert log.ended == []
 
 
+<<<<<<< HEAD
 def test_metrics_csv_is_there_beside_another_log_so_that_reports_have_their_curves(tmp_path, configured):
+=======
+def test_metrics_csv_is_written_beside_another_logger_for_the_curves_of_reports(tmp_path, configured):
+>>>>>>> h-reports
     assert build_loggers(configured("logger=none").logger, tmp_path) == []
     for name in ("csv", "wandb", "tensorboard"):
         pytest.importorskip("csv" if name == "csv" else name)
@@ -78,7 +82,7 @@ def test_a_mistyped_setting_of_a_logger_is_refused(configured):
         check(configured("logger=wandb", "+logger.projekt=x"))
 
 
-def test_a_run_that_was_taken_over_from_another_folder_is_logged_with_its_metrics(tmp_path, configured, monkeypatch):
+def test_a_run_copied_from_another_folder_is_logged_with_its_metrics(tmp_path, configured, monkeypatch):
     class Again(Log):
         def begin(self, config, resumed):
             self.rows = []

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from winnow.loggers.tensorboard_log import TensorBoardLog
 
-CONFIG = {"recipe": {"name": "prune80"}, "seed": 1}
+CONFIG = SimpleNamespace(plain=lambda: {"recipe": {"name": "prune80"}, "seed": 1})
 ROW = {"status": "ok", "metrics": {"accuracy": 0.75}, "sparsity_by_layer": {"a.weight": 0.8}}
 
 
@@ -56,7 +57,7 @@ def test_what_a_resumed_run_logs_again_is_shown_once(tmp_path):
     assert [event.step for event in read(tmp_path).Scalars("train/loss")] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_run_that_starts_anew_shows_nothing_of_the_one_before(tmp_path):
+def test_a_run_that_starts_again_replaces_its_earlier_log(tmp_path):
     for loss in (1.0, 2.0):
         log = begun(tmp_path)
         log.log_metrics({"train/loss": loss, "epoch": 0}, step=0)

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,16 +10,18 @@ pytest.importorskip("wandb", reason="pip install 'winnow-transformers[wandb]'")
 
 from tests.offline_wandb import read_run
 from tests.toys import own_data, review_tables, run
+from winnow.config.outputs import Logger as LoggerSettings
 from winnow.loggers import wandb_log
 from winnow.loggers.run_facts import flat
 from winnow.loggers.wandb_log import WandbLog
 
-CONFIG = {"recipe": {"name": "prune80", "num_epochs": 2}, "seed": 1}
+PLAIN = {"recipe": {"name": "prune80", "num_epochs": 2}, "seed": 1}
+CONFIG = SimpleNamespace(recipe=SimpleNamespace(name="prune80"), plain=lambda: PLAIN)
 ROW = {"status": "ok", "error": None, "metrics": {"accuracy": 0.1234567}, "sparsity_by_layer": {"a.weight": 0.8}}
 
 
 def begun(folder, resumed=False):
-    log = WandbLog(folder, project="tests", offline=True)
+    log = WandbLog(folder, LoggerSettings(kind="wandb", project="tests", offline=True))
     log.begin(CONFIG, resumed=resumed)
     return log
 
@@ -98,7 +101,7 @@ def test_a_row_that_a_resumed_run_repeats_is_logged_once(tmp_path):
     assert first.version == second.version
 
 
-def test_a_run_that_starts_anew_is_another_run(tmp_path):
+def test_a_run_that_starts_again_is_another_wandb_run(tmp_path):
     first = begun(tmp_path)
     first.end(1)
     second = begun(tmp_path)
@@ -128,7 +131,7 @@ def test_without_an_account_or_a_connection_a_run_is_logged_offline_and_says_so(
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setattr(wandb, "login", lambda **options: account)
     monkeypatch.setattr(wandb_log, "is_reachable", lambda address: reachable)
-    log = WandbLog(tmp_path, project="tests")
+    log = WandbLog(tmp_path, LoggerSettings(kind="wandb", project="tests"))
     log.begin(CONFIG, resumed=False)
     log.end(0)
     output = capsys.readouterr()
@@ -137,7 +140,7 @@ def test_without_an_account_or_a_connection_a_run_is_logged_offline_and_says_so(
     assert output.err == ""
 
 
-def test_an_account_that_w_and_b_refuses_does_not_stop_a_run(tmp_path, monkeypatch, capsys):
+def test_a_refused_account_does_not_stop_a_run(tmp_path, monkeypatch, capsys):
     import wandb
 
     init = wandb.init
@@ -149,20 +152,20 @@ def test_an_account_that_w_and_b_refuses_does_not_stop_a_run(tmp_path, monkeypat
 
     monkeypatch.setattr(wandb_log, "_obstacle", lambda module: None)
     monkeypatch.setattr(wandb, "init", refused)
-    log = WandbLog(tmp_path, project="tests")
+    log = WandbLog(tmp_path, LoggerSettings(kind="wandb", project="tests"))
     log.begin(CONFIG, resumed=False)
     log.end(0)
     assert "W&B logs offline (the key is wrong)" in capsys.readouterr().out
 
 
-def test_nothing_is_said_of_the_machine_the_code_or_the_packages(tmp_path):
+def test_nothing_about_the_machine_the_code_or_the_packages_is_sent(tmp_path):
     log = begun(tmp_path)
     log.end(0)
     names = {path.name for path in tmp_path.glob("wandb/offline-run-*/files/**/*")}
     assert not names & {"requirements.txt", "wandb-metadata.json", "output.log", "diff.patch"}
 
 
-def test_nothing_of_wandb_is_imported_where_nobody_asked_for_it():
+def test_wandb_is_imported_only_if_it_is_used():
     words = "src.train, winnow.loggers.run_log, winnow.training.trainer, winnow.deployment.export_run"
     code = f"import sys, {words}; sys.exit('wandb' in sys.modules or 'tensorboard' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
