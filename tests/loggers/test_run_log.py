@@ -58,11 +58,7 @@ def test_only_the_main_process_closes_a_logger(log, monkeypatch):
     assert log.ended == []
 
 
-<<<<<<< HEAD
-def test_metrics_csv_is_there_beside_another_log_so_that_reports_have_their_curves(tmp_path, configured):
-=======
 def test_metrics_csv_is_written_beside_another_logger_for_the_curves_of_reports(tmp_path, configured):
->>>>>>> h-reports
     assert build_loggers(configured("logger=none").logger, tmp_path) == []
     for name in ("csv", "wandb", "tensorboard"):
         pytest.importorskip("csv" if name == "csv" else name)

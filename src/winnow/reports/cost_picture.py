@@ -66,12 +66,7 @@ def draw_costs(figure: Figure | SubFigure, plot: CostPlot, title: str = "") -> N
     handles = list(_legend(plot, looks, strokes))
     columns = max(1, int(72 * figure.bbox.width / figure.dpi // _LEGEND_COLUMN))
     legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=9, alignment="left")
-<<<<<<< HEAD
-    legend.set_title(title)
-    legend.get_title().set(fontweight="bold", fontsize=11)
-=======
     legend.set_title(title, FontProperties(weight="bold", size=11))
->>>>>>> h-reports
     figure.figure.draw_without_rendering()  # fixes the layout
     place_labels(ax, _labels(found, plot, looks), lines)
 
