@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.deployment.toys import rounded, stored, with_float_bias, with_initialiser, written
-from tests.toys import data_section, toy_model, toy_task
+from tests.toys import toy_model, toy_task, typed_data
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.deployment.samples import real_inputs
 from winnow.deployment.verification import metric_failures, verify
@@ -14,7 +14,7 @@ QUERY = "bert.encoder.layer.1.attention.self.query"
 @pytest.fixture(scope="module")
 def samples():
     task = toy_task()
-    data = data_section(generator="winnow.data.demo.reviews", label_column="label", text_columns=["text"])
+    data = typed_data(generator="winnow.data.demo.reviews", label_column="label", text_columns=["text"])
     return real_inputs(task, tiny_tokenizer(), data, limit=200)
 
 

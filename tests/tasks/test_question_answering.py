@@ -346,5 +346,5 @@ def test_evaluate_repeats_what_the_run_recorded(trained):
 def test_a_teacher_of_other_windows_is_refused(trained):
     data = ["task=question_answering", f"task.data.path={trained}/data", "task.unanswerable=true", *TINY]
     message = failure("train", *data, "teacher=checkpoint", "teacher.name=run", "task.max_seq_length=32",
-                      "task.doc_stride=4", folder=trained)  # fmt: skip
+                      "task.doc_stride=4", "task.max_question_length=8", folder=trained)  # fmt: skip
     assert "teacher.name=run was trained with task.max_seq_length=24, the student has 32" in message

@@ -12,7 +12,7 @@ from winnow.command_line import command_line
 from winnow.config.run import with_present_names
 from winnow.config.section import Section
 from winnow.config.task import AnyTask
-from winnow.errors import UserError, describe, nearest
+from winnow.errors import UserError, first_line, nearest
 from winnow.files.conf_folder import CONF
 from winnow.values import CountOrNull, Expected, one_of
 
@@ -146,14 +146,19 @@ def _task(contents: "Contents", folder: Path) -> "Task":
 
 def _read_contents(folder: Path, section: Mapping[str, Any]) -> "Contents":
     """The section of this project in config.json, which may come from anybody."""
-    target = section.get("task", {}).get("_target_") if isinstance(section.get("task"), dict) else None
     try:
         section = with_present_names(section)
-        if not str(section["task"]["_target_"]).startswith("winnow."):
+        target = section["task"]["_target_"]
+        if not str(target).startswith("winnow."):
             raise UserError(f"{SECTION}.task._target_={target} is not a task of this project.")
         return Contents.read({**section, "task": _with_defaults(section["task"])}, SECTION)
-    except (UserError, TypeError, KeyError) as error:
-        raise UserError(f"{folder / 'config.json'}: {describe(error)} Export the run again.") from error
+    except UserError as error:
+        raise UserError(f"{folder / 'config.json'}: {error} Export the run again.") from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"{folder / 'config.json'}: the section of this project cannot be read ({first_line(error)}); export the "
+            "run again."
+        ) from error
 
 
 def _with_defaults(task: Mapping[str, Any]) -> dict[str, Any]:
