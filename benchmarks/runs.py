@@ -24,7 +24,6 @@ from winnow.config.checks import check
 from winnow.config.resolve import run_config
 from winnow.config.run import RunConfig
 from winnow.data.batching import LengthGroupedBatches
-from winnow.data.datamodule import TaskData
 from winnow.data.splits import load_splits
 from winnow.loggers.build import build_loggers
 from winnow.models.pretrained import load_student, load_tokenizer
@@ -33,6 +32,7 @@ from winnow.modifiers.modifier import build_modifiers
 from winnow.quiet import quiet_libraries
 from winnow.tasks.task import build_task
 from winnow.training.module import FineTuner
+from winnow.training.task_data import TaskData
 from winnow.training.teacher_cache import TeacherCache
 from winnow.training.trainer import best_precision, build_trainer, loader_workers
 

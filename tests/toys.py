@@ -25,7 +25,6 @@ from winnow.config.recipe import Optimizer
 from winnow.config.run import RunConfig
 from winnow.config.section import Section
 from winnow.config.task import Data, LabelledData, QuestionAnsweringData, TextClassificationData
-from winnow.data.datamodule import TaskData
 from winnow.data.demo import reviews
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.files.conf_folder import CONF
@@ -35,6 +34,7 @@ from winnow.modifiers.modifier import Modifier, event_row, modifiers_of, recorde
 from winnow.tasks.task import build_task
 from winnow.tasks.text_classification import TextClassification
 from winnow.training.module import FineTuner
+from winnow.training.task_data import TaskData
 
 ENCODER_PATTERN = r".*\.layers?\.\d+\..*"
 BERT = {

@@ -7,7 +7,6 @@ import torch
 from datasets import Dataset
 
 from tests.deployed import deploy, torch_pipeline
-from winnow.data.datamodule import TaskData
 from winnow.data.demo import reviews
 from winnow.data.demo_entities import tagged_sentences
 from winnow.data.demo_questions import questions
@@ -17,6 +16,7 @@ from winnow.deployment.pipeline import open_pipeline
 from winnow.errors import UserError
 from winnow.functional.entities import entities
 from winnow.training.evaluation import evaluate
+from winnow.training.task_data import TaskData
 
 SENTIMENT = ["negative", "positive"]
 TAGS = ["O", "B-person", "I-person", "B-place", "I-place"]

@@ -26,7 +26,6 @@ from tests.toys import (
     zeros_of,
 )
 from winnow.config.checks import check
-from winnow.data.datamodule import TaskData
 from winnow.data.demo import reviews
 from winnow.data.splits import load_splits
 from winnow.data.tiny_tokenizer import tiny_tokenizer
@@ -39,6 +38,7 @@ from winnow.modifiers.gmp import MagnitudePruning
 from winnow.modifiers.masks import encoder_weights, linear_weights
 from winnow.tasks.masked_lm import MaskedLM
 from winnow.tasks.task import Task
+from winnow.training.task_data import TaskData
 
 TEXTS = reviews(train=1500, held_out=1)["train"]["text"]
 SIZES = {"vocab_size": len(tiny_tokenizer()), "max_position_embeddings": 70, "pad_token_id": 0}

@@ -15,7 +15,6 @@ from torchmetrics.functional.text import squad
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from tests.toys import TINY, data_section, failure, run, toy_model, typed_data
-from winnow.data.datamodule import TaskData
 from winnow.data.demo_questions import questions
 from winnow.data.splits import load_splits
 from winnow.data.tiny_tokenizer import tiny_tokenizer
@@ -23,6 +22,7 @@ from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 from winnow.tasks.answer_windows import answer_tokens, truncate_questions
 from winnow.tasks.question_answering import QuestionAnswering
+from winnow.training.task_data import TaskData
 
 
 def qa_task(**changes):

@@ -14,7 +14,6 @@ from transformers import AutoModel, AutoModelForTokenClassification, AutoTokeniz
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from tests.toys import OPTIMIZER, TINY, failure, model_section, run, toy_model, typed_data
-from winnow.data.datamodule import TaskData
 from winnow.data.demo_entities import tagged_sentences
 from winnow.data.splits import load_splits
 from winnow.data.tiny_tokenizer import tiny_tokenizer
@@ -25,6 +24,7 @@ from winnow.models.pretrained import load_tokenizer
 from winnow.models.teacher import checkpoint_teacher
 from winnow.tasks.token_classification import TokenClassification
 from winnow.training.module import FineTuner
+from winnow.training.task_data import TaskData
 
 METRICS = ("f1", "precision", "recall", "accuracy")
 

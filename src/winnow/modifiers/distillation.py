@@ -1,7 +1,7 @@
 """Knowledge distillation: the student learns from a teacher's outputs."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytorch_lightning as pl
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from winnow.config.modifiers import DistillationSettings
 from winnow.functional.distillation_loss import mix_losses
 from winnow.modifiers.modifier import Event, Modifier, model_of
+from winnow.tasks.task import Task
 
 if TYPE_CHECKING:
     from winnow.models.teacher import Teacher
@@ -47,7 +48,7 @@ class Distillation(Modifier[DistillationSettings]):
             )
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.task: Any = pl_module.task
+        self.task = cast(Task, pl_module.task)
         self.teacher.to(pl_module.device).eval()
 
     def exclusive_targets(self) -> set[str]:

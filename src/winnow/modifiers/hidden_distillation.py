@@ -1,7 +1,7 @@
 """Distillation of hidden states: the student's layers learn from the teacher's."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -12,6 +12,7 @@ from winnow.errors import UserError
 from winnow.functional.distillation_loss import evenly_mapped, hidden_state_loss
 from winnow.models.encoder_layers import kept_layers, layer_list
 from winnow.modifiers.modifier import Event, Modifier, model_of
+from winnow.tasks.task import Task
 
 if TYPE_CHECKING:
     from winnow.models.teacher import Teacher
@@ -89,7 +90,7 @@ class HiddenDistillation(Modifier[HiddenDistillationSettings]):
         return hook
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.task: Any = pl_module.task
+        self.task = cast(Task, pl_module.task)
         self.teacher.to(pl_module.device).eval()
 
     def events(self) -> Iterator[Event]:

@@ -15,6 +15,7 @@ from winnow.config.recipe import Recipe, outside_training
 from winnow.errors import UserError
 from winnow.functional.mask import count_zeros
 from winnow.modifiers.clock import Clock, Window
+from winnow.tasks.task import Task
 
 S = TypeVar("S", bound=ModifierSettings, default=Any)
 
@@ -150,10 +151,10 @@ class Modifier(pl.Callback, Generic[S]):
         """True once the model is in the state that the recipe promises; only then may a model be the best."""
         return True
 
-    def without_training(self, model: nn.Module, task: Any, batches: Iterable[Mapping[str, Tensor]]) -> None:
+    def without_training(self, model: nn.Module, task: Task, batches: Iterable[Mapping[str, Tensor]]) -> None:
         """Act on a model in evaluation mode, in a recipe of 0 epochs, with batches of training examples."""
 
-    def calibrate(self, model: nn.Module, task: Any, batches: Iterable[Mapping[str, Tensor]]) -> None:
+    def calibrate(self, model: nn.Module, task: Task, batches: Iterable[Mapping[str, Tensor]]) -> None:
         """Act ``without_training`` and record the planned events."""
         self.without_training(model, task, batches)
         self.recorded += [event_row(self, event, None) for event in self.events()]

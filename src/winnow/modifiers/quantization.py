@@ -19,6 +19,7 @@ from winnow.models.quantized_model import insert_fake_quant, quantizable, set_fa
 from winnow.modifiers.clock import Clock
 from winnow.modifiers.modifier import Event, Modifier, model_of
 from winnow.modifiers.patterns import matching
+from winnow.tasks.task import Task
 
 Q = TypeVar("Q", bound=QuantizationSettings)
 
@@ -130,7 +131,7 @@ class PostTrainingQuantization(Quantization[PostTrainingQuantizationSettings]):
         yield Event(0, f"quantises {len(self.names)} modules by {examples:,} examples")
 
     @torch.no_grad()
-    def without_training(self, model: nn.Module, task: Any, batches: Iterable[Mapping[str, Tensor]]) -> None:
+    def without_training(self, model: nn.Module, task: Task, batches: Iterable[Mapping[str, Tensor]]) -> None:
         set_fake_quant(model, observer_enabled=True, fake_quant_enabled=False)
         seen = 0
         for batch in batches:

@@ -6,7 +6,6 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from winnow.config.run import RunConfig
-from winnow.data.datamodule import TaskData
 from winnow.data.splits import arrange_splits, load_splits
 from winnow.deployment.deployed_model import deployed_model
 from winnow.errors import UserError
@@ -14,6 +13,7 @@ from winnow.models.pretrained import load_saved
 from winnow.quiet import limit_kernel_cache, quiet_libraries
 from winnow.tasks.task import build_task
 from winnow.training.evaluation import evaluate
+from winnow.training.task_data import TaskData
 
 
 def evaluate_run(

@@ -6,10 +6,10 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from winnow.data.datamodule import TaskData
 from winnow.errors import UserError
 from winnow.modifiers.clock import Clock
 from winnow.modifiers.modifier import Modifier, recorded_events
+from winnow.training.task_data import TaskData
 
 
 def apply_without_training(

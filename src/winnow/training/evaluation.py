@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from winnow.data.datamodule import TaskData
 from winnow.files.atomic import compact_json, write_atomically
 from winnow.modifiers.masks import encoder_weights
 from winnow.tasks.metrics import json_number, metric_collection, metric_suffixes
+from winnow.training.task_data import TaskData
 
 
 @torch.inference_mode()

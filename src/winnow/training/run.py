@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 from datasets import DatasetDict
 
 from winnow.config.run import RunConfig
-from winnow.data.datamodule import TaskData
 from winnow.data.splits import arrange_splits
 from winnow.files.atomic import compact_json, require_disk_space, save_folder, write_atomically
 from winnow.models.pretrained import load_saved, load_student, load_tokenizer, save_model
@@ -22,6 +21,7 @@ from winnow.tasks.task import Task, build_task
 from winnow.training.calibration import apply_without_training
 from winnow.training.evaluation import evaluate, sparsity_report
 from winnow.training.module import FineTuner
+from winnow.training.task_data import TaskData
 from winnow.training.teacher_cache import TeacherCache
 from winnow.training.trainer import (
     best_weights,

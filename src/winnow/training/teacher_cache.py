@@ -21,13 +21,13 @@ import pytorch_lightning as pl
 from winnow.config.outputs import Cache
 from winnow.data.batching import batches_of_tokens
 from winnow.data.cache_folder import keep_within, mark_used
-from winnow.data.datamodule import TaskData
 from winnow.data.stored_outputs import Layout, StoredOutputs, write_outputs
 from winnow.errors import UserError, is_disk_full
 from winnow.files.atomic import save_folder
 from winnow.files.locks import named_lock
 from winnow.models.teacher import Teacher
 from winnow.processes import is_main_process
+from winnow.training.task_data import TaskData
 from winnow.training.teacher_identity import identity_of_outputs
 
 _TOKENS = 2048  # of a batch of the teacher; on CPUs the fastest for short texts and for long ones

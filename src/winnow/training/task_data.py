@@ -1,7 +1,6 @@
 """The Lightning data module: encodes each split with the task and loads padded batches."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 import torch
@@ -12,9 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from winnow.data.batch import Batch
 from winnow.data.batching import LengthGroupedBatches, SortedBatches
 from winnow.data.training_loader import TrainingLoader, outlive_sigterm
-
-if TYPE_CHECKING:
-    from winnow.tasks.task import Task
+from winnow.tasks.task import Task
 
 
 class TaskData(pl.LightningDataModule):
@@ -34,7 +31,7 @@ class TaskData(pl.LightningDataModule):
     def __init__(
         self,
         *,
-        task: "Task",
+        task: Task,
         splits: Mapping[str, Dataset],
         tokenizer: PreTrainedTokenizerBase,
         batch_size: int,
