@@ -23,7 +23,7 @@ from winnow.deployment.latency import Timing, measure, timings
 from winnow.deployment.sizes import Size, deployment_size
 from winnow.errors import UserError, short_errors
 from winnow.files.run_files import read_result
-from winnow.machine import describe_machine, digits, machine_lines, shown
+from winnow.machine import describe_machine, machine_lines, spread, three_digits
 
 # Name of a configuration of an engine -> arguments of `open_engine`.
 ENGINES: dict[str, dict[str, Any]] = {
@@ -117,9 +117,9 @@ def report(
         "",
     ]
     columns: dict[str, Callable[[Timing], str]] = {
-        f"latency ({unit} = 1.00)": lambda timing: shown(timing.ratio),
-        "latency, ms": lambda timing: digits(1e3 * timing.latency["median"]),
-        "samples per second": lambda timing: digits(timing.throughput),
+        f"latency ({unit} = 1.00)": lambda timing: spread(timing.ratio),
+        "latency, ms": lambda timing: three_digits(1e3 * timing.latency["median"]),
+        "samples per second": lambda timing: three_digits(timing.throughput),
     }
     for title, text in columns.items():
         shapes = [f"{batch_size} x {length}" for batch_size, length in timings_by_shape]

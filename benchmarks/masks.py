@@ -27,7 +27,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from winnow.config.modifiers import ENCODER
 from winnow.functional.structure import zeros_count
-from winnow.machine import describe_machine, machine_lines, shown, summarise
+from winnow.machine import describe_machine, machine_lines, spread, summarise
 from winnow.modifiers.clock import Clock, Window
 from winnow.modifiers.gmp import MagnitudePruning
 from winnow.training.trainer import best_precision
@@ -227,7 +227,7 @@ def measure_checkpoint(bench: Bench) -> dict[str, float]:
 def report(results: dict[str, dict[str, Any]]) -> str:
     lines = ["| model | ratio | median (min..max) | target |", "|---|---|---|---|"]
     for model, result in results.items():
-        lines.append(f"| {model} | time of a step with masks / dense step | {shown(result['step'])} | at most 1.03 |")
+        lines.append(f"| {model} | time of a step with masks / dense step | {spread(result['step'])} | at most 1.03 |")
         size = result["checkpoint"]["ratio"]
         lines.append(f"| {model} | size of a checkpoint with masks / without | {size:.3f} | at most 1.05 |")
     parts = ("threshold and masks", "applying masks", "whole update")
@@ -238,9 +238,9 @@ def report(results: dict[str, dict[str, Any]]) -> str:
             for each in starts:
                 head = f"| {model} | {kind}, {100 * each['from']:g} to {100 * each['to']:g} %"
                 lines.append(
-                    f"{head} | {each['pass_ms']:.1f} | {' | '.join(shown(each['passes'][part]) for part in parts)} |"
+                    f"{head} | {each['pass_ms']:.1f} | {' | '.join(spread(each['passes'][part]) for part in parts)} |"
                 )
-                passes = [shown(each["passes"][name]) for name in BASELINES if name in each["passes"]]
+                passes = [spread(each["passes"][name]) for name in BASELINES if name in each["passes"]]
                 baselines += [f"{head} | {' | '.join(passes)} |"] if passes else []
     if baselines:
         lines += ["", f"| model | baseline masks | {' | '.join(BASELINES)} |", "|---|---|---|---|---|", *baselines]

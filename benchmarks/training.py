@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.runs import Bench, prepare
-from winnow.machine import describe_machine, machine_lines, shown, summarise
+from winnow.machine import describe_machine, machine_lines, spread, summarise
 from winnow.training.trainer import best_precision
 
 VARIANTS = {
@@ -67,13 +67,13 @@ def report(
     ]
     lines += ["| variant | samples per second: median (min..max) |", "|---|---|"]
     precision = best_precision("cpu").removesuffix("-mixed").removesuffix("-true")
-    lines += [f"| {VARIANTS[name].format(precision=precision)} | {shown(speeds[name])} |" for name in rates]
+    lines += [f"| {VARIANTS[name].format(precision=precision)} | {spread(speeds[name])} |" for name in rates]
     lines += ["", "| ratio within a round | median (min..max) | target |", "|---|---|---|"]
     ratios = {}
     for label, (numerator, denominator, target) in RATIOS.items():
         if numerator in rates and denominator in rates:
             ratios[label] = summarise([a / b for a, b in zip(rates[numerator], rates[denominator], strict=True)])
-            lines.append(f"| {label} | {shown(ratios[label])} | {target} |")
+            lines.append(f"| {label} | {spread(ratios[label])} | {target} |")
     values = {
         "machine": machine,
         "options": vars(options),

@@ -48,12 +48,12 @@ def summarise(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def shown(summary: dict[str, float]) -> str:
+def spread(summary: dict[str, float]) -> str:
     """``1.02 (0.99..1.05)``: median, then minimum and maximum."""
-    return "{} ({}..{})".format(*(digits(summary[name]) for name in ("median", "min", "max")))
+    return "{} ({}..{})".format(*(three_digits(summary[name]) for name in ("median", "min", "max")))
 
 
-def digits(value: float) -> str:
+def three_digits(value: float) -> str:
     """Three significant digits, with trailing zeros: 1.00, 18.4, 338; all digits of a larger number."""
     return f"{value:,.0f}" if value >= 999.5 else f"{value:#.3g}".rstrip(".")
 

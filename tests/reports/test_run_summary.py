@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from winnow.reports.run_summary import comparison, summary
-from winnow.training.progress import shown
+from winnow.training.progress import progress_texts
 
 ROW = {
     "recipe": "prune80",
@@ -59,4 +59,4 @@ def test_what_is_measured_stands_beside_what_was_recorded():
 
 
 def test_progress_shows_sparsity_in_percent():
-    assert shown({"sparsity": 0.8, "loss": 0.12345}) == {"sparsity": "80.0%", "loss": "0.1235"}
+    assert progress_texts({"sparsity": 0.8, "loss": 0.12345}) == {"sparsity": "80.0%", "loss": "0.1235"}

@@ -18,14 +18,14 @@ _LONGEST_CELL = 10_000_000  # characters; an unclosed quote must not load the wh
 Located = Iterator[tuple[str, Any]]  # location, for messages, and row
 
 
-def read_rows(file: str, kind: str | None, asked: Sequence[str]) -> Located:
+def read_rows(file: str, kind: str | None, fields: Sequence[str]) -> Located:
     """The location of each row, and the row: a mapping, or a text.
 
     Args:
         file: a path, or - for standard input.
         kind: text, csv, tsv or jsonl; None chooses by the suffix. Standard input is then text, or JSON lines if it
             starts with an object or if a row needs several texts.
-        asked: names of the texts of a row.
+        fields: names of the texts of a row.
 
     Raises:
         UserError: for a missing or empty file, and for a line that cannot be read.
@@ -37,8 +37,8 @@ def read_rows(file: str, kind: str | None, asked: Sequence[str]) -> Located:
         first = next(lines, b"")
         if not first:
             raise UserError(f"{name} is empty; it must contain at least one row.")
-        kind = kind or ("jsonl" if len(asked) > 1 or _is_object(first) else "text")
-        yield from _rows(_decoded(chain([first], lines), name), name, kind, asked)
+        kind = kind or ("jsonl" if len(fields) > 1 or _is_object(first) else "text")
+        yield from _rows(_decoded(chain([first], lines), name), name, kind, fields)
 
 
 def check_format(kind: str | None) -> None:
@@ -80,13 +80,13 @@ def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
             ) from error
 
 
-def _rows(lines: Iterator[str], name: str, kind: str, asked: Sequence[str]) -> Located:
+def _rows(lines: Iterator[str], name: str, kind: str, fields: Sequence[str]) -> Located:
     if kind == "jsonl":
         return _json_rows(lines, name)
     if kind in ("csv", "tsv"):
         return _table_rows(lines, name, "\t" if kind == "tsv" else ",")
-    if len(asked) > 1:
-        raise UserError(f"{name}: a line of text cannot contain {' and '.join(asked)}; use CSV or JSON lines.")
+    if len(fields) > 1:
+        raise UserError(f"{name}: a line of text cannot contain {' and '.join(fields)}; use CSV or JSON lines.")
     return ((f"{name}, line {number}", line.rstrip("\r\n")) for number, line in enumerate(lines, start=1))
 
 

@@ -122,7 +122,7 @@ class Pipeline:
             yield from self._answered(chunk)
 
     def _chunks(self, rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-        """Rows to sort by length together; with batches of one row each row is a chunk, and is answered at once."""
+        """Rows to sort by length together; with batches of one row each row is a chunk and is predicted at once."""
         limit = self.batch_size * _BATCHES_SORTED if self.batch_size > 1 else 1
         chunk: list[dict[str, Any]] = []
         characters = 0
@@ -133,7 +133,7 @@ class Pipeline:
                 if len(chunk) == limit or characters > _CHARACTERS_SORTED:
                     yield chunk
                     chunk, characters = [], 0
-        except UserError:  # rows before the invalid one are answered
+        except UserError:  # rows before the invalid one are predicted
             if chunk:
                 yield chunk
             raise

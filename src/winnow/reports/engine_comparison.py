@@ -6,7 +6,7 @@ from typing import Any
 
 from winnow.command_line import command_line
 from winnow.deployment.comparison import SPARSE, fastest
-from winnow.machine import digits, machine_lines, shown
+from winnow.machine import machine_lines, spread, three_digits
 from winnow.text import aligned, titled
 
 _FASTER = 0.97  # ratios below this are called faster
@@ -19,7 +19,7 @@ def comparison_text(row: Mapping[str, Any], folder: Path) -> str:
     table = [["", *(f"batch {batch}: {unit}" for batch in batches for unit in ("ms", "ratio"))]]
     for name in compared["ways"]:
         timed = [batches[batch][name] for batch in batches]
-        cells = [(digits(1e3 * each["latency"]["median"]), shown(each["ratio"])) for each in timed]
+        cells = [(three_digits(1e3 * each["latency"]["median"]), spread(each["ratio"])) for each in timed]
         table.append([name, *(text for pair in cells for text in pair)])
     sentences = [*_recommended(compared, precision, folder), *_zeros(row)]
     if not any(way["engine"] == "openvino" for way in compared["ways"].values()):
@@ -59,4 +59,4 @@ def _zeros(row: Mapping[str, Any]) -> Iterator[str]:
         if way["skip_zeros"]:
             ratio = timed[name]["skipping_zeros"]
             verdict = "is faster" if ratio["max"] < _FASTER else "is no faster"
-            yield f"OpenVINO {verdict} here with its option to skip them: ratio {shown(ratio)} at batch {batch}."
+            yield f"OpenVINO {verdict} here with its option to skip them: ratio {spread(ratio)} at batch {batch}."

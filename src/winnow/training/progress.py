@@ -21,7 +21,7 @@ def progress_callback(title: str, show_bar: bool | str) -> pl.Callback:
     return ProgressBar(title) if bar else ProgressLines(title)
 
 
-def shown(progress: dict[str, Any]) -> dict[str, str]:
+def progress_texts(progress: dict[str, Any]) -> dict[str, str]:
     """Values of `FineTuner.progress` as text: sparsity in percent, others with four digits."""
     return {
         name: f"{100 * float(value):.1f}%" if name == "sparsity" else f"{float(value):.4f}"
@@ -53,7 +53,7 @@ class ProgressBar(TQDMProgressBar):
         self.train_progress_bar.set_description(f"{self.title} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        return dict(shown(_values(trainer, pl_module)))
+        return dict(progress_texts(_values(trainer, pl_module)))
 
 
 class ProgressLines(pl.Callback):
@@ -67,6 +67,6 @@ class ProgressLines(pl.Callback):
         if not trainer.is_global_zero:
             return
         epoch = trainer.global_step * (trainer.max_epochs or 0) / trainer.estimated_stepping_batches
-        values = "  ".join(f"{name} {value}" for name, value in shown(_values(trainer, pl_module)).items())
+        values = "  ".join(f"{name} {value}" for name, value in progress_texts(_values(trainer, pl_module)).items())
         seconds = time.monotonic() - self.started
         print(f"{self.title}  epoch {epoch:.1f} of {trainer.max_epochs}  {values}  {seconds:.0f} s", flush=True)
