@@ -32,7 +32,7 @@ from winnow.files.conf_folder import CONF
 from winnow.training.trainer import build_trainer, check_hardware
 
 SECONDS = 20  # the longest that a plan may take
-TASKS = ("demo", "demo", "demo_entities", "demo_questions", "sst2", "squad", "mnli", "text_classification")
+TASKS = ("demo", "demo", "demo_entities", "demo_questions", "sst2", "squad", "mnli", "stsb", "text_classification")
 RECIPES = (
     *("dense", "prune80", "prune85", "oneshot73", "movement80", "acdc80", "cyclic90", "layers5", "layers1_prune80"),
     *("prune80_quant", "quant", "ptq", "transfer", "prune64_18of30", "prune80_hidden"),
@@ -65,23 +65,46 @@ def paths_of(node: Any, before: str = "") -> Iterator[tuple[str, Any]]:
             yield from paths_of(value, f"{before}{name}.")
 
 
+# The option under which a setting exists, by the start of its name.
+OWNERS = {
+    "recipe.quantization": "recipe=prune80_quant",
+    "recipe.layers": "recipe=layers1_prune80",
+    "logger": "logger=wandb",
+    "export": "export=onnx",
+    **dict.fromkeys(("task.max_", "task.doc_", "task.n_best", "task.null_", "task.unans"), "task=demo_questions"),
+    **dict.fromkeys(("task.data.id_", "task.data.answer_"), "task=demo_questions"),
+}
+
+
 def random_overrides(choose: random.Random, paths: Mapping[str, Any]) -> list[str]:
-    options = {group: choose.choice(names) for group, names in OPTIONS.items() if choose.random() < 0.2}
-    return [*(f"{group}={name}" for group, name in options.items()), *_settings(choose, paths)]
+    options = {group: choose.choice(names) for group, names in OPTIONS.items() if choose.random() < 0.15}
+    settings = [each for _ in range(choose.choice((1, 1, 1, 1, 2, 3))) for each in _setting(choose, paths)]
+    owners = {option for start, option in OWNERS.items() for each in settings if each.lstrip("+~").startswith(start)}
+    options |= dict(option.split("=") for option in sorted(owners) if choose.random() < 0.9)
+    return [*(f"{group}={name}" for group, name in options.items()), *settings]
 
 
-def _settings(choose: random.Random, paths: Mapping[str, Any]) -> Iterator[str]:
-    for _ in range(choose.choice((1, 1, 1, 1, 2, 3))):
-        path = choose.choice(list(paths))
-        if choose.random() < 0.1:
-            at = choose.randrange(len(path))
-            yield f"{path[:at]}{choose.choice(('x', '', '.', 'é'))}{path[at + 1 :]}={choose.choice(VALUES)}"
-        if choose.random() < 0.05:
-            yield f"+{path}.{choose.choice(('new', 'name', '_target_'))}={choose.choice(VALUES)}"
-        prefix = choose.choice(("", "", "", "", "+", "++", "~"))
-        yield (
-            f"{prefix}{path}" if prefix == "~" and choose.random() < 0.8 else f"{prefix}{path}={choose.choice(VALUES)}"
-        )
+def _setting(choose: random.Random, paths: Mapping[str, Any]) -> Iterator[str]:
+    path = choose.choice(list(paths))
+    if choose.random() < 0.05:
+        at = choose.randrange(len(path))
+        yield f"{path[:at]}{choose.choice(('x', '', '.', 'é'))}{path[at + 1 :]}={choose.choice(VALUES)}"
+    if choose.random() < 0.03:
+        yield f"+{path}.{choose.choice(('new', 'name', '_target_'))}={choose.choice(VALUES)}"
+    value = choose.choice(VALUES) if choose.random() < 0.5 else _plausible(choose, paths[path])
+    prefix = choose.choice((*[""] * 17, "+", "++", "~"))
+    yield f"{prefix}{path}" if prefix == "~" and choose.random() < 0.8 else f"{prefix}{path}={value}"
+
+
+def _plausible(choose: random.Random, present: Any) -> str:
+    """Another value of the kind that a setting has."""
+    if isinstance(present, bool):
+        return str(not present).lower()
+    if isinstance(present, int):
+        return str(choose.choice((1, 2, 3, 5, 8, 2 * present)))
+    if isinstance(present, float):
+        return str(choose.choice((0.1, 0.25, 0.5, 0.9, present / 2)))
+    return choose.choice(("3", "0.25", "true", "a", "[0]", "null"))
 
 
 class _TooLongError(BaseException):
@@ -159,7 +182,7 @@ def _names_present_value(override: str, plain: Any) -> bool:
     present = OmegaConf.select(OmegaConf.create(plain), path)
     present = OmegaConf.to_container(present) if OmegaConf.is_config(present) else present
     parsed = OverridesParser.create().parse_override(f"a={typed}").value()
-    return bool(present == parsed or [present] == parsed or present == [parsed] or isinstance(parsed, str))
+    return bool(present == parsed or [present] == parsed or present == [parsed] or "${" in typed)
 
 
 def _small(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -204,10 +227,8 @@ def run(number: int, seed: int) -> list[tuple[str, str, list[str]]]:
 def _paths(recipe: str) -> list[tuple[str, Any]]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        composed = compose(
-            "train", overrides=[f"recipe={recipe}", "task=demo_questions", "logger=wandb", "export=onnx"]
-        )
-    return list(paths_of(OmegaConf.to_container(composed)))
+        composed = compose("job", overrides=[f"recipe={recipe}", "task=demo_questions", "logger=wandb", "export=onnx"])
+    return list(paths_of(OmegaConf.to_container(composed, resolve=True)))
 
 
 if __name__ == "__main__":
