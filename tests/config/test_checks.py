@@ -71,6 +71,7 @@ def test_an_override_whose_effect_the_user_would_miss_is_refused(configured, ove
         (["task=squad", "task.data.path={}", "task.data.files.train={}/train.json"], "task.data.files names the data"),
         (["recipe=dense", "cache.gigabytes=3"], "there is no teacher"),
         (["seed=1", "seed=2"], "seed=2 comes after it"),
+        (["++model={{}}"], "an empty mapping is merged into the settings that are there"),
     ],
 )
 def test_an_override_without_effect_is_noted(configured, tmp_path, capsys, overrides, note):

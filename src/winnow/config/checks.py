@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from winnow.command_line import command_line
 from winnow.config.numbered import is_recipe, names_like
@@ -79,6 +80,8 @@ def _reason_without_effect(override: str, later: Iterable[str], config: RunConfi
             continue  # Hydra composes options first, whatever their place
         if (setting == replaced and value != other_value) or setting.startswith(f"{replaced}."):
             return f"{other} comes after it"
+    if value == "{}" and isinstance(_at(config.plain(), setting), dict):
+        return "an empty mapping is merged into the settings that are there"
     data = config.task.data
     place = {f"task.data.{name}": getattr(data, name) for name in ("path", "subset", "revision")}.get(setting)
     if place is not None and any(dict(data.files).values()):
@@ -88,6 +91,13 @@ def _reason_without_effect(override: str, later: Iterable[str], config: RunConfi
     if setting == "task.data.subset" and place is not None and data.path is None:
         return "there is no task.data.path"
     return "there is no teacher" if setting.startswith("cache.") and not config.recipe.needs_teacher else ""
+
+
+def _at(plain: Any, path: str) -> Any:
+    """The value of a full name; None where there is none."""
+    for name in path.split("."):
+        plain = plain.get(name) if isinstance(plain, dict) else None
+    return plain
 
 
 def _parts(override: str) -> tuple[str, str, str]:
