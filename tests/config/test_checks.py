@@ -71,6 +71,8 @@ def test_an_override_whose_effect_the_user_would_miss_is_refused(configured, ove
         (["task=squad", "task.data.path={}", "task.data.files.train={}/train.json"], "task.data.files names the data"),
         (["recipe=dense", "cache.gigabytes=3"], "there is no teacher"),
         (["seed=1", "seed=2"], "seed=2 comes after it"),
+        (["export=onnx", "~export.compare"], "the setting has a default, False"),
+        (["~recipe.pruning.scope"], "the setting has a default, matrix"),
         (["++model={{}}"], "an empty mapping is merged into the settings that are there"),
     ],
 )

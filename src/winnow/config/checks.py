@@ -8,6 +8,7 @@ from winnow.command_line import command_line
 from winnow.config.numbered import is_recipe, names_like
 from winnow.config.recipe import Recipe
 from winnow.config.run import PublishedRow, RunConfig, saved_config
+from winnow.config.section import Section
 from winnow.errors import UserError, nearest
 from winnow.extras import require_extra
 from winnow.files.conf_folder import CONF
@@ -80,7 +81,10 @@ def _reason_without_effect(override: str, later: Iterable[str], config: RunConfi
             continue  # Hydra composes options first, whatever their place
         if (setting == replaced and value != other_value) or setting.startswith(f"{replaced}."):
             return f"{other} comes after it"
-    if value == "{}" and isinstance(_at(config.plain(), setting), dict):
+    present = _at(config, setting)
+    if override.startswith("~") and present is not None:
+        return f"the setting has a default, {present}"
+    if value == "{}" and isinstance(present, Section):
         return "an empty mapping is merged into the settings that are there"
     data = config.task.data
     place = {f"task.data.{name}": getattr(data, name) for name in ("path", "subset", "revision")}.get(setting)
@@ -93,11 +97,12 @@ def _reason_without_effect(override: str, later: Iterable[str], config: RunConfi
     return "there is no teacher" if setting.startswith("cache.") and not config.recipe.needs_teacher else ""
 
 
-def _at(plain: Any, path: str) -> Any:
-    """The value of a full name; None where there is none."""
+def _at(node: Any, path: str) -> Any:
+    """The setting or section of a full name; None where there is none."""
     for name in path.split("."):
-        plain = plain.get(name) if isinstance(plain, dict) else None
-    return plain
+        modifiers = node.modifiers if isinstance(node, Recipe) else {}
+        node = modifiers.get(name, getattr(node, name, None)) if isinstance(node, Section) else None
+    return node
 
 
 def _parts(override: str) -> tuple[str, str, str]:
