@@ -4,7 +4,7 @@ import pytest
 
 from winnow.config.checks import check
 from winnow.errors import StoppedError, UserError
-from winnow.loggers import run_log as module
+from winnow.loggers import build
 from winnow.loggers.build import build_loggers, log_again
 from winnow.loggers.csv_log import CSVLog
 from winnow.loggers.run_log import run_log
@@ -88,7 +88,7 @@ def test_a_run_copied_from_another_folder_is_logged_with_its_metrics(tmp_path, c
 
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "metrics.csv").write_text("epoch,step,val/accuracy\n0,9,0.5\n")
-    monkeypatch.setattr(module, "build_loggers", lambda settings, folder: [CSVLog(folder), Again()])
+    monkeypatch.setattr(build, "build_loggers", lambda settings, folder: [CSVLog(folder), Again()])
     loggers = []
     log_again(configured("logger=csv"), tmp_path, loggers)
     assert [log.rows for log in loggers] == [[(9, {"epoch": 0.0, "val/accuracy": 0.5})]]

@@ -26,6 +26,7 @@ from tests.toys import (
     zeros_of,
 )
 from winnow.config.checks import check
+from winnow.config.teacher import Teacher as TeacherSettings
 from winnow.data.demo import reviews
 from winnow.data.splits import load_splits
 from winnow.data.tiny_tokenizer import tiny_tokenizer
@@ -362,7 +363,7 @@ def teacher_folder(tmp_path):
 def found(teacher):
     task = mlm()
     train = Dataset.from_dict({"text": TEXTS[:5]})
-    return find_teacher(teacher, toy_mlm(task), task, tiny_tokenizer(), train, None)
+    return find_teacher(TeacherSettings(**teacher), toy_mlm(task), task, tiny_tokenizer(), train, None)
 
 
 def test_a_teacher_of_masked_tokens_needs_no_labels(teacher_folder, capsys):
@@ -372,7 +373,7 @@ def test_a_teacher_of_masked_tokens_needs_no_labels(teacher_folder, capsys):
 
 def test_a_teacher_with_a_larger_vocabulary_is_refused(teacher_folder):
     words = len(tiny_tokenizer())
-    with pytest.raises(UserError, match=rf"teacher\.name=.* scores {words + 6} words, the student {words}; name a"):
+    with pytest.raises(UserError, match=rf"teacher\.name=.* predicts {words + 6} tokens, the student {words}; name a"):
         found(teacher_folder(words + 6))
 
 
