@@ -6,7 +6,7 @@ import warnings
 
 
 def quiet_libraries() -> None:
-    import transformers
+    import transformers  # heavy: commands import this module first
 
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers has no types here
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]

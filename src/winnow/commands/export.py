@@ -16,6 +16,7 @@ from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
 from winnow.files.run_files import read_result
+from winnow.quiet import limit_kernel_cache
 from winnow.values import Text
 
 
@@ -39,7 +40,6 @@ def _main(composed: DictConfig) -> None:
         exportable(run, settings.export)
         work_offline_without_a_connection([saved_config(run).task.data.path])
         from winnow.deployment.export_run import export_run  # heavy: only once the settings are checked
-        from winnow.quiet import limit_kernel_cache
         from winnow.reports.export_summary import export_summary
 
         limit_kernel_cache()

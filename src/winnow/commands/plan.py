@@ -17,6 +17,7 @@ from winnow.errors import short_errors
 from winnow.files.atomic import write_atomically
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
+from winnow.quiet import quiet_libraries
 from winnow.values import TextOrNull, YesNo
 
 
@@ -41,8 +42,7 @@ def _main(composed: DictConfig) -> None:
         check(config, overrides)
         options = Settings.read(plain_values(composed).get("plan"), "plan")
         work_offline_without_a_connection(config.hub_names)
-        from winnow.quiet import quiet_libraries  # heavy: only once the configuration is checked
-        from winnow.reports.plan_text import draw_plan, plan_text
+        from winnow.reports.plan_text import draw_plan, plan_text  # heavy: only once the configuration is checked
         from winnow.training.planning import make_plan
 
         quiet_libraries()

@@ -22,6 +22,7 @@ from winnow.errors import UserError, short_errors
 from winnow.files.atomic import open_atomically
 from winnow.files.conf_folder import CONF
 from winnow.plain_arguments import decoded, encoded
+from winnow.quiet import quiet_libraries
 from winnow.values import CountOrNull, Expected, Text, TextOrNull, YesNo, as_list
 
 _TEXTS = ("text", "text_pair", "question", "context")
@@ -78,7 +79,6 @@ def _main(composed: DictConfig) -> None:
         _check(settings)
         from winnow.deployment.pipeline import open_pipeline  # heavy: only once the settings are checked
         from winnow.deployment.rows import RowFormat, checked_rows
-        from winnow.quiet import quiet_libraries
 
         quiet_libraries()
         pipeline = open_pipeline(

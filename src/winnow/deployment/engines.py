@@ -130,7 +130,7 @@ class OnnxRuntime:
     """A session of ONNX Runtime on the CPU."""
 
     def __init__(self, model: Path, threads: int | None, in_float: bool) -> None:
-        import onnxruntime
+        import onnxruntime  # heavy: commands check the engine first
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL

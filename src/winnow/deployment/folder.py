@@ -173,7 +173,7 @@ def _with_defaults(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer  # heavy
 
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import zstandard
+
 from winnow.errors import UserError
 
 LEVEL = 16  # of zstandard: int8 graphs get as small as at 19, in a third of the time
@@ -29,8 +31,6 @@ def deployment_size(folder: Path) -> Size:
 
 def size_of(files: Iterable[Path], level: int = LEVEL) -> Size:
     """Compress each file on its own, in chunks, so that memory use is small."""
-    import zstandard
-
     raw = compressed = 0
     for path in files:
         # a fixed number of threads, so that sizes are the same on every machine

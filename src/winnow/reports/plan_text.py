@@ -64,7 +64,7 @@ def draw_plan(curves: Mapping[str, Any], plan: Mapping[str, Any], path: Path) ->
 
     The curves are those of `winnow.modifiers.rehearsal.planned_curves`; the plan gives the title.
     """
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # heavy, and only needed for a picture
 
     prefixes = {"sparsity": "sparsity", "learning rate": "learning rate", "loss weights": "weight of "}
     panels = {
