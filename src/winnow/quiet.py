@@ -9,7 +9,7 @@ def quiet_libraries() -> None:
     import transformers  # heavy: commands import this module first
 
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers has no types here
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the same
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "httpx", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("pytorch_lightning", "lightning_fabric", "torchmetrics"):

@@ -51,7 +51,7 @@ def random_state() -> dict[str, Any]:
 
 
 def _uses_cuda() -> bool:
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # torch has no type for it
 
 
 def set_random_state(state: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ def processes(trainer: Trainer) -> int:
 
 def callbacks_of(trainer: pl.Trainer) -> list[pl.Callback]:
     """The callbacks of a Trainer, which Lightning sets without declaring them."""
-    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set outside Trainer.__init__
     return callbacks
 
 
