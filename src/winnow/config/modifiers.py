@@ -86,12 +86,18 @@ class ModifierSettings(Section):
 class WindowSettings(ModifierSettings):
     """Settings of a modifier that acts from one epoch to another, fractions allowed."""
 
+    if_empty: ClassVar[str] = ""  # the consequence of a window without length, where that is a mistake
+
     start_epoch: Epoch = 0.0  # -1: from the first step
     end_epoch: Epoch = -1.0  # -1: to the end of training
 
-    def _refuse_empty_window(self, nothing: str) -> None:
-        if self.end_epoch != -1 and max(self.start_epoch, 0.0) == self.end_epoch:
-            raise broken_rule(f"start_epoch and end_epoch are both {self.end_epoch:g}, so {nothing}; raise end_epoch.")
+    @model_validator(mode="after")
+    def _check_length(self) -> Self:
+        if self.if_empty and self.end_epoch != -1 and max(self.start_epoch, 0.0) == self.end_epoch:
+            raise broken_rule(
+                f"start_epoch and end_epoch are both {self.end_epoch:g}, so {self.if_empty}; raise end_epoch."
+            )
+        return self
 
 
 class PruningSettings(WindowSettings):
@@ -164,39 +170,30 @@ class ConstantPruningSettings(ModifierSettings):
 class DistillationSettings(WindowSettings):
     """Settings of distillation on the outputs of a teacher."""
 
+    if_empty: ClassVar[str] = "nothing is distilled"
+
     hardness: Fraction = 1.0  # 1: teacher only, 0: labels only
     temperature: Positive = 2.0
     start_from_teacher: YesNo = False  # true: begin with the teacher's weights where it has the same shapes
     teacher: Null = None  # the command line names the teacher: teacher=NAME
 
-    @model_validator(mode="after")
-    def _check_effect(self) -> Self:
-        self._refuse_empty_window("nothing is distilled")
-        return self
-
 
 class HiddenDistillationSettings(WindowSettings):
     """Settings of distillation on the hidden states of a teacher."""
+
+    if_empty: ClassVar[str] = "nothing is distilled"
 
     weight: Positive = 1.0  # of the mean squared distance of the hidden states, added to the loss
     layers: LayerMapping = "auto"  # auto, or {0: 1, 1: 3}: layers of the student to layers of the teacher, from 0
     teacher: Null = None  # the command line names the teacher: teacher=NAME
 
-    @model_validator(mode="after")
-    def _check_effect(self) -> Self:
-        self._refuse_empty_window("nothing is distilled")
-        return self
-
 
 class FrozenParametersSettings(WindowSettings):
     """Settings of parameters that do not train within the window."""
 
-    params: Patterns  # match full names of parameters whole
+    if_empty: ClassVar[str] = "nothing is frozen"
 
-    @model_validator(mode="after")
-    def _check_effect(self) -> Self:
-        self._refuse_empty_window("nothing is frozen")
-        return self
+    params: Patterns  # match full names of parameters whole
 
 
 class LayerDroppingSettings(ModifierSettings):
@@ -253,12 +250,9 @@ class LearningRateSettings(WindowSettings):
 class WeightDecaySettings(WindowSettings):
     """Settings of another weight decay within the window."""
 
-    weight_decay: NotNegative = 0.01
+    if_empty: ClassVar[str] = "no step has this weight decay"
 
-    @model_validator(mode="after")
-    def _check_effect(self) -> Self:
-        self._refuse_empty_window("no step has this weight decay")
-        return self
+    weight_decay: NotNegative = 0.01
 
 
 class QuantizationSettings(ModifierSettings):
