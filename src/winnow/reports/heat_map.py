@@ -17,7 +17,7 @@ HeatLine = tuple[str, dict[int, float]]  # name, sparsity of each layer that exi
 
 
 def heat_map(groups: Sequence[Group]) -> list[HeatLine]:
-    """One line for each group with zeros, a mean over its seeds; a single group has one line for each kind of matrix."""
+    """A line for each group with zeros, a mean over its seeds; a single group has a line for each kind of matrix."""
     sparse = [group for group in groups if any(value > 0 for value in group.values("sparsity"))]
     lines = [(group.label, [_by_layer(run) for run in group.runs]) for group in sparse]
     if len(sparse) == 1:
