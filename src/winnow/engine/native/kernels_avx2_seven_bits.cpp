@@ -1,0 +1,9 @@
+#define WINNOW_SEVEN_BITS
+#include "simd_avx2.h"
+#include "attention.h"
+#include "tokens.h"
+
+const winnow::Kernels winnow::kAvx2SevenBits = {
+    "avx2", kTileGroups, kActivationOffset, linear_codes_of, linear_bytes_of, linear_values_of,
+    normalize, quantize, to_lanes, from_lanes, attend_of,
+};

@@ -1,0 +1,8 @@
+#include "simd_avx2.h"
+#include "attention.h"
+#include "tokens.h"
+
+const winnow::Kernels winnow::kAvxVnni = {
+    "avx_vnni", kTileGroups, kActivationOffset, linear_codes_of, linear_bytes_of, linear_values_of,
+    normalize, quantize, to_lanes, from_lanes, attend_of,
+};
