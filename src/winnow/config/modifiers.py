@@ -164,6 +164,7 @@ class ConstantPruningSettings(ModifierSettings):
 
     params: Patterns = Field([ENCODER])  # match full names of linear weights whole
     min_sparsity: Sparsity = 0.0  # a starting model with a smaller fraction of zeros is refused
+    structure: Structures = "unstructured"  # only zeros that follow it count for min_sparsity; all zeros are kept
     start_epoch: Epoch = 0.0  # the zeros of this moment are kept
 
 
