@@ -25,7 +25,7 @@ TASKS, MODELS = names("task"), names("model")
 TEACHERS = [name for name in names("teacher") if name != "textattack_rotten_tomatoes"]  # a checkpoint with a name
 FAMILIES = [name for name in names("recipe") if name != "sparseml"]  # which needs a file
 RECIPES = [re.sub(r"(prune|oneshot|cyclic|movement|acdc)", r"\g<1>80", name) for name in FAMILIES]
-RECIPES = [name.replace("layers", "layers6").replace("transfer_quant", "transfer90_quant") for name in RECIPES]
+RECIPES = [re.sub(r"transfer(?=.*_quant)", "transfer90", name.replace("layers", "layers6")) for name in RECIPES]
 HUB_TEACHER = ["teacher.name=someone/model"]
 
 
@@ -48,9 +48,10 @@ def test_tasks_recipes_teachers_and_models_are_shipped():
     assert {"dense", "dense_1epoch", "dense_10epochs", "prune", "oneshot", "cyclic", "movement", "acdc"} <= set(
         FAMILIES
     )
-    assert {f"prune_{rest}" for rest in ("1of2", "8of10", "18of30", "hidden", "quant")} <= set(FAMILIES)
+    assert {f"prune_{rest}" for rest in ("1of2", "8of10", "18of30", "hidden", "quant", "block4_quant")} <= set(FAMILIES)
     assert {"layers", "layers_dense", "layers_prune", "layers_prune_18of30"} <= set(FAMILIES)
-    assert {"transfer", "transfer_13epochs", "transfer_quant", "quant", "ptq"} <= set(FAMILIES)
+    assert {"transfer", "transfer_13epochs", "transfer_quant", "transfer_block4_quant"} <= set(FAMILIES)
+    assert {"quant", "ptq"} <= set(FAMILIES)
     assert {"none", "dense", "self", "checkpoint"} <= set(TEACHERS)
     assert {"tiny", "bert_base", "bert_large", "distilbert", "roberta_base", "minilm"} <= set(MODELS)
 
@@ -140,6 +141,17 @@ def test_a_quantised_recipe_prunes_in_the_same_epochs_as_the_plain_one(configure
     changed = {"name": "prune80_quant", "num_epochs": 8, "quantization": longer["quantization"]}
     pruning = {**plain["pruning"], "start_epoch": pytest.approx(0.3), "end_epoch": pytest.approx(3.3)}
     assert longer == {**plain, **changed, "pruning": pruning}
+
+
+@pytest.mark.parametrize("family", ["prune80", "transfer80"])
+def test_a_recipe_of_blocks_is_the_quantised_one_with_blocks_and_embeddings_of_four_bits(configured, family):
+    plain = configured(f"recipe={family}_quant").recipe.plain()
+    blocks = configured(f"recipe={family}_block4_quant").recipe.plain()
+    pruning, quantization = {**plain["pruning"]}, {**plain["quantization"]}
+    assert (pruning["structure"], quantization["embedding_bits"]) == ("unstructured", 8)
+    pruning["structure"], quantization["embedding_bits"] = "block4", 4
+    named = {"name": f"{family}_block4_quant", "pruning": pruning, "quantization": quantization}
+    assert blocks == {**plain, **named}
 
 
 @pytest.mark.parametrize("level", ["80", "90"])

@@ -36,6 +36,8 @@ FAMILIES = sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
         ("acdc60", {"pruning.final_sparsity": 0.6, "pruning.end_epoch": 3.6, "pruning.start_epoch": 0}),
         ("transfer85", {"pruning.min_sparsity": 0.85, "num_epochs": 8, "learning_rate.warmup": 0.06}),
         ("transfer85_quant", {"pruning.min_sparsity": 0.85, "num_epochs": 13, "learning_rate.warmup": 0.0}),
+        ("prune87_block4_quant", {"pruning.final_sparsity": 0.87, "pruning.structure": "block4", "num_epochs": 8}),
+        ("transfer85_block4_quant", {"pruning.min_sparsity": 0.85, "quantization.embedding_bits": 4}),
         ("transfer85_13epochs", {"pruning.min_sparsity": 0.85, "num_epochs": 13, "learning_rate.warmup": 0.0}),
     ],
 )

@@ -79,6 +79,35 @@ def test_a_model_with_fewer_zeros_than_promised_is_refused_with_both_numbers(dat
         constant(min_sparsity=0.8).match(model)
 
 
+def test_only_zeros_in_whole_blocks_count_for_a_structure_of_blocks(data):
+    model = toy_model(data.task)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if ".layer." in name and p.ndim == 2:  # of a layer: 88 rows of 16 weights, and 16 rows of 24
+                p[:, :8] = 0.0  # in blocks 104 * 8 zeros of 1792 weights, 46.43 %
+                p[:, 9::4] = 0.0  # others 88 * 2 + 16 * 4, together 59.82 %
+    before = zero_places(model)
+    constant(min_sparsity=0.59).match(model)
+    with pytest.raises(UserError, match=r"requires 50 % zeros in the structure block4, .* has 46\.43 % in the 12"):
+        constant(structure="block4", min_sparsity=0.5).match(model)
+    fitted = fit(constant(structure="block4", min_sparsity=0.46), data=data, model=model, epochs=1)
+    assert all(torch.equal(before[name], places) for name, places in zero_places(fitted.model).items())
+
+
+@pytest.mark.parametrize(
+    ("structure", "message"),
+    [("block4", "keeps the zeros in the structure block4 of a sparse"), ("2:5", "2:5 needs rows that divide by 5")],
+)
+def test_a_model_that_has_no_blocks_is_refused(data, structure, message):
+    model = toy_model(data.task)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if ".layer." in name and p.ndim == 2:
+                p[:, ::2] = 0.0
+    with pytest.raises(UserError, match=message):
+        constant(structure=structure).match(model)
+
+
 def test_a_promise_out_of_range_is_refused():
     with pytest.raises(UserError, match=r"min_sparsity must be in \[0, 1\), got 80; write 80 % as 0\.8"):
         constant(min_sparsity=80)

@@ -164,6 +164,7 @@ class ConstantPruningSettings(ModifierSettings):
 
     params: Patterns = Field([ENCODER])  # match full names of linear weights whole
     min_sparsity: Sparsity = 0.0  # a starting model with a smaller fraction of zeros is refused
+    structure: Structures = "unstructured"  # only zeros that follow it count for min_sparsity; all zeros are kept
     start_epoch: Epoch = 0.0  # the zeros of this moment are kept
 
 
@@ -260,7 +261,8 @@ class QuantizationSettings(ModifierSettings):
 
     submodules: Patterns = Field([".*"])  # match full names of linear, embedding and attention modules whole
     exclude: PatternsOrNone = Field([])  # the same, for modules that stay in floating point
-    weight_bits: WeightBits = 8  # of linear layers, 8 or 4; embeddings have 8
+    weight_bits: WeightBits = 8  # of linear layers, 8 or 4
+    embedding_bits: WeightBits = 8  # 8: one scale for the whole weight; 4: a scale for each row
     per_channel: YesNo = True  # a scale for each output of a linear weight; false: one for the whole weight
     embeddings: YesNo = True
     attention: YesNo = True  # the two matmuls of attention

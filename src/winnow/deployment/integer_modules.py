@@ -1,6 +1,6 @@
 """Replacements of quantised modules while a graph is traced: stored integers, with the nodes that ONNX has for them.
 
-Every integer tensor is followed by DequantizeLinear, which an engine fuses with the next matmul.
+Every integer tensor of a matmul is followed by DequantizeLinear, which an engine fuses with the matmul.
 """
 
 import torch
@@ -63,7 +63,11 @@ class IntegerLinear(nn.Module):
 
 
 class IntegerEmbedding(nn.Module):
-    """An int8 embedding; only the rows that are looked up are dequantised."""
+    """An int8 embedding; only the rows that are looked up are dequantised.
+
+    With a scale for each row the rows are multiplied by their scales: DequantizeLinear takes scales by the index along
+    an axis, which the rows no longer have once they are looked up.
+    """
 
     weight: Tensor
 
@@ -74,8 +78,12 @@ class IntegerEmbedding(nn.Module):
         self.weight_scale = _Scale(quantizer.scale, torch.int8, axis=0)
 
     def forward(self, ids: Tensor) -> Tensor:
-        values: Tensor = self.weight_scale(F.embedding(ids, self.weight))
-        return values
+        codes = F.embedding(ids, self.weight)
+        if self.weight_scale.axis is None:
+            values: Tensor = self.weight_scale(codes)
+            return values
+        scale = torch.onnx.ops.symbolic("Gather", (self.weight_scale.scale, ids), dtype=torch.float32, shape=ids.shape)
+        return codes.to(torch.float32) * scale.unsqueeze(-1)
 
 
 class IntegerMatmuls(nn.Module):

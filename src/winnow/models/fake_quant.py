@@ -46,27 +46,30 @@ class FakeQuant(nn.Module):
         """Update the grid to the range of the values."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, observed: Tensor | None = None, ids: Tensor | None = None) -> Tensor:
         """``x``, rounded if fake quantisation is enabled.
 
         Args:
             observed: the tensor whose range the observer takes; None: ``x``.
+            ids: the rows of ``observed`` that ``x`` contains, ``x.shape[:-1]``; None: ``x`` has all rows in order.
         """
         if self.observer_enabled:
             with torch.no_grad():
                 self.observe(x if observed is None else observed)
                 self.observations += 1
-        return self.rounded(x) if self.fake_quant_enabled else x
+        return self.rounded(x, ids) if self.fake_quant_enabled else x
 
-    def rounded(self, x: Tensor) -> Tensor:
-        """``x`` rounded to the grid, whether fake quantisation is enabled or not."""
-        return fake_quantize(x, *self._grid(x))
+    def rounded(self, x: Tensor, ids: Tensor | None = None) -> Tensor:
+        """``x`` rounded to the grid, whether fake quantisation is enabled or not; ``ids`` as in `forward`."""
+        return fake_quantize(x, *self._grid(x, ids))
 
     def codes(self, x: Tensor) -> Tensor:
         """The integers to which ``x`` is rounded, int32."""
         return grid_codes(x, *self._grid(x)).to(torch.int32)
 
-    def _grid(self, x: Tensor) -> tuple[Tensor, Tensor, int, int]:
+    def _grid(self, x: Tensor, ids: Tensor | None = None) -> tuple[Tensor, Tensor, int, int]:
+        if self.per_channel and ids is not None:
+            return self.scale[ids].unsqueeze(-1), self.zero_point[ids].unsqueeze(-1), self.low, self.high
         shape = (-1, *[1] * (x.dim() - 1)) if self.per_channel else (-1,)
         return self.scale.view(shape), self.zero_point.view(shape), self.low, self.high
 
@@ -145,7 +148,7 @@ class QuantizedEmbedding(nn.Embedding):
     weight_quantizer: WeightFakeQuant
 
     def forward(self, ids: Tensor) -> Tensor:
-        rows: Tensor = self.weight_quantizer(super().forward(ids), observed=self.weight)
+        rows: Tensor = self.weight_quantizer(super().forward(ids), observed=self.weight, ids=ids)
         return rows
 
 

@@ -98,15 +98,22 @@ def _watch_a_forward_pass(model: PreTrainedModel) -> tuple[list[str], list[nn.Mo
 
 
 def insert_fake_quant(
-    model: PreTrainedModel, names: Collection[str], *, weight_bits: int, per_channel: bool, reduce_range: bool
+    model: PreTrainedModel,
+    names: Collection[str],
+    *,
+    weight_bits: int,
+    per_channel: bool,
+    reduce_range: bool,
+    embedding_bits: int = 8,
 ) -> None:
     """Give modules their quantisers, all disabled; parameters and their names stay as they are.
 
     Args:
         names: of modules, among those of `quantizable`.
-        weight_bits: of linear layers, 8 or 4; embeddings have 8.
-        per_channel: a scale for each output of a linear weight; embeddings have one scale.
+        weight_bits: of linear layers, 8 or 4.
+        per_channel: a scale for each output of a linear weight.
         reduce_range: activations have 7 bits.
+        embedding_bits: of embeddings; 8: one scale, 4: a scale for each row. Files of quantisers may not contain it.
     """
     model.set_attn_implementation(ATTENTION)
     for name in names:
@@ -120,7 +127,8 @@ def insert_fake_quant(
         elif isinstance(module, nn.Embedding):
             device = module.weight.device
             module.__class__ = QuantizedEmbedding
-            module.weight_quantizer = WeightFakeQuant(device=device)
+            rows = module.num_embeddings if embedding_bits == 4 else 0
+            module.weight_quantizer = WeightFakeQuant(embedding_bits, rows, device)
         else:
             module.products = QuantizedMatmuls(reduce_range, model.device)  # this name is in saved files
     quantized: Any = model
@@ -129,6 +137,7 @@ def insert_fake_quant(
         "weight_bits": weight_bits,
         "per_channel": per_channel,
         "reduce_range": reduce_range,
+        "embedding_bits": embedding_bits,
     }
 
 

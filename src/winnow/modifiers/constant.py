@@ -8,20 +8,25 @@ from torch import nn
 
 from winnow.config.modifiers import ConstantPruningSettings
 from winnow.errors import UserError
-from winnow.modifiers.masks import PruningMasks, match_linear_weights
+from winnow.functional.mask import count_pruned
+from winnow.functional.structure import Structure
+from winnow.modifiers.masks import PruningMasks, check_rows, match_linear_weights
 from winnow.modifiers.modifier import Event, Modifier
 
 
 class ConstantPruning(Modifier[ConstantPruningSettings]):
     """Freeze the zeros that the matched matrices have at ``start_epoch`` (Chen et al. 2020, arXiv:2007.12223).
 
-    A starting model whose matched matrices have fewer zeros than ``min_sparsity`` is refused.
+    A starting model whose matched matrices have fewer zeros than ``min_sparsity`` is refused. With a ``structure`` only
+    the zeros that follow it count: in whole blocks, or in each group no more than N:M prunes.
     """
 
     Settings = ConstantPruningSettings
 
     def match(self, model: nn.Module) -> None:
+        self.structure = Structure.parse(self.settings.structure)
         self.masks = PruningMasks(match_linear_weights(model, self.settings.params))
+        check_rows(self.masks.parameters, self.structure, self.name)
         known = not any(weight.is_meta for weight in self.masks.parameters.values())
         if known and self.settings.start_epoch <= 0:  # later, another modifier may have pruned before
             self._require_zeros()
@@ -37,19 +42,20 @@ class ConstantPruning(Modifier[ConstantPruningSettings]):
 
     def _require_zeros(self) -> None:
         self._zeros_at_start = self.masks.zeros()
-        min_sparsity = self.settings.min_sparsity
-        if not any(self._zeros_at_start.values()):
+        min_sparsity, weights = self.settings.min_sparsity, self.masks.parameters.values()
+        zeros, total = sum(count_pruned(w, self.structure) for w in weights), sum(w.numel() for w in weights)
+        kind = "zeros" if self.structure.width == 1 else f"zeros in the structure {self.structure}"
+        if not zeros:
             raise UserError(
-                f"{self.name} keeps the zeros of a sparse model, but the starting model has none in the "
-                f"{len(self.masks.parameters)} matched matrices; name a pruned model with model.name=FOLDER."
+                f"{self.name} keeps the {kind} of a sparse model, but the starting model has none in the "
+                f"{len(weights)} matched matrices; name a pruned model with model.name=FOLDER."
             )
-        total = sum(weight.numel() for weight in self.masks.parameters.values())
-        rounding = 0.5 * len(self.masks.parameters)  # a matrix has whole zeros, at most half a one too few
-        if sum(self._zeros_at_start.values()) + rounding < min_sparsity * total:
+        rounding = 0.5 * self.structure.block * len(weights)  # a matrix has whole blocks, at most half a one too few
+        if zeros + rounding < min_sparsity * total:
             raise UserError(
-                f"{self.name}.min_sparsity requires {100 * min_sparsity:g} % zeros, but the starting model has "
-                f"{100 * self.masks.sparsity():.2f} % in the {len(self.masks.parameters)} matched matrices; name a "
-                "sparser model with model.name=FOLDER, or use recipe=transfer, which requires none."
+                f"{self.name}.min_sparsity requires {100 * min_sparsity:g} % {kind}, but the starting model has "
+                f"{100 * zeros / total:.2f} % in the {len(weights)} matched matrices; name a sparser model with "
+                "model.name=FOLDER, or use recipe=transfer, which requires none."
             )
 
     def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mapping[str, int] | None:

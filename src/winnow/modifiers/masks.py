@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from winnow.config.modifiers import ENCODER
 from winnow.errors import UserError
 from winnow.functional.mask import count_zeros, pack_mask, unpack_mask
+from winnow.functional.structure import Structure
 from winnow.modifiers.patterns import matching
 
 
@@ -113,6 +114,16 @@ def match_linear_weights(model: nn.Module, patterns: Iterable[str]) -> dict[str,
     candidates = linear_weights(model)
     matched = matching(patterns, candidates, setting="params", kind="linear weights")
     return {name: weight for name, weight in candidates.items() if name in matched}
+
+
+def check_rows(weights: Mapping[str, nn.Parameter], structure: Structure, modifier: str) -> None:
+    """Refuse a weight whose rows do not divide into the blocks or groups of a structure."""
+    for name, weight in weights.items():
+        if weight.shape[-1] % structure.width:
+            raise UserError(
+                f"{modifier}: structure {structure} needs rows that divide by {structure.width}, but "
+                f"{name} is {tuple(weight.shape)}; leave it out by params."
+            )
 
 
 def match_targets(names: Collection[str], targets: Mapping[str, float]) -> dict[str, float]:

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from winnow.config.modifiers import PruningSettings
-from winnow.errors import UserError
 from winnow.functional.mask import count_pruned, global_pruning_masks, pruning_masks
 from winnow.functional.structure import Structure
-from winnow.modifiers.masks import PruningMasks, match_linear_weights, match_targets
+from winnow.modifiers.masks import PruningMasks, check_rows, match_linear_weights, match_targets
 from winnow.modifiers.modifier import Event, Modifier
 
 P = TypeVar("P", bound=PruningSettings)
@@ -39,12 +38,7 @@ class Pruning(Modifier[P]):
         if self.structure.sparsity is not None:
             self.targets = dict.fromkeys(self.targets, self.structure.sparsity)  # two thirds, not .667
         self.masks = PruningMasks({name: weights[name] for name in weights if name in self.targets})
-        for name, weight in self.masks.parameters.items():
-            if weight.shape[-1] % self.structure.width:
-                raise UserError(
-                    f"{self.name}: structure {self.structure} needs rows that divide by {self.structure.width}, but "
-                    f"{name} is {tuple(weight.shape)}; leave it out by params."
-                )
+        check_rows(self.masks.parameters, self.structure, self.name)
 
     def matched(self) -> dict[str, nn.Parameter]:
         return self.masks.parameters

@@ -53,6 +53,7 @@ class Quantization(Modifier[Q]):
             weight_bits=settings.weight_bits,
             per_channel=settings.per_channel,
             reduce_range=settings.reduce_range,
+            embedding_bits=settings.embedding_bits,
         )
 
     def _refuse_tied(self, model: nn.Module) -> None:
