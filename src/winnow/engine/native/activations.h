@@ -4,7 +4,7 @@
 
 namespace {
 
-// e^x for x <= 0: 2^n times a polynomial in the rest, which is at most 1/2; relative error below 3e-6.
+// e^x for x <= 0: 2^n times a polynomial in the rest, which is at most 1/2; relative error below 6e-6.
 inline Float exponential(Float x) {
   const Float binary = multiply(maximum(x, splat(-87.0f)), splat(1.44269504f)), n = rounded(binary);
   const Float rest = subtract(binary, n);

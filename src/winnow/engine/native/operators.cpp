@@ -275,6 +275,8 @@ class SelfAttention {
         key_(node.matrix(6, "rows", "columns", grid_, kernels_)),
         value_(node.matrix(10, "rows", "columns", grid_, kernels_)) {
     require(head_size_ % kBlock == 0 && query_.rows() % head_size_ == 0, "the rows of a query are not whole heads of 4 n");
+    for (const PackedMatrix* each : {&key_, &value_})
+      require(each->rows() == query_.rows() && each->columns() == query_.columns(), "query, key and value differ in shape");
   }
 
   void compute(const Call& call) const {

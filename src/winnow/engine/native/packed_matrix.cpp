@@ -27,6 +27,7 @@ void check_parts(const StoredMatrix& m) {
   check(m.rows > 0 && m.rows <= kLargestSize && m.columns > 0 && m.columns <= kLargestSize && m.columns % kBlock == 0,
         "a packed weight has an impossible shape");
   const size_t places = static_cast<size_t>(m.rows) * (m.columns / kBlock);
+  check(places <= std::numeric_limits<int32_t>::max(), "a packed weight has more blocks than can be counted");
   check(m.present_bytes == (places + 7) / 8, "the bits of a packed weight do not fit its shape");
   check(m.block_bytes == kBlock * count_bits(m.present, places), "a packed weight does not have as many blocks as bits");
   check(m.scale_count == static_cast<size_t>(m.rows) && m.bias_count == static_cast<size_t>(m.rows),

@@ -57,6 +57,7 @@ inline Float minimum(Float a, Float b) { return each<Float>([&](int i) { return 
 inline Float square_root(Float x) { return each<Float>([&](int i) { return vsqrtq_f32(x.v[i]); }); }
 inline Float rounded(Float x) { return each<Float>([&](int i) { return vrndnq_f32(x.v[i]); }); }
 inline Float to_float(Int x) { return each<Float>([&](int i) { return vcvtq_f32_s32(x.v[i]); }); }
+// Rounds to the nearest integer; what is larger than an integer becomes the largest one.
 inline Int to_int(Float x) { return each<Int>([&](int i) { return vcvtnq_s32_f32(x.v[i]); }); }
 inline Float times_power_of_two(Float x, Float n) {
   return each<Float>([&](int i) {
