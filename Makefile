@@ -10,7 +10,7 @@ help:
 	@echo "make test   run the tests"
 	@echo "make slow   run the tests that take minutes"
 	@echo "make lint   run ruff, mypy and import-linter"
-	@echo "make wheel  build dist/*.whl and run its commands outside the repository"
+	@echo "make wheel  build dist/*.whl with the compiled engine and run its commands outside the repository"
 	@echo "make setup  make .venv with all dependencies; the targets above do this first"
 	@echo "make clean  remove .venv, dist and caches"
 

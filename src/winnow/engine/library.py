@@ -7,7 +7,6 @@ import argparse
 import ctypes
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from winnow.files.locks import named_lock
 
 LIBRARY = "libwinnow_sparse.so"
 _SOURCES = Path(__file__).parent / "native"
-_SHIPPED = Path(__file__).parent / LIBRARY  # in the wheel for Linux on x86-64
+_SHIPPED = Path(__file__).parent / LIBRARY  # in a wheel that was built with it
 _COMPILERS = ("g++", "clang++", "c++")
 _FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-maybe-uninitialized"]
 _LINK_FLAGS = ["-shared", "-static-libgcc", "-static-libstdc++", "-Wl,-s"]
@@ -47,7 +46,7 @@ def library() -> Path:
     Raises:
         UserError: if there is no compiler, or it fails.
     """
-    if _SHIPPED.is_file() and platform.machine() == "x86_64":
+    if _SHIPPED.is_file():
         return _SHIPPED
     compiler = _compiler()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "winnow"
