@@ -54,11 +54,14 @@ class _Pass:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
     replaced: set[str] = field(default_factory=set)  # results that new nodes compute
+    mask: str = ""  # of all attention; tells where the sequences of a batch end
 
     def run(self, model: onnx.ModelProto) -> Rewritten | None:
         finder = BlockFinder(self.graph, self.linears)
         attentions = {each.context: each for each in map(finder.attention, self.linears) if each}
-        activated = {each.output: each for each in map(finder.activated, self.linears) if each}
+        self.mask = next((each.mask for each in attentions.values()), "")
+        attentions = {name: each for name, each in attentions.items() if each.mask == self.mask}
+        activated = {each.output: each for each in map(finder.activated, self.linears) if each and self.mask}
         norms = [each for each in map(finder.normalized, self.linears) if each]
         # a linear layer with norm reads codes from attention or from a linear layer with activation
         self.norms = {each.output: each for each in norms if each.linear.x.source in {*attentions, *activated}}
@@ -164,7 +167,7 @@ class _Pass:
         suffix = f":{grid.scale!r}:{grid.zero_point}:{grid.high}"
         outputs = (_values_name(name) + suffix, _codes_name(name) + suffix)
         if not any(outputs[0] in node.output for node in self.nodes):
-            self._add("Pack", name.split("/")[0], [name], outputs, {"x": grid})
+            self._add("Pack", name.split("/")[0], [name, self.mask], outputs, {"x": grid})
         return outputs
 
     def _weights(self, linear: Linear) -> list[str]:
@@ -218,13 +221,12 @@ class _Pass:
 
     def _add_unpacked(self) -> None:
         """Float tensors for the nodes of the runtime that read the result of a norm."""
-        like = next((n.input[0] for n in self.nodes if n.op_type == "Pack" and n.input[0] not in self.norms), None)
         inner = {id(node) for node in self._replaced_nodes()}
         for name in self.norms:
             outside = any(id(node) not in inner for node in self.graph.consumers[name]) or name in self.graph.outputs
             packed_again = any(name in node.input for node in self.nodes if node.op_type in ("Pack", "Linear"))
-            if like and (outside or packed_again or self.keep_values):
-                self._add("Unpack", name.split("/")[0], [_values_name(name), like], [name], {})
+            if outside or packed_again or self.keep_values:
+                self._add("Unpack", name.split("/")[0], [_values_name(name), self.mask], [name], {})
 
     def _replaced_nodes(self) -> Iterable[onnx.NodeProto]:
         """Nodes of the old graph that nothing needs any more."""

@@ -25,7 +25,7 @@ inline void score_keys(const Attention& a, float* scores, Float (&largest)[G]) {
     from_query[g] = add(multiply(sum, splat(-zero_k)), splat(a.head_size * zero_q * zero_k));
     largest[g] = splat(-__builtin_inff());
   }
-  for (int group = 0; group < a.key_groups; group++) {
+  for (int group = 0; group < a.groups; group++) {
     const uint8_t* keys = a.key + group * a.group_stride;
     Int sum = zero();
     for (int d = 0; d < a.head_size * kLanes; d += kLine) sum = dot(sum, ones, load(keys + d));
@@ -65,7 +65,7 @@ inline void score_keys(const Attention& a, float* scores, Float (&largest)[G]) {
 // Scores to codes of probabilities, [keys / 4][G][16][4].
 template <int G>
 inline void softmax(const Attention& a, float* scores, const Float (&largest)[G], uint8_t* codes) {
-  const int keys = a.key_groups * kLanes;
+  const int keys = a.groups * kLanes;
   Float factor[G];
 #pragma GCC unroll 4
   for (int g = 0; g < G; g++) factor[g] = splat(0.0f);
@@ -94,7 +94,7 @@ inline void softmax(const Attention& a, float* scores, const Float (&largest)[G]
 // Codes of probabilities times values, as codes of the context. The zero points are corrected as in `score_keys`.
 template <int G>
 inline void weigh_values(const Attention& a, const uint8_t* codes) {
-  const int keys = a.key_groups * kLanes;
+  const int keys = a.groups * kLanes;
   const int zero_p = a.probability_grid.zero_point - kActivationOffset, zero_v = a.value_grid.zero_point - 128;
   const Int ones = splat(0x01010101);
   Int from_codes[G];

@@ -52,13 +52,12 @@ struct Tile {
 struct Attention {
   int head_size;                 // a multiple of 4
   int groups;                    // of the sequence
-  int key_groups;                // the first groups; the others have only masked keys
   int query_group, query_groups; // the groups of this tile
   size_t group_stride;           // bytes between groups of query, key and context
   const uint8_t* query;          // codes as activations, of the first group of the sequence, at this head
   const uint8_t* key;            // codes as weights
   const int8_t* value;           // [head_size][groups * 16] signed bytes: code - 128
-  const float* mask;             // [groups * 16], added to the scores; -inf beyond the end of the sequence
+  const float* mask;             // [groups * 16], added to the scores; -inf for lanes without a token
   float scale;                   // of a product of query and key
   Grid query_grid, key_grid, probability_grid, value_grid, context_grid;
   uint8_t* context;              // codes as activations
@@ -71,8 +70,8 @@ struct Kernels {
 
   // Sums of a tile as codes of another grid.
   void (*linear_codes)(const Matrix&, Tile, Rows, Activation, Grid, Operand, uint8_t* codes, int32_t* partial);
-  // Sums of a tile as signed bytes code - 128, a row after the other: row i of group g is at bytes[g] + i * stride.
-  void (*linear_bytes)(const Matrix&, Tile, Rows, Grid, int8_t* const* bytes, size_t stride, int32_t* partial);
+  // Sums of a tile as signed bytes code - 128: row i of group g is at bytes[g] + i * strides[g].
+  void (*linear_bytes)(const Matrix&, Tile, Rows, Grid, int8_t* const* bytes, const size_t* strides, int32_t* partial);
   // Sums of a tile as values, plus those of a residual connection unless it is null.
   void (*linear_values)(const Matrix&, Tile, Rows, const float* residual, float* values, int32_t* partial);
   // Layer normalisation of one group in place, and its codes unless they are null.

@@ -93,7 +93,7 @@ void linear_codes(const Matrix& m, const uint8_t* codes, Rows rows, Grid grid, O
 }
 
 template <int G>
-void linear_bytes(const Matrix& m, const uint8_t* codes, Rows rows, Grid grid, int8_t* const* bytes, size_t stride, int32_t* partial) {
+void linear_bytes(const Matrix& m, const uint8_t* codes, Rows rows, Grid grid, int8_t* const* bytes, const size_t* strides, int32_t* partial) {
   const Quantizer q(grid);
   multiply_rows<G>(m, codes, rows, partial, [&](int row, const Int (&sums)[4][G]) ALWAYS_INLINE {
 #pragma GCC unroll 4
@@ -102,7 +102,7 @@ void linear_bytes(const Matrix& m, const uint8_t* codes, Rows rows, Grid grid, i
 #pragma GCC unroll 4
       for (int g = 0; g < G; g++) {
         const Int byte = clamp(to_int(multiply_add(to_float(sums[i][g]), scale, offset)), -128, q.high - 128);
-        store_bytes(bytes[g] + (row + i) * stride, byte);
+        store_bytes(bytes[g] + (row + i) * strides[g], byte);
       }
     }
   });
@@ -141,8 +141,8 @@ void linear_codes_of(const Matrix& m, Tile tile, Rows rows, Activation activatio
   }
 }
 
-void linear_bytes_of(const Matrix& m, Tile tile, Rows rows, Grid grid, int8_t* const* bytes, size_t stride, int32_t* partial) {
-  FOR_GROUPS(tile.groups, (linear_bytes<G>(m, tile.codes, rows, grid, bytes, stride, partial)))
+void linear_bytes_of(const Matrix& m, Tile tile, Rows rows, Grid grid, int8_t* const* bytes, const size_t* strides, int32_t* partial) {
+  FOR_GROUPS(tile.groups, (linear_bytes<G>(m, tile.codes, rows, grid, bytes, strides, partial)))
 }
 
 void linear_values_of(const Matrix& m, Tile tile, Rows rows, const float* residual, float* values, int32_t* partial) {

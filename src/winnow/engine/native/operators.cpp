@@ -1,7 +1,8 @@
 // The operators of the domain "winnow", which work on tokens in lanes (kernels.h), and their registration.
 //
-// Tensors in lanes have the shape (batch, groups, features, 16) as values, float, and (batch, groups, features / 4, 64)
-// as codes, uint8. The groups of a sequence hold its tokens and, in the last one, lanes without a token.
+// Tensors in lanes have the shape (groups, features, 16) as values, float, and (groups, features / 4, 64) as codes, uint8.
+// A batch is the groups of its sequences, one after the other, without those that are only padding. The mask of the
+// batch, (batch, 1, 1, tokens), says where a sequence ends; lanes behind its end belong to no token.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -47,16 +48,15 @@ void for_tiles(const Call& call, const Kernels& kernels, const Matrix& matrix, s
 }
 
 struct Lanes {
-  int64_t batch, groups, features;
-  size_t all_groups() const { return static_cast<size_t>(batch * groups); }
-  std::vector<int64_t> values() const { return {batch, groups, features, kLanes}; }
-  std::vector<int64_t> codes() const { return {batch, groups, features / kBlock, kLine}; }
+  int64_t groups, features;
+  std::vector<int64_t> values() const { return {groups, features, kLanes}; }
+  std::vector<int64_t> codes() const { return {groups, features / kBlock, kLine}; }
 };
 
 Lanes lanes_of_codes(const Tensor& codes, int features) {
   const auto& s = codes.shape;
-  require(s.size() == 4 && s[2] == features / kBlock && s[3] == kLine, "codes do not have the shape of their operator");
-  return {s[0], s[1], features};
+  require(s.size() == 3 && s[1] == features / kBlock && s[2] == kLine, "codes do not have the shape of their operator");
+  return {s[0], features};
 }
 
 const float* values_like(const Tensor& values, const Lanes& lanes) {
@@ -64,34 +64,80 @@ const float* values_like(const Tensor& values, const Lanes& lanes) {
   return values.as<float>(kFloat);
 }
 
+// Where the sequences of a batch begin and end, by its mask.
+class Sequences {
+ public:
+  explicit Sequences(const Tensor& mask) : batch(0), tokens(0) {
+    const auto& s = mask.shape;
+    require(s.size() == 4 && s[1] == 1 && s[2] == 1, "the mask must be (batch, 1, 1, tokens)");
+    batch = s[0], tokens = s[3];
+    mask_ = mask.as<float>(kFloat);
+    for (int64_t i = 0; i < batch; i++) {
+      begins.push_back(static_cast<int>(sequences.size()));
+      sequences.insert(sequences.end(), (length(i) + kLanes - 1) / kLanes, static_cast<int>(i));
+    }
+    begins.push_back(static_cast<int>(sequences.size()));
+  }
+
+  int64_t batch, tokens;       // of the padded batch
+  std::vector<int> begins;     // [batch + 1]: the first group of each sequence
+  std::vector<int> sequences;  // the sequence of each group
+
+  int64_t groups() const { return begins.back(); }
+  int groups_of(int sequence) const { return begins[sequence + 1] - begins[sequence]; }
+
+  // The place of a group's first token in the padded batch, and how many tokens the group has.
+  int64_t row(size_t group) const { return sequences[group] * tokens + position(group); }
+  int count(size_t group) const { return static_cast<int>(std::min<int64_t>(kLanes, tokens - position(group))); }
+
+  // The mask of each lane, -inf where there is no token.
+  std::vector<float> mask() const {
+    std::vector<float> lanes(groups() * kLanes, -INFINITY);
+    for (int64_t i = 0; i < groups(); i++) std::copy_n(mask_ + row(i), count(i), lanes.begin() + i * kLanes);
+    return lanes;
+  }
+
+ private:
+  // Tokens up to the last one that is not masked; all of them, if none is.
+  int64_t length(int64_t sequence) const {
+    const float* mask = mask_ + sequence * tokens;
+    for (int64_t i = tokens; i > 0; i--)
+      if (mask[i - 1] > kMasked) return i;
+    return tokens;
+  }
+  int64_t position(size_t group) const { return (static_cast<int64_t>(group) - begins[sequences[group]]) * kLanes; }
+
+  static constexpr float kMasked = -1e30f;  // the mask of a token that is left out is below
+  const float* mask_;
+};
+
 std::vector<float> vector_of(const Tensor& tensor, int size) {
   require(tensor.size() == static_cast<size_t>(size), "a vector does not have as many numbers as a matrix has rows");
   const float* data = tensor.as<float>(kFloat);
   return {data, data + size};
 }
 
-// x (batch, tokens, features) -> its values in lanes, and its codes.
+// x (batch, tokens, features), mask -> its values in lanes, and its codes.
 class Pack {
  public:
   static constexpr const char* kName = "Pack";
-  static constexpr ElementType kInputs[] = {kFloat}, kOutputs[] = {kFloat, kUint8};
+  static constexpr ElementType kInputs[] = {kFloat, kFloat}, kOutputs[] = {kFloat, kUint8};
 
   explicit Pack(const Node& node) : grid_(node.grid("x")), kernels_(kernels_for({grid_})) {}
 
   void compute(const Call& call) const {
-    const Tensor x = call.input(0);
-    require(x.shape.size() == 3 && x.shape[2] % kBlock == 0, "the tokens to pack must be (batch, tokens, 4 n)");
-    const int64_t tokens = x.shape[1], groups = (tokens + kLanes - 1) / kLanes;
-    const Lanes lanes{x.shape[0], groups, x.shape[2]};
+    const Tensor x = call.input(0), mask = call.input(1);
+    const Sequences sequences(mask);
+    require(x.shape.size() == 3 && x.shape[0] == sequences.batch && x.shape[1] == sequences.tokens && x.shape[2] % kBlock == 0,
+            "the tokens to pack must be (batch, tokens, 4 n)");
+    const Lanes lanes{sequences.groups(), x.shape[2]};
     const int features = static_cast<int>(lanes.features);
     const float* rows = x.as<float>(kFloat);
     float* values = call.output<float>(0, lanes.values());
     uint8_t* codes = call.output<uint8_t>(1, lanes.codes());
-    call.parallel(lanes.all_groups(), [&](size_t i) {
-      const int64_t sequence = i / groups, first = i % groups * kLanes;
-      const size_t at = i * features * kLanes;
-      const int here = static_cast<int>(std::min<int64_t>(kLanes, tokens - first));
-      kernels_.to_lanes(rows + (sequence * tokens + first) * features, here, features, values + at);
+    call.parallel(lanes.groups, [&](size_t group) {
+      const size_t at = group * features * kLanes;
+      kernels_.to_lanes(rows + sequences.row(group) * features, sequences.count(group), features, values + at);
       kernels_.quantize(values + at, features, grid_, codes + at);
     });
   }
@@ -101,7 +147,7 @@ class Pack {
   const Kernels& kernels_;
 };
 
-// Values in lanes, and any (batch, tokens, ...) -> (batch, tokens, features).
+// Values in lanes, mask -> (batch, tokens, features), zeros where a batch is padded.
 class Unpack {
  public:
   static constexpr const char* kName = "Unpack";
@@ -110,17 +156,16 @@ class Unpack {
   explicit Unpack(const Node&) : kernels_(kernels_for({})) {}
 
   void compute(const Call& call) const {
-    const Tensor values = call.input(0), like = call.input(1);
-    require(values.shape.size() == 4 && like.shape.size() >= 2, "an input of Unpack has too few dimensions");
-    const int64_t tokens = like.shape[1], groups = (tokens + kLanes - 1) / kLanes;
-    const Lanes lanes{like.shape[0], groups, values.shape[2]};
+    const Tensor values = call.input(0), mask = call.input(1);
+    const Sequences sequences(mask);
+    require(values.shape.size() == 3, "values do not have the shape of their operator");
+    const Lanes lanes{sequences.groups(), values.shape[1]};
     const float* from = values_like(values, lanes);
     const int features = static_cast<int>(lanes.features);
-    float* rows = call.output<float>(0, {lanes.batch, tokens, lanes.features});
-    call.parallel(lanes.all_groups(), [&](size_t i) {
-      const int64_t sequence = i / groups, first = i % groups * kLanes;
-      const int here = static_cast<int>(std::min<int64_t>(kLanes, tokens - first));
-      kernels_.from_lanes(from + i * features * kLanes, here, features, rows + (sequence * tokens + first) * features);
+    float* rows = call.output<float>(0, {sequences.batch, sequences.tokens, lanes.features});
+    std::fill_n(rows, sequences.batch * sequences.tokens * features, 0.0f);
+    call.parallel(lanes.groups, [&](size_t group) {
+      kernels_.from_lanes(from + group * features * kLanes, sequences.count(group), features, rows + sequences.row(group) * features);
     });
   }
 
@@ -194,7 +239,7 @@ class LinearActivation {
     const uint8_t* from = x.as<uint8_t>(kUint8);
     lanes.features = matrix.rows;
     uint8_t* to = call.output<uint8_t>(0, lanes.codes());
-    for_tiles(call, kernels_, matrix, lanes.all_groups(), [&](size_t first, int count, Rows rows, int32_t* partial) {
+    for_tiles(call, kernels_, matrix, lanes.groups, [&](size_t first, int count, Rows rows, int32_t* partial) {
       const Tile tile{from + first * matrix.columns * kLanes, count};
       kernels_.linear_codes(matrix, tile, rows, activation_, out_, Operand::activation, to + first * matrix.rows * kLanes, partial);
     });
@@ -234,12 +279,12 @@ class LinearNorm {
     const float* added = values_like(residual, lanes);
     float* values = call.output<float>(0, lanes.values());
     uint8_t* codes = call.output<uint8_t>(1, lanes.codes());
-    for_tiles(call, kernels_, matrix, lanes.all_groups(), [&](size_t first, int count, Rows rows, int32_t* partial) {
+    for_tiles(call, kernels_, matrix, lanes.groups, [&](size_t first, int count, Rows rows, int32_t* partial) {
       const size_t at = first * matrix.rows * kLanes;
       const Tile tile{from + first * matrix.columns * kLanes, count};
       kernels_.linear_values(matrix, tile, rows, added + at, values + at, partial);
     });
-    call.parallel(lanes.all_groups(), [&](size_t group) {
+    call.parallel(lanes.groups, [&](size_t group) {
       const size_t at = group * matrix.rows * kLanes;
       kernels_.normalize(values + at, matrix.rows, gamma_.data(), beta_.data(), epsilon_, out_, codes + at);
     });
@@ -281,60 +326,54 @@ class SelfAttention {
 
   void compute(const Call& call) const {
     const Tensor x = call.input(0), mask = call.input(1);
+    const Sequences sequences(mask);
     const int features = query_.rows(), heads = features / head_size_;
     Lanes lanes = lanes_of_codes(x, query_.columns());
+    require(lanes.groups == sequences.groups(), "the codes of attention do not have as many groups as its mask");
     lanes.features = features;
-    const std::vector<float> masks = padded_mask(mask, lanes);
-    const size_t bytes = lanes.all_groups() * features * kLanes;
+    const size_t group_bytes = static_cast<size_t>(features) * kLanes, bytes = lanes.groups * group_bytes;
     uint8_t* query = Scratch::of_thread<uint8_t>(1, 3 * bytes);
     uint8_t* key = query + bytes;
     int8_t* value = reinterpret_cast<int8_t*>(key + bytes);
-    project(call, x.as<uint8_t>(kUint8), lanes, query, key, value);
+    project(call, x.as<uint8_t>(kUint8), sequences, query, key, value);
 
     uint8_t* context = call.output<uint8_t>(0, lanes.codes());
-    const int groups = static_cast<int>(lanes.groups);
-    const Tiles tiles(groups, kernels_.tile_groups);
-    const size_t sequence_bytes = static_cast<size_t>(groups) * features * kLanes;
-    call.parallel(static_cast<size_t>(lanes.batch) * heads * tiles.count, [&](size_t i) {
-      const size_t tile = i % tiles.count, head = i / tiles.count % heads, sequence = i / tiles.count / heads;
-      const size_t start = sequence * sequence_bytes, at = start + head * head_size_ * kLanes;
-      const float* own_mask = masks.data() + sequence * groups * kLanes;
+    const std::vector<float> masks = sequences.mask();
+    const std::vector<QueryTile> tiles = query_tiles(sequences);
+    call.parallel(tiles.size() * heads, [&](size_t i) {
+      const QueryTile& tile = tiles[i / heads];
+      const size_t head = i % heads, group = sequences.begins[tile.sequence];
+      const int groups = sequences.groups_of(tile.sequence);
+      const size_t start = group * group_bytes, at = start + head * head_size_ * kLanes;
       const Attention attention{
-          head_size_, groups, key_groups(own_mask, groups), tiles.first(tile), tiles.size(tile),
-          static_cast<size_t>(features) * kLanes, query + at, key + at,
-          value + start + head * head_size_ * groups * kLanes, own_mask, scale_, query_grid_, key_grid_,
-          probability_grid_, value_grid_, context_grid_, context + at};
+          head_size_, groups, tile.first, tile.groups, group_bytes, query + at, key + at,
+          value + start + head * head_size_ * groups * kLanes, masks.data() + group * kLanes, scale_, query_grid_,
+          key_grid_, probability_grid_, value_grid_, context_grid_, context + at};
       kernels_.attend(attention, Scratch::of_thread<char>(2, attention_scratch(groups)));
     });
   }
 
  private:
-  // The mask of each sequence, filled up to whole groups with -inf.
-  static std::vector<float> padded_mask(const Tensor& mask, const Lanes& lanes) {
-    const auto& s = mask.shape;
-    require(s.size() == 4 && s[0] == lanes.batch && s[1] == 1 && s[2] == 1 && s[3] <= lanes.groups * kLanes &&
-                s[3] > (lanes.groups - 1) * kLanes, "the mask of attention must be (batch, 1, 1, tokens)");
-    std::vector<float> padded(lanes.all_groups() * kLanes, -INFINITY);
-    const float* from = mask.as<float>(kFloat);
-    for (int64_t i = 0; i < lanes.batch; i++)
-      std::copy(from + i * s[3], from + (i + 1) * s[3], padded.begin() + i * lanes.groups * kLanes);
-    return padded;
+  struct QueryTile {
+    int sequence, first, groups;
+  };
+
+  std::vector<QueryTile> query_tiles(const Sequences& sequences) const {
+    std::vector<QueryTile> found;
+    for (int sequence = 0; sequence < sequences.batch; sequence++) {
+      const Tiles tiles(sequences.groups_of(sequence), kernels_.tile_groups);
+      for (int i = 0; i < tiles.count; i++) found.push_back({sequence, tiles.first(i), tiles.size(i)});
+    }
+    return found;
   }
 
-  // The groups up to the last key that is not masked; keys after it would get a probability of 0.
-  static int key_groups(const float* mask, int groups) {
-    for (int i = groups * kLanes - 1; i >= 0; i--)
-      if (mask[i] > -1e30f) return i / kLanes + 1;
-    return groups;
-  }
-
-  void project(const Call& call, const uint8_t* x, const Lanes& lanes, uint8_t* query, uint8_t* key, int8_t* value) const {
-    const size_t group_bytes = lanes.features * kLanes, groups = lanes.groups, width = groups * kLanes;
+  void project(const Call& call, const uint8_t* x, const Sequences& sequences, uint8_t* query, uint8_t* key, int8_t* value) const {
     const Matrix matrices[] = {query_.view(), key_.view(), value_.view()};
+    const size_t group_bytes = static_cast<size_t>(matrices[0].rows) * kLanes;
     // the three matrices are as one of three times the rows, so that small batches make work for all threads
     Matrix all = matrices[0];
     all.rows *= 3;
-    for_tiles(call, kernels_, all, lanes.all_groups(), [&](size_t first, int count, Rows rows, int32_t* partial) {
+    for_tiles(call, kernels_, all, sequences.groups(), [&](size_t first, int count, Rows rows, int32_t* partial) {
       const Tile tile{x + first * all.columns * kLanes, count};
       for (int which = 0; which < 3; which++) {
         const int begin = which * matrices[0].rows;
@@ -344,16 +383,20 @@ class SelfAttention {
           kernels_.linear_codes(matrices[0], tile, part, Activation::none, query_grid_, Operand::activation, query + first * group_bytes, partial);
         if (which == 1)
           kernels_.linear_codes(matrices[1], tile, part, Activation::none, key_grid_, Operand::weight, key + first * group_bytes, partial);
-        if (which == 2) {
-          int8_t* bytes[kMostTileGroups];
-          for (int g = 0; g < count; g++) {
-            const size_t group = first + g;
-            bytes[g] = value + group / groups * groups * group_bytes + group % groups * kLanes;
-          }
-          kernels_.linear_bytes(matrices[2], tile, part, value_grid_, bytes, width, partial);
-        }
+        if (which == 2) project_value(matrices[2], tile, part, sequences, first, value, partial);
       }
     });
+  }
+
+  void project_value(const Matrix& matrix, Tile tile, Rows rows, const Sequences& sequences, size_t first, int8_t* value, int32_t* partial) const {
+    int8_t* bytes[kMostTileGroups];
+    size_t strides[kMostTileGroups];
+    for (int g = 0; g < tile.groups; g++) {
+      const int sequence = sequences.sequences[first + g], begin = sequences.begins[sequence];
+      bytes[g] = value + (static_cast<size_t>(begin) * matrix.rows + first + g - begin) * kLanes;
+      strides[g] = static_cast<size_t>(sequences.groups_of(sequence)) * kLanes;
+    }
+    kernels_.linear_bytes(matrix, tile, rows, value_grid_, bytes, strides, partial);
   }
 
   Grid grid_, query_grid_, key_grid_, probability_grid_, value_grid_, context_grid_;
