@@ -14,6 +14,7 @@ from tests.engine.operators import (
     from_lanes,
     grids,
     packed,
+    quantized,
     random_weights,
     run,
     to_lanes,
@@ -192,3 +193,86 @@ def test_values_beyond_any_integer_have_the_outermost_codes(compiled, instructio
     for grid in (Grid(2.0**-20, 7), Grid(1.0, 200, 127)):
         _, codes = run("Pack", compiled, [("x", x)], **grids(x=grid))
         np.testing.assert_array_equal(unpacked(codes, 1, instructions)[0, 0], [grid.high, 0, grid.high, 0])
+
+
+MASKED = np.finfo(np.float32).min
+MASKS = {
+    "none": lambda tokens: np.zeros(tokens),
+    "end": lambda tokens: np.where(np.arange(tokens) < (tokens + 1) // 2, 0, MASKED),
+    "middle": lambda tokens: np.where(np.arange(tokens) // 3 % 2, MASKED, 0),
+    "start": lambda tokens: np.where(np.arange(tokens) < tokens // 2, MASKED, 0),
+    "all": lambda tokens: np.full(tokens, MASKED),
+    "soft": lambda tokens: np.linspace(-3, 1, tokens),
+}
+
+
+class AttentionCase:
+    """Random codes, weights and grids of an attention whose scores and results vary over most of their grids."""
+
+    def __init__(self, tokens, mask, high, batch, heads, size, columns, zeros):
+        rng = np.random.default_rng(tokens)
+        self.mask, self.size = mask, size
+        self.x = Grid(0.03, 90 * high // 255, high)
+        self.layers = [random_weights(rng, heads * size, columns, scales=(0.011, 0.007)) for _ in range(3)]
+        self.codes = random_codes(rng, batch, tokens, columns, self.x)
+        peak = max(np.abs(layer.values(self.codes, self.x)).max() for layer in self.layers)
+        self.query, self.key, self.value = (Grid(2.1 * peak / high, zero * high // 255, high) for zero in zeros[:3])
+        self.probabilities = Grid(1.003 / (high - zeros[3]), zeros[3], high)  # equal ones are no ties
+        self.context = Grid(self.value.scale * 0.9, self.value.zero_point, high)
+        self.scale = 6 / (peak**2 * math.sqrt(size))
+
+    def found(self, library, instructions):
+        """Codes of the context."""
+        weights = [each for layer in self.layers for each in layer.constants]
+        (found,) = run(
+            "SelfAttention",
+            library,
+            [("x", packed(self.codes, instructions)), ("mask", self.mask), *weights],
+            **grids(x=self.x, query=self.query, key=self.key, value=self.value),
+            **grids(probabilities=self.probabilities, y=self.context),
+            **self.layers[0].attributes,
+            scale=self.scale,
+            head_size=self.size,
+        )
+        return unpacked(found, self.codes.shape[1], instructions)
+
+    def exact(self):
+        """The same in float64, but for the scores, which are float32 as in the graph: a mask absorbs them."""
+        query, key, value = (
+            self.heads(layer.values(self.codes, self.x), grid)
+            for layer, grid in zip(self.layers, (self.query, self.key, self.value), strict=True)
+        )
+        scores = ((query @ key.transpose(0, 1, 3, 2)) * self.scale).astype(np.float32) + self.mask
+        powers = np.exp(scores.astype(np.float64) - scores.max(axis=-1, keepdims=True))
+        probabilities = restored(powers / powers.sum(axis=-1, keepdims=True), self.probabilities)
+        context = (probabilities @ value).transpose(0, 2, 1, 3)
+        return quantized(context.reshape(*self.codes.shape[:2], -1), self.context)
+
+    def heads(self, values, grid):
+        batch, tokens, _ = values.shape
+        return restored(values, grid).reshape(batch, tokens, -1, self.size).transpose(0, 2, 1, 3)
+
+
+def restored(values, grid):
+    return (quantized(values, grid) - grid.zero_point) * np.float64(np.float32(grid.scale))
+
+
+def assert_nearly_equal_codes(found, exact):
+    different = np.abs(found - exact)
+    assert different.max() <= 1
+    assert different.mean() <= 0.01
+
+
+ZEROS = [(128, 128, 128, 0), (0, 255, 128, 3), (120, 7, 255, 0), (255, 128, 0, 0)]
+
+
+@pytest.mark.parametrize("tokens", [1, 15, 16, 17, 64, 65, 130])
+@pytest.mark.parametrize("masking", MASKS)
+@pytest.mark.parametrize("high", [255, 127])
+def test_attention_is_that_of_quantised_tensors(compiled, instructions, tokens, masking, high):
+    batch, heads, size, columns = [(2, 3, 32, 60), (3, 5, 4, 8), (1, 1, 64, 100)][tokens % 3]
+    rows = [masking, "none", "end"][:batch]
+    mask = np.stack([MASKS[each](tokens) for each in rows]).astype(np.float32)[:, None, None]
+    for zeros in ZEROS:
+        case = AttentionCase(tokens, mask, high, batch, heads, size, columns, zeros)
+        assert_nearly_equal_codes(case.found(compiled, instructions), case.exact())
