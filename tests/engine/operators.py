@@ -114,7 +114,7 @@ def packed(codes: np.ndarray, instructions: str) -> np.ndarray:
     lanes = to_lanes(codes.astype(np.uint8))
     batch, groups, features, _ = lanes.shape
     blocks = lanes.reshape(batch, groups, features // BLOCK, BLOCK, LANES).transpose(0, 1, 2, 4, 3)
-    return np.ascontiguousarray(blocks).reshape(batch, groups, features // BLOCK, -1) ^ _flip(instructions)
+    return np.ascontiguousarray(blocks).reshape(batch, groups, features // BLOCK, LANES * BLOCK) ^ _flip(instructions)
 
 
 def unpacked(codes: np.ndarray, tokens: int, instructions: str) -> np.ndarray:
