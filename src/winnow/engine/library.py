@@ -71,6 +71,8 @@ def instruction_set(path: Path) -> str:
         raise UserError(f"{path} is damaged or for another machine ({error}); delete it.") from error
     function.restype = ctypes.c_char_p
     name: str = function().decode()
+    if not name and (wanted := os.environ.get("WINNOW_SPARSE_ISA")):
+        raise UserError(f"WINNOW_SPARSE_ISA={wanted}: this processor has no instructions of this name; unset it.")
     if not name:
         raise UserError("engine=sparse: this processor has none of AVX2, VNNI and NEON dotprod; choose another engine.")
     return name

@@ -17,6 +17,16 @@ bool allowed(const Kernels& kernels) {
   return !name || !*name || std::strcmp(name, kernels.name) == 0;
 }
 
+}  // namespace
+
+const char* missing_kernels() {
+  const char* name = std::getenv("WINNOW_SPARSE_ISA");
+  return name && *name ? "this processor has no instructions of the name that WINNOW_SPARSE_ISA has"
+                       : "this processor has none of the instructions that the engine needs";
+}
+
+namespace {
+
 #if defined(__x86_64__)
 
 bool has_avx_vnni() {  // __builtin_cpu_supports of GCC 12 does not know its name

@@ -8,7 +8,10 @@ namespace winnow {
 // use instead: avx512_vnni, avx_vnni, avx2, neon_dotprod.
 const Kernels* kernels();
 
-// The same for codes that are at most 127, which AVX2 multiplies faster.
+// Why there are no kernels.
+const char* missing_kernels();
+
+// The same as kernels() for codes that are at most 127, which AVX2 multiplies faster.
 const Kernels* seven_bit_kernels();
 
 }  // namespace winnow

@@ -20,7 +20,7 @@ constexpr int kFewestRows = 64;   // of one piece
 const Kernels& kernels_for(std::initializer_list<Grid> grids) {
   const bool seven_bits = std::all_of(grids.begin(), grids.end(), [](Grid grid) { return grid.high <= 127; });
   const Kernels* found = seven_bits ? seven_bit_kernels() : kernels();
-  require(found != nullptr, "this processor has none of the instructions that the engine needs");
+  require(found != nullptr, missing_kernels());
   return *found;
 }
 
@@ -465,7 +465,7 @@ EXPORTED OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBa
   static const bool once = (api = Api(table), true);
   (void)once;
   return guarded([&] {
-    require(kernels() != nullptr, "this processor has none of the instructions that the engine needs");
+    require(kernels() != nullptr, missing_kernels());
     must(api.add_domain(options, domain()));
   });
 }

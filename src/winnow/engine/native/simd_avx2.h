@@ -17,7 +17,6 @@ struct Float {
 
 constexpr int kTileGroups = 2;         // groups of 16 tokens that a weight is multiplied with while it is in a register
 constexpr int kActivationOffset = 0;   // activations are stored as their codes, 0 to 255
-constexpr float kLargest = 1 << 30;    // that becomes an integer
 
 inline __m256i* halves(void* p) { return static_cast<__m256i*>(p); }
 inline const __m256i* halves(const void* p) { return static_cast<const __m256i*>(p); }
@@ -73,11 +72,9 @@ inline Float minimum(Float x, Float y) { return {_mm256_min_ps(x.a, y.a), _mm256
 inline Float square_root(Float x) { return {_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)}; }
 inline Float rounded(Float x) { return {_mm256_round_ps(x.a, 8), _mm256_round_ps(x.b, 8)}; }
 inline Float to_float(Int x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
-// Rounds to the nearest integer; what is larger than an integer becomes a large one.
-inline Int to_int(Float x) {
-  x = minimum(x, splat(kLargest));
-  return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)};
-}
+// Rounded to the nearest integer. The processor converts what is above all integers to the lowest one, hence the minimum.
+inline __m256i to_int(__m256 x) { return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(2147483520.0f), x)); }
+inline Int to_int(Float x) { return {to_int(x.a), to_int(x.b)}; }
 inline __m256 power_of_two(__m256 n) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
 }
