@@ -94,34 +94,54 @@ def assert_codes(found: np.ndarray, values: np.ndarray, grid: Grid, error: float
     assert not wrong.any(), f"{wrong.sum()} of {wrong.size}: {found[wrong][:8]}, exactly {exact[wrong][:8]}"
 
 
-def to_lanes(x: np.ndarray) -> np.ndarray:
-    """(batch, tokens, features) -> (batch, groups, features, 16); lanes without a token are 0."""
-    batch, tokens, features = x.shape
-    groups = -(-tokens // LANES)
-    padded = np.zeros((batch, groups * LANES, features), x.dtype)
-    padded[:, :tokens] = x
-    return np.ascontiguousarray(padded.reshape(batch, groups, LANES, features).transpose(0, 1, 3, 2))
+def lengths_of(mask: np.ndarray) -> list[int]:
+    """Tokens of each sequence up to the last unmasked one; all, if none is. ``mask`` is (batch, 1, 1, tokens)."""
+    kept = mask[:, 0, 0] > -1e30
+    return [int(np.flatnonzero(row)[-1]) + 1 if row.any() else len(row) for row in kept]
 
 
-def from_lanes(x: np.ndarray, tokens: int) -> np.ndarray:
-    """(batch, groups, features, 16) -> (batch, tokens, features)."""
-    batch, groups, features, _ = x.shape
-    return x.transpose(0, 1, 3, 2).reshape(batch, groups * LANES, features)[:, :tokens]
+def to_lanes(x: np.ndarray, lengths: Sequence[int] | None = None) -> np.ndarray:
+    """(batch, tokens, features) -> (groups, features, 16); lanes without a token are 0.
+
+    Args:
+        lengths: tokens of each sequence whose groups are kept; None: all.
+    """
+    parts = [np.zeros((0, x.shape[2], LANES), x.dtype)]
+    for row, length in zip(x, lengths or [x.shape[1]] * len(x), strict=True):
+        groups = -(-length // LANES)
+        padded = np.zeros((groups * LANES, x.shape[2]), x.dtype)
+        kept = row[: groups * LANES]
+        padded[: len(kept)] = kept
+        parts.append(padded.reshape(groups, LANES, -1).transpose(0, 2, 1))
+    return np.ascontiguousarray(np.concatenate(parts))
 
 
-def packed(codes: np.ndarray, instructions: str) -> np.ndarray:
-    """Codes (batch, tokens, features) as operators pass them on: (batch, groups, features / 4, 64)."""
-    lanes = to_lanes(codes.astype(np.uint8))
-    batch, groups, features, _ = lanes.shape
-    blocks = lanes.reshape(batch, groups, features // BLOCK, BLOCK, LANES).transpose(0, 1, 2, 4, 3)
-    return np.ascontiguousarray(blocks).reshape(batch, groups, features // BLOCK, LANES * BLOCK) ^ _flip(instructions)
+def from_lanes(x: np.ndarray, tokens: int, lengths: Sequence[int] | None = None) -> np.ndarray:
+    """(groups, features, 16) -> (batch, tokens, features); 0 where there is no group."""
+    lengths = lengths or [tokens] * (len(x) // -(-tokens // LANES))
+    rows = np.zeros((len(lengths), tokens, x.shape[1]), x.dtype)
+    begin = 0
+    for row, length in zip(rows, lengths, strict=True):
+        groups = -(-length // LANES)
+        kept = x[begin : begin + groups].transpose(0, 2, 1).reshape(groups * LANES, -1)[:tokens]
+        row[: len(kept)] = kept
+        begin += groups
+    return rows
 
 
-def unpacked(codes: np.ndarray, tokens: int, instructions: str) -> np.ndarray:
+def packed(codes: np.ndarray, instructions: str, lengths: Sequence[int] | None = None) -> np.ndarray:
+    """Codes (batch, tokens, features) as operators pass them on: (groups, features / 4, 64)."""
+    lanes = to_lanes(codes.astype(np.uint8), lengths)
+    groups, features, _ = lanes.shape
+    blocks = lanes.reshape(groups, features // BLOCK, BLOCK, LANES).transpose(0, 1, 3, 2)
+    return np.ascontiguousarray(blocks).reshape(groups, features // BLOCK, LANES * BLOCK) ^ _flip(instructions)
+
+
+def unpacked(codes: np.ndarray, tokens: int, instructions: str, lengths: Sequence[int] | None = None) -> np.ndarray:
     """The inverse of `packed`."""
-    batch, groups, fours, _ = codes.shape
-    blocks = (codes ^ _flip(instructions)).reshape(batch, groups, fours, LANES, BLOCK).transpose(0, 1, 2, 4, 3)
-    return from_lanes(blocks.reshape(batch, groups, fours * BLOCK, LANES), tokens)
+    groups, fours, _ = codes.shape
+    blocks = (codes ^ _flip(instructions)).reshape(groups, fours, LANES, BLOCK).transpose(0, 1, 3, 2)
+    return from_lanes(blocks.reshape(groups, fours * BLOCK, LANES), tokens, lengths)
 
 
 def _flip(instructions: str) -> np.uint8:

@@ -13,6 +13,7 @@ from tests.engine.operators import (
     assert_codes,
     from_lanes,
     grids,
+    lengths_of,
     packed,
     quantized,
     random_weights,
@@ -22,6 +23,7 @@ from tests.engine.operators import (
 )
 from winnow.engine.quantized_graph import Grid
 
+MASKED = np.finfo(np.float32).min
 FEW = settings(max_examples=12)
 FEATURES = st.sampled_from([4, 8, 60, 128, 764, 768, 772, 1536, 1540, 3100])
 ROWS = st.sampled_from([4, 8, 60, 64, 132, 768])
@@ -42,6 +44,10 @@ def layers(draw, rows=ROWS):
     rng = np.random.default_rng(draw(SEEDS))
     weights = random_weights(rng, draw(rows), draw(FEATURES), empty=draw(EMPTY), block=draw(st.booleans()))
     return weights, draw(CODE_GRIDS), rng
+
+
+def no_mask(x):
+    return "mask", np.zeros((len(x), 1, 1, x.shape[1]), np.float32)
 
 
 def random_codes(rng, batch, tokens, features, grid):
@@ -173,16 +179,22 @@ def test_a_norm_has_the_values_of_float64_and_their_codes(compiled, instructions
 @given(SEEDS, st.integers(1, 5), TOKENS, st.sampled_from([4, 12, 64, 384]), RESULT_GRIDS)
 def test_pack_and_unpack_are_inverse(compiled, instructions, seed, batch, tokens, features, grid):
     x = np.random.default_rng(seed).normal(0, 30, (batch, tokens, features)).astype(np.float32)
-    values, codes = run("Pack", compiled, [("x", x)], **grids(x=grid))
-    np.testing.assert_array_equal(values, to_lanes(x))
-    assert_codes(unpacked(codes, tokens, instructions), x.astype(np.float64), grid)
-    (back,) = run("Unpack", compiled, [("values", values), ("like", x)])
-    np.testing.assert_array_equal(back, x)
+    lengths = [max(1, tokens - 13 * i) for i in range(batch)]
+    mask = np.stack([np.where(np.arange(tokens) < length, 0, MASKED) for length in lengths])[:, None, None]
+    named = ("mask", mask.astype(np.float32))
+    values, codes = run("Pack", compiled, [("x", x), named], **grids(x=grid))
+    np.testing.assert_array_equal(values, to_lanes(x, lengths))
+    (back,) = run("Unpack", compiled, [("values", values), named])
+    np.testing.assert_array_equal(back, from_lanes(values, tokens, lengths))
+    found = unpacked(codes, tokens, instructions, lengths)
+    for i, length in enumerate(lengths):
+        np.testing.assert_array_equal(back[i, :length], x[i, :length])
+        assert_codes(found[i, :length], x[i, :length].astype(np.float64), grid)
 
 
 def test_lanes_without_a_token_have_the_codes_of_zero(compiled, instructions):
     x, grid = np.ones((2, 3, 8), np.float32), Grid(0.5, 7)
-    _, codes = run("Pack", compiled, [("x", x)], **grids(x=grid))
+    _, codes = run("Pack", compiled, [("x", x), no_mask(x)], **grids(x=grid))
     expected = np.full((2, LANES, 8), 7)
     expected[:, :3] = 9
     np.testing.assert_array_equal(unpacked(codes, LANES, instructions), expected)
@@ -191,11 +203,10 @@ def test_lanes_without_a_token_have_the_codes_of_zero(compiled, instructions):
 def test_values_beyond_any_integer_have_the_outermost_codes(compiled, instructions):
     x = np.array([[[1e20, -1e20, np.inf, -np.inf]]], np.float32)
     for grid in (Grid(2.0**-20, 7), Grid(1.0, 200, 127)):
-        _, codes = run("Pack", compiled, [("x", x)], **grids(x=grid))
+        _, codes = run("Pack", compiled, [("x", x), no_mask(x)], **grids(x=grid))
         np.testing.assert_array_equal(unpacked(codes, 1, instructions)[0, 0], [grid.high, 0, grid.high, 0])
 
 
-MASKED = np.finfo(np.float32).min
 MASKS = {
     "none": lambda tokens: np.zeros(tokens),
     "end": lambda tokens: np.where(np.arange(tokens) < (tokens + 1) // 2, 0, MASKED),
@@ -211,7 +222,7 @@ class AttentionCase:
 
     def __init__(self, tokens, mask, high, batch, heads, size, columns, zeros):
         rng = np.random.default_rng(tokens)
-        self.mask, self.size = mask, size
+        self.mask, self.size, self.lengths = mask, size, lengths_of(mask)
         self.x = Grid(0.03, 90 * high // 255, high)
         self.layers = [random_weights(rng, heads * size, columns, scales=(0.011, 0.007)) for _ in range(3)]
         self.codes = random_codes(rng, batch, tokens, columns, self.x)
@@ -227,14 +238,14 @@ class AttentionCase:
         (found,) = run(
             "SelfAttention",
             library,
-            [("x", packed(self.codes, instructions)), ("mask", self.mask), *weights],
+            [("x", packed(self.codes, instructions, self.lengths)), ("mask", self.mask), *weights],
             **grids(x=self.x, query=self.query, key=self.key, value=self.value),
             **grids(probabilities=self.probabilities, y=self.context),
             **self.layers[0].attributes,
             scale=self.scale,
             head_size=self.size,
         )
-        return unpacked(found, self.codes.shape[1], instructions)
+        return unpacked(found, self.codes.shape[1], instructions, self.lengths)
 
     def exact(self):
         """The same in float64, but for the scores, which are float32 as in the graph: a mask absorbs them."""
@@ -275,4 +286,6 @@ def test_attention_is_that_of_quantised_tensors(compiled, instructions, tokens, 
     mask = np.stack([MASKS[each](tokens) for each in rows]).astype(np.float32)[:, None, None]
     for zeros in ZEROS:
         case = AttentionCase(tokens, mask, high, batch, heads, size, columns, zeros)
-        assert_nearly_equal_codes(case.found(compiled, instructions), case.exact())
+        found, exact = case.found(compiled, instructions), case.exact()
+        for i, length in enumerate(case.lengths):
+            assert_nearly_equal_codes(found[i, :length], exact[i, :length])
