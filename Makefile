@@ -9,7 +9,7 @@ help:
 	@echo "make demo   train, prune and distil a model on generated data (minutes on a laptop CPU)"
 	@echo "make test   run the tests"
 	@echo "make slow   run the tests that take minutes"
-	@echo "make lint   run ruff, mypy and import-linter"
+	@echo "make lint   run ruff, mypy, import-linter and clang-format"
 	@echo "make wheel  build dist/*.whl with the compiled engine and run its commands outside the repository"
 	@echo "make setup  make .venv with all dependencies; the targets above do this first"
 	@echo "make clean  remove .venv, dist and caches"
@@ -36,6 +36,7 @@ lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	.venv/bin/clang-format --dry-run -Werror src/winnow/engine/native/*
 	.venv/bin/lint-imports
 
 wheel: setup

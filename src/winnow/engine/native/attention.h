@@ -86,7 +86,8 @@ inline void softmax(const Attention& a, float* scores, const Float (&largest)[G]
       const auto code = [&](int i) ALWAYS_INLINE {
         return to_int(multiply_add(load(scores + (static_cast<size_t>(key + i) * G + g) * kLanes), factor[g], offset));
       };
-      const Int line = stored(interleave(code(0), code(1), code(2), code(3)), a.probability_grid.high, Operand::activation);
+      const Int line =
+          stored(interleave(code(0), code(1), code(2), code(3)), a.probability_grid.high, Operand::activation);
       store(codes + (static_cast<size_t>(key / 4) * G + g) * kLine, line);
     }
 }
@@ -101,7 +102,8 @@ inline void weigh_values(const Attention& a, const uint8_t* codes) {
 #pragma GCC unroll 4
   for (int g = 0; g < G; g++) {
     Int sum = zero();
-    for (int key = 0; key < keys; key += 4) sum = dot(sum, load(codes + (static_cast<size_t>(key / 4) * G + g) * kLine), ones);
+    for (int key = 0; key < keys; key += 4)
+      sum = dot(sum, load(codes + (static_cast<size_t>(key / 4) * G + g) * kLine), ones);
     from_codes[g] = add(multiply(sum, splat(-zero_v)), splat(keys * zero_p * zero_v));
   }
   const Quantizer q(a.context_grid);

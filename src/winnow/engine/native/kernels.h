@@ -9,11 +9,11 @@
 
 namespace winnow {
 
-constexpr int kLanes = 16;           // tokens of a group
-constexpr int kBlock = 4;            // neighbouring inputs that share a block of weights
+constexpr int kLanes = 16;  // tokens of a group
+constexpr int kBlock = 4;   // neighbouring inputs that share a block of weights
 constexpr int kLine = kLanes * kBlock;
-constexpr int kChunk = 768;          // inputs that are multiplied with all rows before the next ones, to stay in cache
-constexpr int kMostTileGroups = 4;   // of all instruction sets
+constexpr int kChunk = 768;         // inputs that are multiplied with all rows before the next ones, to stay in cache
+constexpr int kMostTileGroups = 4;  // of all instruction sets
 
 // A quantisation grid: code = min(high, round(value / scale) + zero_point), at least 0.
 struct Grid {
@@ -50,17 +50,17 @@ struct Tile {
 
 // One head of one sequence, for a few groups of queries.
 struct Attention {
-  int head_size;                 // a multiple of 4
-  int groups;                    // of the sequence
-  int query_group, query_groups; // the groups of this tile
-  size_t group_stride;           // bytes between groups of query, key and context
-  const uint8_t* query;          // codes as activations, of the first group of the sequence, at this head
-  const uint8_t* key;            // codes as weights
-  const int8_t* value;           // [head_size][groups * 16] signed bytes: code - 128
-  const float* mask;             // [groups * 16], added to the scores; -inf for lanes without a token
-  float scale;                   // of a product of query and key
+  int head_size;                  // a multiple of 4
+  int groups;                     // of the sequence
+  int query_group, query_groups;  // the groups of this tile
+  size_t group_stride;            // bytes between groups of query, key and context
+  const uint8_t* query;           // codes as activations, of the first group of the sequence, at this head
+  const uint8_t* key;             // codes as weights
+  const int8_t* value;            // [head_size][groups * 16] signed bytes: code - 128
+  const float* mask;              // [groups * 16], added to the scores; -inf for lanes without a token
+  float scale;                    // of a product of query and key
   Grid query_grid, key_grid, probability_grid, value_grid, context_grid;
-  uint8_t* context;              // codes as activations
+  uint8_t* context;  // codes as activations
 };
 
 struct Kernels {
@@ -75,7 +75,8 @@ struct Kernels {
   // Sums of a tile as values, plus those of a residual connection unless it is null.
   void (*linear_values)(const Matrix&, Tile, Rows, const float* residual, float* values, int32_t* partial);
   // Layer normalisation of one group in place, and its codes unless they are null.
-  void (*normalize)(float* values, int features, const float* gamma, const float* beta, float epsilon, Grid, uint8_t* codes);
+  void (*normalize)(float* values, int features, const float* gamma, const float* beta, float epsilon, Grid,
+                    uint8_t* codes);
   // Values of one group as codes.
   void (*quantize)(const float* values, int features, Grid, uint8_t* codes);
   // [tokens][features] to the values of one group, whose other lanes become 0, and back.
@@ -85,7 +86,9 @@ struct Kernels {
 };
 
 // Bytes of scratch of `attend`, and integers of `partial`, for a tile of the most groups.
-inline size_t attention_scratch(int groups) { return static_cast<size_t>(groups) * kLanes * kLanes * kMostTileGroups * 5; }
+inline size_t attention_scratch(int groups) {
+  return static_cast<size_t>(groups) * kLanes * kLanes * kMostTileGroups * 5;
+}
 inline size_t partial_sums(int rows) { return static_cast<size_t>(rows) * kLanes * kMostTileGroups; }
 
 #if defined(__x86_64__)

@@ -4,5 +4,5 @@
 
 const winnow::Kernels winnow::kAvx512 = {
     "avx512_vnni", kTileGroups, kActivationOffset, linear_codes_of, linear_bytes_of, linear_values_of,
-    normalize, quantize, to_lanes, from_lanes, attend_of,
+    normalize,     quantize,    to_lanes,          from_lanes,      attend_of,
 };

@@ -30,13 +30,15 @@ ALWAYS_INLINE inline void add_blocks(Int (&sums)[G], const uint8_t* const (&line
 
 // Calls finish(row, sums) for every four rows, with their integer sums.
 template <int G, class Finish>
-ALWAYS_INLINE inline void multiply_rows(const Matrix& m, const uint8_t* codes, Rows rows, int32_t* partial, Finish&& finish) {
+ALWAYS_INLINE inline void multiply_rows(const Matrix& m, const uint8_t* codes, Rows rows, int32_t* partial,
+                                        Finish&& finish) {
   const int chunks = (m.columns + kChunk - 1) / kChunk;
   for (int chunk = 0; chunk < chunks; chunk++) {
     const int32_t* starts = m.starts + static_cast<size_t>(chunk) * (m.rows + 1);
     const uint8_t* lines[G];
 #pragma GCC unroll 4
-    for (int g = 0; g < G; g++) lines[g] = codes + (static_cast<size_t>(g) * m.columns + static_cast<size_t>(chunk) * kChunk) * kLanes;
+    for (int g = 0; g < G; g++)
+      lines[g] = codes + (static_cast<size_t>(g) * m.columns + static_cast<size_t>(chunk) * kChunk) * kLanes;
     for (int row = rows.first; row < rows.last; row += 4) {
       Int sums[4][G];
 #pragma GCC unroll 4
@@ -64,7 +66,8 @@ ALWAYS_INLINE inline void multiply_rows(const Matrix& m, const uint8_t* codes, R
 struct Quantizer {
   float inverse, offset;
   int high;
-  explicit Quantizer(Grid grid) : inverse(1 / grid.scale), offset(static_cast<float>(grid.zero_point)), high(grid.high) {}
+  explicit Quantizer(Grid grid)
+      : inverse(1 / grid.scale), offset(static_cast<float>(grid.zero_point)), high(grid.high) {}
 };
 
 inline Int stored(Int codes, int high, Operand operand) {
@@ -73,12 +76,14 @@ inline Int stored(Int codes, int high, Operand operand) {
 }
 
 template <int G, Activation A>
-void linear_codes(const Matrix& m, const uint8_t* codes, Rows rows, Grid grid, Operand operand, uint8_t* out, int32_t* partial) {
+void linear_codes(const Matrix& m, const uint8_t* codes, Rows rows, Grid grid, Operand operand, uint8_t* out,
+                  int32_t* partial) {
   const Quantizer q(grid);
-  multiply_rows<G>(m, codes, rows, partial, [&](int row, const Int (&sums)[4][G]) ALWAYS_INLINE {
+  multiply_rows<G>(m, codes, rows, partial, [&](int row, const Int(&sums)[4][G]) ALWAYS_INLINE {
     Float scales[4];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) scales[i] = splat(A == Activation::none ? m.scales[row + i] * q.inverse : m.scales[row + i]);
+    for (int i = 0; i < 4; i++)
+      scales[i] = splat(A == Activation::none ? m.scales[row + i] * q.inverse : m.scales[row + i]);
 #pragma GCC unroll 4
     for (int g = 0; g < G; g++) {
       const auto code = [&](int i) ALWAYS_INLINE {
@@ -93,9 +98,10 @@ void linear_codes(const Matrix& m, const uint8_t* codes, Rows rows, Grid grid, O
 }
 
 template <int G>
-void linear_bytes(const Matrix& m, const uint8_t* codes, Rows rows, Grid grid, int8_t* const* bytes, const size_t* strides, int32_t* partial) {
+void linear_bytes(const Matrix& m, const uint8_t* codes, Rows rows, Grid grid, int8_t* const* bytes,
+                  const size_t* strides, int32_t* partial) {
   const Quantizer q(grid);
-  multiply_rows<G>(m, codes, rows, partial, [&](int row, const Int (&sums)[4][G]) ALWAYS_INLINE {
+  multiply_rows<G>(m, codes, rows, partial, [&](int row, const Int(&sums)[4][G]) ALWAYS_INLINE {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
       const Float scale = splat(m.scales[row + i] * q.inverse), offset = splat(q.offset - 128);
@@ -109,8 +115,9 @@ void linear_bytes(const Matrix& m, const uint8_t* codes, Rows rows, Grid grid, i
 }
 
 template <int G>
-void linear_values(const Matrix& m, const uint8_t* codes, Rows rows, const float* residual, float* values, int32_t* partial) {
-  multiply_rows<G>(m, codes, rows, partial, [&](int row, const Int (&sums)[4][G]) ALWAYS_INLINE {
+void linear_values(const Matrix& m, const uint8_t* codes, Rows rows, const float* residual, float* values,
+                   int32_t* partial) {
+  multiply_rows<G>(m, codes, rows, partial, [&](int row, const Int(&sums)[4][G]) ALWAYS_INLINE {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
       const Float scale = splat(m.scales[row + i]);
@@ -125,23 +132,50 @@ void linear_values(const Matrix& m, const uint8_t* codes, Rows rows, const float
 }
 
 // Calls f<G>() with the number of groups as a constant.
-#define FOR_GROUPS(groups, call)                                       \
-  switch (groups) {                                                    \
-    case 1: { constexpr int G = 1; call; break; }                      \
-    case 2: if constexpr (kTileGroups >= 2) { constexpr int G = 2; call; } break; \
-    case 3: if constexpr (kTileGroups >= 3) { constexpr int G = 3; call; } break; \
-    case 4: if constexpr (kTileGroups >= 4) { constexpr int G = 4; call; } break; \
+#define FOR_GROUPS(groups, call)        \
+  switch (groups) {                     \
+    case 1: {                           \
+      constexpr int G = 1;              \
+      call;                             \
+      break;                            \
+    }                                   \
+    case 2:                             \
+      if constexpr (kTileGroups >= 2) { \
+        constexpr int G = 2;            \
+        call;                           \
+      }                                 \
+      break;                            \
+    case 3:                             \
+      if constexpr (kTileGroups >= 3) { \
+        constexpr int G = 3;            \
+        call;                           \
+      }                                 \
+      break;                            \
+    case 4:                             \
+      if constexpr (kTileGroups >= 4) { \
+        constexpr int G = 4;            \
+        call;                           \
+      }                                 \
+      break;                            \
   }
 
-void linear_codes_of(const Matrix& m, Tile tile, Rows rows, Activation activation, Grid grid, Operand operand, uint8_t* codes, int32_t* partial) {
+void linear_codes_of(const Matrix& m, Tile tile, Rows rows, Activation activation, Grid grid, Operand operand,
+                     uint8_t* codes, int32_t* partial) {
   switch (activation) {
-    case Activation::none: FOR_GROUPS(tile.groups, (linear_codes<G, Activation::none>(m, tile.codes, rows, grid, operand, codes, partial))) break;
-    case Activation::gelu: FOR_GROUPS(tile.groups, (linear_codes<G, Activation::gelu>(m, tile.codes, rows, grid, operand, codes, partial))) break;
-    case Activation::relu: FOR_GROUPS(tile.groups, (linear_codes<G, Activation::relu>(m, tile.codes, rows, grid, operand, codes, partial))) break;
+    case Activation::none:
+      FOR_GROUPS(tile.groups, (linear_codes<G, Activation::none>(m, tile.codes, rows, grid, operand, codes, partial)))
+      break;
+    case Activation::gelu:
+      FOR_GROUPS(tile.groups, (linear_codes<G, Activation::gelu>(m, tile.codes, rows, grid, operand, codes, partial)))
+      break;
+    case Activation::relu:
+      FOR_GROUPS(tile.groups, (linear_codes<G, Activation::relu>(m, tile.codes, rows, grid, operand, codes, partial)))
+      break;
   }
 }
 
-void linear_bytes_of(const Matrix& m, Tile tile, Rows rows, Grid grid, int8_t* const* bytes, const size_t* strides, int32_t* partial) {
+void linear_bytes_of(const Matrix& m, Tile tile, Rows rows, Grid grid, int8_t* const* bytes, const size_t* strides,
+                     int32_t* partial) {
   FOR_GROUPS(tile.groups, (linear_bytes<G>(m, tile.codes, rows, grid, bytes, strides, partial)))
 }
 

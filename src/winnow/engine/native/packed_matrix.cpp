@@ -29,7 +29,8 @@ void check_parts(const StoredMatrix& m) {
   const size_t places = static_cast<size_t>(m.rows) * (m.columns / kBlock);
   check(places <= std::numeric_limits<int32_t>::max(), "a packed weight has more blocks than can be counted");
   check(m.present_bytes == (places + 7) / 8, "the bits of a packed weight do not fit its shape");
-  check(m.block_bytes == kBlock * count_bits(m.present, places), "a packed weight does not have as many blocks as bits");
+  check(m.block_bytes == kBlock * count_bits(m.present, places),
+        "a packed weight does not have as many blocks as bits");
   check(m.scale_count == static_cast<size_t>(m.rows) && m.bias_count == static_cast<size_t>(m.rows),
         "a packed weight does not have a scale and a bias for each row");
 }
@@ -43,7 +44,8 @@ PackedMatrix::PackedMatrix(const StoredMatrix& stored, Grid input, int activatio
   std::vector<size_t> row_begins(rows_ + 1, 0);  // in blocks
   for (int row = 0; row < rows_; row++) {
     size_t count = 0;
-    for (int place = 0; place < places; place++) count += bit(stored.present, static_cast<size_t>(row) * places + place);
+    for (int place = 0; place < places; place++)
+      count += bit(stored.present, static_cast<size_t>(row) * places + place);
     row_begins[row + 1] = row_begins[row] + count;
   }
   std::vector<size_t> next(row_begins.begin(), row_begins.end() - 1);  // the block of each row that is read next

@@ -14,9 +14,9 @@ struct StoredMatrix {
   size_t block_bytes;
   const uint8_t* present;  // [rows][columns / 4] bits, the lowest bit of a byte first
   size_t present_bytes;
-  const float* scales;     // [rows]
+  const float* scales;  // [rows]
   size_t scale_count;
-  const int32_t* bias;     // [rows], in units of input scale times scale of the row
+  const int32_t* bias;  // [rows], in units of input scale times scale of the row
   size_t bias_count;
 };
 
@@ -25,7 +25,7 @@ class PackedMatrix {
   // Throws std::invalid_argument if the parts do not fit together, or if a sum could overflow 32 bits.
   PackedMatrix(const StoredMatrix& stored, Grid input, int activation_offset);
   Matrix view() const;
-  int rows() const { return rows_; }        // of the layer
+  int rows() const { return rows_; }  // of the layer
   int columns() const { return columns_; }
 
  private:

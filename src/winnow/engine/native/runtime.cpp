@@ -56,12 +56,16 @@ Tensor Node::constant(size_t input) const {
   return Tensor(value);
 }
 
-PackedMatrix Node::matrix(size_t input, const char* rows, const char* columns, Grid grid, const Kernels& kernels) const {
-  const Tensor blocks = constant(input), present = constant(input + 1), scales = constant(input + 2), bias = constant(input + 3);
+PackedMatrix Node::matrix(size_t input, const char* rows, const char* columns, Grid grid,
+                          const Kernels& kernels) const {
+  const Tensor blocks = constant(input), present = constant(input + 1), scales = constant(input + 2),
+               bias = constant(input + 3);
   constexpr int largest = std::numeric_limits<int>::max();
-  const StoredMatrix stored{
-      integer(rows, 1, largest), integer(columns, 1, largest), blocks.as<int8_t>(kInt8), blocks.size(),
-      present.as<uint8_t>(kUint8), present.size(), scales.as<float>(kFloat), scales.size(), bias.as<int32_t>(kInt32), bias.size()};
+  const StoredMatrix stored{integer(rows, 1, largest),   integer(columns, 1, largest),
+                            blocks.as<int8_t>(kInt8),    blocks.size(),
+                            present.as<uint8_t>(kUint8), present.size(),
+                            scales.as<float>(kFloat),    scales.size(),
+                            bias.as<int32_t>(kInt32),    bias.size()};
   return PackedMatrix(stored, grid, kernels.activation_offset);
 }
 

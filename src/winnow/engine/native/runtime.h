@@ -96,7 +96,8 @@ class Call {
         failed = true;
       }
     };
-    must(api.parallel_for(context_, [](void* data, size_t i) { (*static_cast<decltype(task)*>(data))(i); }, count, &task));
+    must(api.parallel_for(
+        context_, [](void* data, size_t i) { (*static_cast<decltype(task)*>(data))(i); }, count, &task));
     if (failed) throw std::bad_alloc();
   }
 

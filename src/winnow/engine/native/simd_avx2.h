@@ -15,8 +15,8 @@ struct Float {
   __m256 a, b;
 };
 
-constexpr int kTileGroups = 2;         // groups of 16 tokens that a weight is multiplied with while it is in a register
-constexpr int kActivationOffset = 0;   // activations are stored as their codes, 0 to 255
+constexpr int kTileGroups = 2;        // groups of 16 tokens that a weight is multiplied with while it is in a register
+constexpr int kActivationOffset = 0;  // activations are stored as their codes, 0 to 255
 
 inline __m256i* halves(void* p) { return static_cast<__m256i*>(p); }
 inline const __m256i* halves(const void* p) { return static_cast<const __m256i*>(p); }
@@ -72,7 +72,8 @@ inline Float minimum(Float x, Float y) { return {_mm256_min_ps(x.a, y.a), _mm256
 inline Float square_root(Float x) { return {_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)}; }
 inline Float rounded(Float x) { return {_mm256_round_ps(x.a, 8), _mm256_round_ps(x.b, 8)}; }
 inline Float to_float(Int x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
-// Rounded to the nearest integer. The processor converts what is above all integers to the lowest one, hence the minimum.
+// Rounded to the nearest integer. The processor converts what is above all integers to the lowest one, hence the
+// minimum.
 inline __m256i to_int(__m256 x) { return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(2147483520.0f), x)); }
 inline Int to_int(Float x) { return {to_int(x.a), to_int(x.b)}; }
 inline __m256 power_of_two(__m256 n) {
@@ -81,7 +82,8 @@ inline __m256 power_of_two(__m256 n) {
 inline Float times_power_of_two(Float x, Float n) { return multiply(x, Float{power_of_two(n.a), power_of_two(n.b)}); }
 
 inline __m256i interleave(__m256i a, __m256i b, __m256i c, __m256i d) {
-  const __m256i order = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+  const __m256i order =
+      _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
   return _mm256_shuffle_epi8(_mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d)), order);
 }
 // Four rows of sixteen integers, saturated to 0..255, as one line: the four bytes of each lane together.

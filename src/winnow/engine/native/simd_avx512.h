@@ -9,8 +9,8 @@ namespace {
 using Int = __m512i;
 using Float = __m512;
 
-constexpr int kTileGroups = 4;         // groups of 16 tokens that a weight is multiplied with while it is in a register
-constexpr int kActivationOffset = 0;   // activations are stored as their codes, 0 to 255
+constexpr int kTileGroups = 4;        // groups of 16 tokens that a weight is multiplied with while it is in a register
+constexpr int kActivationOffset = 0;  // activations are stored as their codes, 0 to 255
 
 inline Int zero() { return _mm512_setzero_si512(); }
 inline Int splat(int32_t x) { return _mm512_set1_epi32(x); }
@@ -37,7 +37,8 @@ inline Float square_root(Float x) { return _mm512_sqrt_ps(x); }
 inline Float rounded(Float x) { return _mm512_roundscale_ps(x, 0); }
 inline Float times_power_of_two(Float x, Float n) { return _mm512_scalef_ps(x, n); }
 inline Float to_float(Int x) { return _mm512_cvtepi32_ps(x); }
-// Rounded to the nearest integer. The processor converts what is above all integers to the lowest one, hence the minimum.
+// Rounded to the nearest integer. The processor converts what is above all integers to the lowest one, hence the
+// minimum.
 inline Int to_int(Float x) { return _mm512_cvtps_epi32(_mm512_min_ps(splat(2147483520.0f), x)); }
 
 // Four rows of sixteen integers, saturated to 0..255, as one line: the four bytes of each lane together.

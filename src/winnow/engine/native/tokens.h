@@ -7,13 +7,16 @@ namespace {
 void quantize(const float* values, int features, Grid grid, uint8_t* codes) {
   const Quantizer q(grid);
   for (int i = 0; i < features; i += 4, values += 4 * kLanes, codes += kLine) {
-    const auto code = [&](int row) { return to_int(multiply_add(load(values + row * kLanes), splat(q.inverse), splat(q.offset))); };
+    const auto code = [&](int row) {
+      return to_int(multiply_add(load(values + row * kLanes), splat(q.inverse), splat(q.offset)));
+    };
     store(codes, stored(interleave(code(0), code(1), code(2), code(3)), q.high, Operand::activation));
   }
 }
 
 // Mean and variance of each token in two passes, then (value - mean) / sqrt(variance + epsilon) * gamma + beta.
-void normalize(float* values, int features, const float* gamma, const float* beta, float epsilon, Grid grid, uint8_t* codes) {
+void normalize(float* values, int features, const float* gamma, const float* beta, float epsilon, Grid grid,
+               uint8_t* codes) {
   Float sum = splat(0.0f), squares = splat(0.0f);
   for (int i = 0; i < features; i++) sum = add(sum, load(values + i * kLanes));
   const Float mean = multiply(sum, splat(1.0f / features));
