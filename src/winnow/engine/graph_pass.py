@@ -206,35 +206,22 @@ class _Pass:
 
     def _model(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """A copy of the graph with the new nodes, without what they replace."""
-        self._add_unpacked()
-        replaced = {*self.replaced, *self.norms}
-        nodes = [node for node in self.graph.graph.node if not set(node.output) & replaced] + self.nodes
-        wanted = _sorted(nodes, self.graph.outputs)
-        used = {name for node in wanted for name in node.input}
+        old = [node for node in self.graph.graph.node if not set(node.output) & {*self.replaced, *self.norms}]
+        outputs = {*self.graph.outputs, *(self.norms if self.keep_values else ())}
+        # what the runtime's own nodes read of the results of norms is unpacked for them
+        read = {name for node in _sorted([*old, *self.nodes], outputs) for name in node.input} | outputs
+        for name in self.norms:
+            if name in read:
+                self._add("Unpack", name.split("/")[0], [_values_name(name), self.mask], [name], {})
+        nodes = _sorted([*old, *self.nodes], outputs)
+        used = {name for node in nodes for name in node.input}
         constants = [value for value in self.graph.graph.initializer if value.name in used]
         constants += [value for name, value in self.constants.items() if name in used]
         made = helper.make_graph(
-            wanted, self.graph.graph.name, self.graph.graph.input, self.graph.graph.output, constants
+            nodes, self.graph.graph.name, self.graph.graph.input, self.graph.graph.output, constants
         )
         opsets = [*model.opset_import, helper.make_opsetid(DOMAIN, 1)]
         return helper.make_model(made, opset_imports=opsets, ir_version=model.ir_version, producer_name="winnow")
-
-    def _add_unpacked(self) -> None:
-        """Float tensors for the nodes of the runtime that read the result of a norm."""
-        inner = {id(node) for node in self._replaced_nodes()}
-        for name in self.norms:
-            outside = any(id(node) not in inner for node in self.graph.consumers[name]) or name in self.graph.outputs
-            packed_again = any(name in node.input for node in self.nodes if node.op_type in ("Pack", "Linear"))
-            if outside or packed_again or self.keep_values:
-                self._add("Unpack", name.split("/")[0], [_values_name(name), self.mask], [name], {})
-
-    def _replaced_nodes(self) -> Iterable[onnx.NodeProto]:
-        """Nodes of the old graph that nothing needs any more."""
-        nodes = [node for node in self.graph.graph.node if not set(node.output) & {*self.replaced, *self.norms}]
-        # the results of norms count as given, the inputs of new nodes as wanted
-        wanted = {name for node in self.nodes for name in node.input} | self.graph.outputs
-        needed = {id(node) for node in _sorted(nodes, wanted)}
-        return [node for node in self.graph.graph.node if id(node) not in needed]
 
 
 def _values_name(name: str) -> str:
