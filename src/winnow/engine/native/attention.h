@@ -10,21 +10,15 @@ inline Int splat_line(const void* four_bytes) {
   return splat(bytes);
 }
 
-// Scores of all keys, [keys][G][16], and their maximum for each query. With stored query q, key k and zero points z:
-// sum (q - zq)(k - zk) = sum q k - zk sum q - zq sum k + size zq zk.
+// Scores of all keys in units of log 2, [keys][G][16], and their maximum for each query. With stored query q, key k and
+// zero points z: sum (q - zq)(k - zk) = sum q k - zq sum k + what is the same for all keys, which softmax ignores.
 template <int G>
 inline void score_keys(const Attention& a, float* scores, Float (&largest)[G]) {
   const Int ones = splat(0x01010101);
-  const int zero_q = a.query_grid.zero_point - kActivationOffset, zero_k = a.key_grid.zero_point - 128;
+  const int zero_q = a.query_grid.zero_point - kActivationOffset;
   const uint8_t* query = a.query + a.query_group * a.group_stride;
-  Int from_query[G];
 #pragma GCC unroll 4
-  for (int g = 0; g < G; g++) {
-    Int sum = zero();
-    for (int d = 0; d < a.head_size * kLanes; d += kLine) sum = dot(sum, load(query + g * a.group_stride + d), ones);
-    from_query[g] = add(multiply(sum, splat(-zero_k)), splat(a.head_size * zero_q * zero_k));
-    largest[g] = splat(-__builtin_inff());
-  }
+  for (int g = 0; g < G; g++) largest[g] = splat(-__builtin_inff());
   for (int group = 0; group < a.groups; group++) {
     const uint8_t* keys = a.key + group * a.group_stride;
     Int sum = zero();
@@ -36,7 +30,7 @@ inline void score_keys(const Attention& a, float* scores, Float (&largest)[G]) {
 #pragma GCC unroll 4
       for (int i = 0; i < 4; i++)
 #pragma GCC unroll 4
-        for (int g = 0; g < G; g++) sums[i][g] = add(from_query[g], splat(from_key[key + i]));
+        for (int g = 0; g < G; g++) sums[i][g] = splat(from_key[key + i]);
       for (int d = 0; d < a.head_size * kLanes; d += kLine) {
         Int lines[G];
 #pragma GCC unroll 4
@@ -73,7 +67,7 @@ inline void softmax(const Attention& a, float* scores, const Float (&largest)[G]
 #pragma GCC unroll 4
     for (int g = 0; g < G; g++) {
       float* score = scores + (static_cast<size_t>(key) * G + g) * kLanes;
-      const Float power = exponential(subtract(load(score), largest[g]));
+      const Float power = power_of_two(subtract(load(score), largest[g]));
       factor[g] = add(factor[g], power);
       store(score, power);
     }

@@ -20,7 +20,7 @@ class SelfAttention {
         probability_grid_(node.grid("probabilities")),
         value_grid_(node.grid("value")),
         context_grid_(node.grid("y")),
-        scale_(node.number("scale") * query_grid_.scale * key_grid_.scale),
+        scale_(node.number("scale") * query_grid_.scale * key_grid_.scale * kLog2OfE),
         head_size_(node.integer("head_size", 4, 1 << 16)),
         kernels_(kernels_for({grid_, query_grid_, probability_grid_})),
         query_(node.matrix(2, "rows", "columns", grid_, kernels_)),
@@ -82,7 +82,7 @@ class SelfAttention {
   std::vector<QueryTile> query_tiles(const Sequences& sequences) const {
     std::vector<QueryTile> found;
     for (int sequence = 0; sequence < sequences.batch; sequence++) {
-      const Tiles tiles(sequences.groups_of(sequence), kernels_.tile_groups);
+      const Tiles tiles(sequences.groups_of(sequence), kernels_.attention_groups);
       for (int i = 0; i < tiles.count; i++) found.push_back({sequence, tiles.first(i), tiles.size(i)});
     }
     return found;

@@ -57,8 +57,8 @@ struct Attention {
   const uint8_t* query;           // codes as activations, of the first group of the sequence, at this head
   const uint8_t* key;             // codes as weights
   const int8_t* value;            // [head_size][groups * 16] signed bytes: code - 128
-  const float* mask;              // [groups * 16], added to the scores; -inf for lanes without a token
-  float scale;                    // of a product of query and key
+  const float* mask;              // [groups * 16], in units of log 2, added to the scores
+  float scale;                    // of a product of query and key, in units of log 2
   Grid query_grid, key_grid, probability_grid, value_grid, context_grid;
   uint8_t* context;  // codes as activations
 };
@@ -66,6 +66,7 @@ struct Attention {
 struct Kernels {
   const char* name;
   int tile_groups;
+  int attention_groups;   // of a tile of queries, whose scores stay in cache
   int activation_offset;  // what is subtracted from the codes of activations where they are stored
 
   // Sums of a tile as codes of another grid.
@@ -74,7 +75,7 @@ struct Kernels {
   void (*linear_bytes)(const Matrix&, Tile, Rows, Grid, int8_t* const* bytes, const size_t* strides, int32_t* partial);
   // Sums of a tile as values, plus those of a residual connection unless it is null.
   void (*linear_values)(const Matrix&, Tile, Rows, const float* residual, float* values, int32_t* partial);
-  // Layer normalisation of one group in place, and its codes unless they are null.
+  // Layer normalisation of one group in place, and its codes; features are a multiple of 4.
   void (*normalize)(float* values, int features, const float* gamma, const float* beta, float epsilon, Grid,
                     uint8_t* codes);
   // Values of one group as codes.

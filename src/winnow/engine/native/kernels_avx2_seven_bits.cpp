@@ -4,6 +4,6 @@
 #include "tokens.h"
 
 const winnow::Kernels winnow::kAvx2SevenBits = {
-    "avx2",    kTileGroups, kActivationOffset, linear_codes_of, linear_bytes_of, linear_values_of,
-    normalize, quantize,    to_lanes,          from_lanes,      attend_of,
+    "avx2",           kTileGroups, kAttentionGroups, kActivationOffset, linear_codes_of, linear_bytes_of,
+    linear_values_of, normalize,   quantize,         to_lanes,          from_lanes,      attend_of,
 };

@@ -38,12 +38,14 @@ void for_tiles(const Call& call, const Kernels& kernels, const Matrix& matrix, s
   const int parts = std::clamp(kWorkPieces / tiles.count, 1, std::max(1, matrix.rows / kFewestRows));
   const int fours = matrix.rows / 4;
   call.parallel(static_cast<size_t>(tiles.count) * parts, [&](size_t i) {
-    const size_t tile = i / parts, part = i % parts;
+    const size_t tile = i % tiles.count, part = i / tiles.count;  // the weights of a part stay in cache
     const Rows rows{static_cast<int>(fours * part / parts * 4), static_cast<int>(fours * (part + 1) / parts * 4)};
     int32_t* partial = Scratch::of_thread<int32_t>(0, partial_sums(rows.last - rows.first));
     f(tiles.first(tile), tiles.size(tile), rows, partial);
   });
 }
+
+constexpr float kLog2OfE = 1.44269504f;
 
 struct Lanes {
   int64_t groups, features;
@@ -88,10 +90,13 @@ class Sequences {
   int64_t row(size_t group) const { return sequences[group] * tokens + position(group); }
   int count(size_t group) const { return static_cast<int>(std::min<int64_t>(kLanes, tokens - position(group))); }
 
-  // The mask of each lane, -inf where there is no token.
+  // The mask of each lane in units of log 2. A lane without a token is far below a masked one, so that it has no part
+  // in a sequence of masked tokens either.
   std::vector<float> mask() const {
-    std::vector<float> lanes(groups() * kLanes, -INFINITY);
-    for (int64_t i = 0; i < groups(); i++) std::copy_n(mask_ + row(i), count(i), lanes.begin() + i * kLanes);
+    std::vector<float> lanes(groups() * kLanes, 4 * kMasked);
+    for (int64_t i = 0; i < groups(); i++)
+      std::transform(mask_ + row(i), mask_ + row(i) + count(i), lanes.begin() + i * kLanes,
+                     [](float mask) { return std::max(mask, kMasked) * kLog2OfE; });
     return lanes;
   }
 

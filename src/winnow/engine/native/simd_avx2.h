@@ -15,7 +15,8 @@ struct Float {
   __m256 a, b;
 };
 
-constexpr int kTileGroups = 2;        // groups of 16 tokens that a weight is multiplied with while it is in a register
+constexpr int kTileGroups = 2;  // groups of 16 tokens that a weight is multiplied with while it is in a register
+constexpr int kAttentionGroups = 1;
 constexpr int kActivationOffset = 0;  // activations are stored as their codes, 0 to 255
 
 inline __m256i* halves(void* p) { return static_cast<__m256i*>(p); }
@@ -76,7 +77,9 @@ inline Float to_float(Int x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_
 // minimum.
 inline __m256i to_int(__m256 x) { return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(2147483520.0f), x)); }
 inline Int to_int(Float x) { return {to_int(x.a), to_int(x.b)}; }
+// x 2^n for n <= 0; 2^-126 for what is less.
 inline __m256 power_of_two(__m256 n) {
+  n = _mm256_max_ps(n, _mm256_set1_ps(-126.0f));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
 }
 inline Float times_power_of_two(Float x, Float n) { return multiply(x, Float{power_of_two(n.a), power_of_two(n.b)}); }

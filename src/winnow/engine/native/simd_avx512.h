@@ -9,7 +9,8 @@ namespace {
 using Int = __m512i;
 using Float = __m512;
 
-constexpr int kTileGroups = 4;        // groups of 16 tokens that a weight is multiplied with while it is in a register
+constexpr int kTileGroups = 4;  // groups of 16 tokens that a weight is multiplied with while it is in a register
+constexpr int kAttentionGroups = 3;
 constexpr int kActivationOffset = 0;  // activations are stored as their codes, 0 to 255
 
 inline Int zero() { return _mm512_setzero_si512(); }
@@ -35,6 +36,7 @@ inline Float maximum(Float a, Float b) { return _mm512_max_ps(a, b); }
 inline Float minimum(Float a, Float b) { return _mm512_min_ps(a, b); }
 inline Float square_root(Float x) { return _mm512_sqrt_ps(x); }
 inline Float rounded(Float x) { return _mm512_roundscale_ps(x, 0); }
+// x 2^n
 inline Float times_power_of_two(Float x, Float n) { return _mm512_scalef_ps(x, n); }
 inline Float to_float(Int x) { return _mm512_cvtepi32_ps(x); }
 // Rounded to the nearest integer. The processor converts what is above all integers to the lowest one, hence the

@@ -14,6 +14,7 @@ struct Float {
 };
 
 constexpr int kTileGroups = 1;  // groups of 16 tokens that a weight is multiplied with while it is in a register
+constexpr int kAttentionGroups = 1;
 constexpr int kActivationOffset = 128;  // activations are stored as code - 128
 
 template <class Result, class Function>
@@ -91,9 +92,11 @@ inline Float to_float(Int x) {
 inline Int to_int(Float x) {
   return each<Int>([&](int i) { return vcvtnq_s32_f32(x.v[i]); });
 }
+// x 2^n for n <= 0; 2^-126 for what is less.
 inline Float times_power_of_two(Float x, Float n) {
   return each<Float>([&](int i) {
-    const int32x4_t exponent = vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n.v[i]), vdupq_n_s32(127)), 23);
+    const int32x4_t whole = vmaxq_s32(vcvtnq_s32_f32(n.v[i]), vdupq_n_s32(-126));
+    const int32x4_t exponent = vshlq_n_s32(vaddq_s32(whole, vdupq_n_s32(127)), 23);
     return vmulq_f32(x.v[i], vreinterpretq_f32_s32(exponent));
   });
 }

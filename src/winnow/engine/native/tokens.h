@@ -14,23 +14,40 @@ void quantize(const float* values, int features, Grid grid, uint8_t* codes) {
   }
 }
 
+// The sum of f(row) over the features; four sums hide the latency of an addition.
+template <class Function>
+ALWAYS_INLINE inline Float sum_rows(int features, Function&& f) {
+  Float sums[4] = {f(0), f(1), f(2), f(3)};
+  for (int i = 4; i < features; i += 4)
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) sums[j] = add(sums[j], f(i + j));
+  return add(add(sums[0], sums[1]), add(sums[2], sums[3]));
+}
+
 // Mean and variance of each token in two passes, then (value - mean) / sqrt(variance + epsilon) * gamma + beta.
 void normalize(float* values, int features, const float* gamma, const float* beta, float epsilon, Grid grid,
                uint8_t* codes) {
-  Float sum = splat(0.0f), squares = splat(0.0f);
-  for (int i = 0; i < features; i++) sum = add(sum, load(values + i * kLanes));
-  const Float mean = multiply(sum, splat(1.0f / features));
-  for (int i = 0; i < features; i++) {
+  const Float part = splat(1.0f / features);
+  const Float mean = multiply(sum_rows(features, [&](int i) { return load(values + i * kLanes); }), part);
+  const Float squares = sum_rows(features, [&](int i) {
     const Float centred = subtract(load(values + i * kLanes), mean);
-    squares = multiply_add(centred, centred, squares);
+    return multiply(centred, centred);
+  });
+  const Float factor = divide(splat(1.0f), square_root(multiply_add(squares, part, splat(epsilon))));
+  const Quantizer q(grid);
+  for (int row = 0; row < features; row += 4) {
+    Int code[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      float* value = values + (row + i) * kLanes;
+      const Float normal = multiply(subtract(load(value), mean), factor);
+      const Float result = multiply_add(normal, splat(gamma[row + i]), splat(beta[row + i]));
+      store(value, result);
+      code[i] = to_int(multiply_add(result, splat(q.inverse), splat(q.offset)));
+    }
+    const Int line = interleave(code[0], code[1], code[2], code[3]);
+    store(codes + row * kLanes, stored(line, q.high, Operand::activation));
   }
-  const Float variance = multiply_add(squares, splat(1.0f / features), splat(epsilon));
-  const Float factor = divide(splat(1.0f), square_root(variance));
-  for (int i = 0; i < features; i++) {
-    const Float normal = multiply(subtract(load(values + i * kLanes), mean), factor);
-    store(values + i * kLanes, multiply_add(normal, splat(gamma[i]), splat(beta[i])));
-  }
-  if (codes) quantize(values, features, grid, codes);
 }
 
 void to_lanes(const float* rows, int tokens, int features, float* values) {
