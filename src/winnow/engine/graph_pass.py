@@ -206,7 +206,7 @@ class _Pass:
         self._add_unpacked()
         replaced = {*self.replaced, *self.norms}
         nodes = [node for node in self.graph.graph.node if not set(node.output) & replaced] + self.nodes
-        wanted = _sorted(nodes, self.graph.outputs)
+        wanted = _sorted(nodes, [*self.graph.outputs, *(self.norms if self.keep_values else ())])
         used = {name for node in wanted for name in node.input}
         constants = [value for value in self.graph.graph.initializer if value.name in used]
         constants += [value for name, value in self.constants.items() if name in used]
