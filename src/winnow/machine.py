@@ -23,15 +23,19 @@ def describe_machine(packages: Sequence[str], threads: int | None = None) -> dic
         packages: whose versions are listed.
         threads: that were used; None for those of PyTorch.
     """
-    sets = [name for name in _SETS if torch.cpu.get_capabilities().get(name)]
     return {
-        "cpu": _cpu_name(),
-        "instruction_sets": sets,
+        **processor(),
         "threads": threads or torch.get_num_threads(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
     }
+
+
+def processor() -> dict[str, Any]:
+    """The CPU and its instruction sets."""
+    sets = [name for name in _SETS if torch.cpu.get_capabilities().get(name)]
+    return {"cpu": _cpu_name(), "instruction_sets": sets}
 
 
 def machine_lines(machine: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from winnow.commands.hydra_errors import hydra_errors
 from winnow.config.composed import plain_values
 from winnow.config.run import saved_config
 from winnow.config.section import Section
-from winnow.deployment.engines import check_engine
+from winnow.deployment.engines import CHOICES, check_deployed, check_engine
 from winnow.deployment.folder import find_deployment
 from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
@@ -47,8 +47,8 @@ def _main(composed: DictConfig) -> None:
         local_files(config.task.data)
         work_offline_without_a_connection([config.task.data.path])
         if settings.engine is not None:
-            check_engine(settings.engine)
-            find_deployment(folder)
+            check_engine(settings.engine, choices=CHOICES)
+            check_deployed(find_deployment(folder), settings.engine)
         from winnow.runs.rescoring import evaluate_run  # heavy: only once the settings are checked
 
         metrics = evaluate_run(model, config, settings.split, settings.engine, settings.batch_size)

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator
 from winnow.commands.hydra_errors import hydra_errors
 from winnow.config.composed import plain_values
 from winnow.config.section import Section
-from winnow.deployment.engines import check_engine
+from winnow.deployment.engines import CHOICES, check_deployed, check_engine
 from winnow.deployment.folder import find_deployment
 from winnow.deployment.input_files import STANDARD_INPUT, check_format, read_rows
 from winnow.errors import UserError, short_errors
@@ -98,9 +98,9 @@ def _main(composed: DictConfig) -> None:
 
 
 def _check(settings: Settings) -> None:
-    check_engine(settings.engine, settings.precision)
+    check_engine(settings.engine, settings.precision, CHOICES)
     check_format(settings.format)
-    find_deployment(Path(settings.deployment))
+    check_deployed(find_deployment(Path(settings.deployment)), settings.engine)
     texts = settings.texts
     for name, text in texts.items():
         if not text.strip():

@@ -1,4 +1,4 @@
-"""Compare the speed of a deployment with the float32 graph of its model, in every installed engine."""
+"""Compare the speed of a deployment with the float32 graph of its model, in every engine that can run them."""
 
 import json
 import tempfile
@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from winnow.deployment.engines import ENGINES, Engine, has_bfloat16, open_engine
+from winnow.deployment.engines import ENGINES, PACKAGES, SPARSE, STOCK, Engine, has_bfloat16, open_engine
 from winnow.deployment.exportable import token_limit
-from winnow.deployment.folder import GRAPH, SECTION
+from winnow.deployment.folder import GRAPH, SECTION, SPARSE_GRAPH
 from winnow.deployment.graph import write_graph
 from winnow.deployment.latency import measure, ratio, timings
 from winnow.errors import UserError
@@ -21,7 +21,7 @@ from winnow.tasks.task import Task
 
 BATCHES = (1, 32)
 LENGTH = 128  # tokens, unless the graph has a fixed length or the model reads fewer
-SPARSE = 0.1  # fraction of zeros in the encoder from which it counts as sparse; rounding to integers makes some
+SPARSE_FROM = 0.1  # fraction of zeros in the encoder from which it counts as sparse; rounding to integers makes some
 _ROUNDS = 5
 _SECONDS = 0.3  # for each engine in a round
 
@@ -53,13 +53,13 @@ def ways(graph: str, *, sparse: bool, engines: tuple[str, ...], bfloat16: bool) 
     Args:
         graph: precision of the deployed graph.
         sparse: whether many of its weights are zero.
-        engines: those that are installed.
+        engines: those that can run it; the sparse one runs no float32 graph.
         bfloat16: whether this CPU supports it.
     """
     found = []
     for engine in engines:
         precisions = ["float32", *(["auto"] if bfloat16 and engine == "openvino" else [])]
-        for kind in dict.fromkeys(("float32", graph)):
+        for kind in dict.fromkeys(("float32", graph) if engine != SPARSE else (graph,)):
             found += [Way(engine, kind, precision) for precision in precisions]
         if engine == "openvino" and graph == "int8" and sparse:
             found.append(Way(engine, graph, precisions[-1], skip_zeros=True))
@@ -82,36 +82,40 @@ def compare(run: Path, task: Task, *, opset: int, sparsity: float) -> dict[str, 
     deployment = run / "deployment"
     config = json.loads((deployment / "config.json").read_text())
     section = config[SECTION]
-    engines = tuple(name for name in ENGINES if find_spec(name))
+    graphs = {(name, section["precision"]): deployment / GRAPH for name in ENGINES}
+    graphs[SPARSE, section["precision"]] = deployment / SPARSE_GRAPH
+    engines = tuple(n for n in ENGINES if find_spec(PACKAGES[n]) and graphs[n, section["precision"]].is_file())
     bfloat16 = "openvino" in engines and has_bfloat16()
-    listed = ways(section["precision"], sparse=sparsity >= SPARSE, engines=engines, bfloat16=bfloat16)
+    listed = ways(section["precision"], sparse=sparsity >= SPARSE_FROM, engines=engines, bfloat16=bfloat16)
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
-        graphs = {section["precision"]: deployment / GRAPH}
-        if "float32" not in graphs:
-            graphs["float32"] = Path(folder) / GRAPH
-            _write_float32(run, task, graphs["float32"], section, opset)
+        if section["precision"] != "float32":
+            plain = Path(folder) / GRAPH
+            _write_float32(run, task, plain, section, opset)
+            graphs |= {(name, "float32"): plain for name in ENGINES}
         opened = _opened(listed, graphs, threads)
         listed = [way for way in listed if str(way) in opened]
         length = section["sequence_length"] or min(LENGTH, token_limit(deployment) or LENGTH)
         batches = (section["batch_size"],) if section["batch_size"] else BATCHES
         measured = {str(batch): _measure(opened, listed, batch, length, config["vocab_size"]) for batch in batches}
     return {
-        "machine": describe_machine(engines, threads),
+        "machine": describe_machine(list(dict.fromkeys(PACKAGES[name] for name in engines)), threads),
         "length": length,
         "ways": {str(way): asdict(way) for way in listed},
         "batches": measured,
     }
 
 
-def _opened(listed: list[Way], graphs: Mapping[str, Path], threads: int) -> dict[str, Engine]:
-    """The engines of all ways; those that OpenVINO cannot run on this processor are left out, with a note."""
+def _opened(listed: list[Way], graphs: Mapping[tuple[str, str], Path], threads: int) -> dict[str, Engine]:
+    """The engines of all ways; those that cannot run on this processor are left out, with a note."""
     opened = {}
     for way in listed:
         try:
-            opened[str(way)] = open_engine(way.engine, graphs[way.graph], threads, way.precision, way.skip_zeros)
+            opened[str(way)] = open_engine(
+                way.engine, graphs[way.engine, way.graph], threads, way.precision, way.skip_zeros
+            )
         except UserError as error:
-            if way.engine == ENGINES[0]:
+            if way.engine == STOCK:
                 raise
             print(f"note: {way}: not measured, {error}")
     return opened

@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from winnow.deployment.engines import Engine, open_engine
-from winnow.deployment.folder import GRAPH, read_deployment
+from winnow.deployment.choice import open_deployed
+from winnow.deployment.engines import Engine
+from winnow.deployment.folder import read_deployment
 
 
 def deployed_model(folder: Path, engine: str) -> "DeployedModel":
-    """The graph of a deployment folder, or of a run that has one."""
+    """The graph of a deployment folder, or of a run that has one, in an engine or in the one that ``auto`` chooses."""
     deployment = read_deployment(folder)
-    graph = open_engine(engine, deployment.folder / GRAPH)
+    graph = open_deployed(deployment.folder, engine)
     return DeployedModel(graph, deployment.batch_size, deployment.sequence_length)
 
 

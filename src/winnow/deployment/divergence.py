@@ -19,7 +19,11 @@ _ROUNDING = 1e-4  # of a module's mean output: a few numbers may round to anothe
 
 
 def first_divergence(
-    model: PreTrainedModel, graph: Path, batch: Mapping[str, Tensor], rounding: float = _ROUNDING
+    model: PreTrainedModel,
+    graph: Path,
+    batch: Mapping[str, Tensor],
+    rounding: float = _ROUNDING,
+    operators: Path | None = None,
 ) -> dict[str, Any] | None:
     """Compare the outputs of the modules of a model with the results of the graph nodes named after them.
 
@@ -28,12 +32,13 @@ def first_divergence(
         graph: that `winnow.deployment.graph.write_graph` wrote from it.
         batch: inputs of the graph.
         rounding: difference to ignore, as a fraction of a module's mean absolute output.
+        operators: library of further operators that the graph uses.
 
     Returns:
         ``module``, its mean absolute ``difference`` and that of the noise ``control``; None if no module diverges.
     """
     results = _last_results(graph, {name for name, _ in model.named_modules() if name})
-    found = _run_with(graph, results, batch)
+    found = _run_with(graph, results, batch, operators)
     with torch.inference_mode():
         with _recorded(model) as expected:
             model(**batch)
@@ -88,7 +93,9 @@ def _last_results(graph: Path, modules: set[str]) -> dict[str, str]:
     return results
 
 
-def _run_with(graph: Path, results: Mapping[str, str], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _run_with(
+    graph: Path, results: Mapping[str, str], batch: Mapping[str, Tensor], operators: Path | None
+) -> dict[str, Tensor]:
     """Module -> the value of its result, from a copy of the graph with these results as outputs."""
     model = onnx.load(graph, load_external_data=False)
     outputs = {value.name for value in model.graph.output}
@@ -98,6 +105,8 @@ def _run_with(graph: Path, results: Mapping[str, str], batch: Mapping[str, Tenso
         onnx.save(model, extended)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        if operators is not None:
+            options.register_custom_ops_library(str(operators))
         session = onnxruntime.InferenceSession(extended, options, providers=["CPUExecutionProvider"])
         names = [node.name for node in session.get_outputs()]
         values = session.run(names, {node.name: batch[node.name].numpy() for node in session.get_inputs()})

@@ -1,8 +1,8 @@
-"""The engines that run a deployed graph: ONNX Runtime, or OpenVINO if it is chosen and installed."""
+"""The engines that run a deployed graph: ONNX Runtime, with or without the sparse operators, and OpenVINO."""
 
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -10,10 +10,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from winnow.deployment.folder import GRAPH, SPARSE_GRAPH
 from winnow.deployment.saturation import PROBE_INPUTS, PROBE_SUM, may_overflow, write_probe
+from winnow.engine.library import instruction_set, library
 from winnow.errors import UserError, nearest
 
-ENGINES = ("onnxruntime", "openvino")  # also the names of their packages
+STOCK, SPARSE = "onnxruntime", "sparse"
+AUTO = "auto"  # not an engine: `winnow.deployment.choice` chooses one
+PACKAGES = {STOCK: "onnxruntime", "openvino": "openvino", SPARSE: "onnxruntime"}
+TITLES = {STOCK: "ONNX Runtime", "openvino": "OpenVINO", SPARSE: "the sparse engine"}
+ENGINES = tuple(PACKAGES)
+CHOICES = (AUTO, *ENGINES)
 _PRECISIONS = ("float32", "auto")
 _FATAL = 4  # log level of ONNX Runtime; its errors are raised as well
 # The fused kernel is not vectorised; Add and LayerNormalization take an eighth of its time (version 1.31 on x86).
@@ -36,36 +43,64 @@ class Engine(Protocol):
         ...
 
 
+def check_deployed(folder: Path, name: str) -> None:
+    """Refuse the sparse engine where a deployment has no graph for it, or where it cannot run, before torch is loaded.
+
+    Raises:
+        UserError: for the sparse engine without its graph, a compiler or the instructions that it needs.
+    """
+    if name == SPARSE:
+        if not (folder / SPARSE_GRAPH).is_file():
+            raise UserError(_without_sparse_graph(folder))
+        instruction_set(library())
+
+
+def graph_file(folder: Path, name: str) -> Path:
+    """The file of a deployment folder that an engine runs."""
+    return folder / (SPARSE_GRAPH if name == SPARSE else GRAPH)
+
+
+def _without_sparse_graph(folder: Path) -> str:
+    return (
+        f"engine=sparse: there is no {SPARSE_GRAPH} in {folder}; only a quantised run with many blocks of zeros has "
+        "one: train with recipe.pruning.structure=block4 and export again, or choose another engine."
+    )
+
+
 def open_engine(
     name: str, model: Path, threads: int | None = None, precision: str = "float32", skip_zeros: bool = False
 ) -> Engine:
     """Load a graph; an int8 graph whose sums may overflow on this processor is computed in float32, with a note.
 
     Args:
-        name: onnxruntime or openvino.
-        model: an ONNX file.
+        name: onnxruntime, openvino or sparse, which is ONNX Runtime with the operators of `winnow.engine`.
+        model: an ONNX file, for sparse one that `winnow.engine.graph_pass.rewrite` made.
         threads: of one run; None leaves the choice to the engine.
         precision: of everything that is not int8: float32, or auto for the choice of the engine, which in OpenVINO is
             bfloat16 on CPUs that support it.
         skip_zeros: OpenVINO's option for sparse int8 weights, which has an effect on CPUs with AMX.
 
     Raises:
-        UserError: for an unknown engine, one that is not installed, or a file that it cannot read.
+        UserError: for an unknown engine, one that is not installed or cannot run here, or a file that it cannot read.
     """
     check_engine(name, precision)
     if not model.is_file():
-        raise UserError(f"{model}: there is no such file.")
+        raise UserError(_without_sparse_graph(model.parent) if name == SPARSE else f"{model}: there is no such file.")
+    if name == SPARSE:
+        instruction_set(library())
     try:
-        in_float = _saturates(name) and may_overflow(model)
-        if in_float:
+        # the sparse operators never overflow; the matmuls between them are few, and those of ONNX Runtime
+        in_float = _saturates(STOCK if name == SPARSE else name) and may_overflow(model)
+        if in_float and name != SPARSE:
             _warn_of_overflow(name)
         engine = _open(name, model, threads, precision, skip_zeros, in_float)
         if not engine.outputs:
             raise ValueError("it has no outputs")  # OpenVINO accepts an empty file
     except ImportError as error:
-        other = next(engine for engine in ENGINES if engine != name)
+        package = PACKAGES[name]
+        other = next(engine for engine in ENGINES if PACKAGES[engine] != package)
         raise UserError(
-            f"engine={name}: the package {name} is not installed; pip install {name}, or choose engine={other}."
+            f"engine={name}: the package {package} is not installed; pip install {package}, or choose engine={other}."
         ) from error
     except Exception as error:  # each engine raises its own classes
         raise UserError(
@@ -74,10 +109,11 @@ def open_engine(
     return engine
 
 
-def check_engine(name: str, precision: str = "float32") -> None:
+def check_engine(name: str, precision: str = "float32", choices: Sequence[str] = ENGINES) -> None:
     """Refuse an unknown engine or precision, before anything is loaded."""
-    if name not in ENGINES:
-        raise UserError(f"engine={name}: choose {' or '.join(ENGINES)}.{nearest(name, ENGINES)}")
+    if name not in choices:
+        known = f"{', '.join(choices[:-1])} or {choices[-1]}"
+        raise UserError(f"engine={name}: choose {known}.{nearest(name, choices)}")
     if precision not in _PRECISIONS:
         known = " or ".join(_PRECISIONS)
         raise UserError(f"precision={precision}: choose {known}.{nearest(precision, _PRECISIONS)}")
@@ -91,8 +127,8 @@ def _open(
     skip_zeros: bool = False,
     in_float: bool = False,
 ) -> Engine:
-    if name == "onnxruntime":
-        return OnnxRuntime(model, threads, in_float)
+    if name in (STOCK, SPARSE):
+        return OnnxRuntime(model, threads, in_float, library() if name == SPARSE else None)
     return OpenVino(model, threads, precision, skip_zeros, in_float)
 
 
@@ -127,14 +163,16 @@ def _first_line(error: Exception) -> str:
 
 
 class OnnxRuntime:
-    """A session of ONNX Runtime on the CPU."""
+    """A session of ONNX Runtime on the CPU, with further operators if their library is given."""
 
-    def __init__(self, model: Path, threads: int | None, in_float: bool) -> None:
+    def __init__(self, model: Path, threads: int | None, in_float: bool, operators: Path | None = None) -> None:
         import onnxruntime  # heavy: commands check the engine first
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL
         options.intra_op_num_threads = threads or 0
+        if operators is not None:
+            options.register_custom_ops_library(str(operators))
         if in_float:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         self.session = onnxruntime.InferenceSession(

@@ -1,6 +1,8 @@
 """Export a finished run: check it, write its deployment folder atomically, and verify the graph."""
 
 import json
+import platform
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +16,14 @@ from winnow.config.outputs import Export
 from winnow.config.task import Files, TaskSettings
 from winnow.deployment.comparison import compare
 from winnow.deployment.exportable import PACKAGES, exportable
+from winnow.deployment.folder import GRAPH, SPARSE_GRAPH, VERIFICATION
 from winnow.deployment.graph import write_graph
 from winnow.deployment.samples import Samples, check_labels, real_inputs
 from winnow.deployment.saturation import may_overflow
-from winnow.deployment.sizes import deployment_size
+from winnow.deployment.sizes import Size, deployment_size, size_of
+from winnow.deployment.sparse_graph import write_sparse_graph
 from winnow.deployment.verification import verify
+from winnow.engine.library import LIBRARY
 from winnow.errors import UserError
 from winnow.files.atomic import save_folder, write_atomically
 from winnow.files.locks import run_lock
@@ -28,6 +33,14 @@ from winnow.quiet import quiet_libraries
 from winnow.tasks.task import build_task
 
 FAILED = "verification_failed.json"  # in the folder of the run
+_SPARSE_README = (
+    f"Faster: `{SPARSE_GRAPH}` skips blocks of zeros, by operators in `{LIBRARY}` for {platform.system()} on "
+    f"{platform.machine()} and ONNX Runtime 1.17 or newer.\n"
+    f"Python: `options = onnxruntime.SessionOptions(); options.register_custom_ops_library('FOLDER/{LIBRARY}'); "
+    f"onnxruntime.InferenceSession('FOLDER/{SPARSE_GRAPH}', options)`.\n"
+    "C: `OrtApi::RegisterCustomOpsLibrary_V2`; C++: `Ort::SessionOptions::RegisterCustomOpsLibrary`; C#: "
+    "`SessionOptions.RegisterCustomOpLibrary`; Java: `SessionOptions.registerCustomOpLibrary`.\n"
+)
 
 
 def export_run(run: Path, settings: Export) -> Path:
@@ -58,7 +71,7 @@ def export_run(run: Path, settings: Export) -> Path:
         def save(folder: Path) -> None:
             write_graph(
                 model,
-                folder / "model.onnx",
+                folder / GRAPH,
                 inputs=samples.inputs,
                 outputs=task.output_names,
                 opset=settings.opset,
@@ -66,15 +79,23 @@ def export_run(run: Path, settings: Export) -> Path:
                 external_data_above=settings.external_data_above,
                 **shape,
             )
-            report = _headed(verify(model, folder / "model.onnx", samples, half=half), precision, settings)
+            sparse = write_sparse_graph(folder) if precision == "int8" else None
+            report = verify(model, folder / GRAPH, samples, half=half, sparse=sparse)
+            report = _headed(report, precision, settings)
             if report["failures"]:
                 write_atomically(run / FAILED, json.dumps(report, indent=2) + "\n")
                 raise UserError(_refusal(run, report))
             tokenizer.save_pretrained(folder)
             write_atomically(folder / "config.json", _configuration(run, task_settings, samples, precision, settings))
-            write_atomically(folder / "README.md", _readme(row, precision, may_overflow(folder / "model.onnx")))
-            write_atomically(folder / "verification.json", json.dumps(report, indent=2) + "\n")
+            write_atomically(folder / VERIFICATION, json.dumps(report, indent=2) + "\n")
             row["deployment"] = _facts(report, deployment_size(folder), precision)
+            if sparse and report["sparse"]["failures"]:
+                sparse.remove()
+                print(_sparse_refusal(report["sparse"]), file=sys.stderr)
+            elif sparse:
+                row["deployment"]["sparse"] = _sparse_facts(report["sparse"], size_of([sparse.path]))
+            readme = _readme(row, precision, may_overflow(folder / GRAPH))
+            write_atomically(folder / "README.md", readme)
 
         save_folder(run / "deployment", save)
         (run / FAILED).unlink(missing_ok=True)
@@ -102,6 +123,15 @@ def _refusal(run: Path, report: Mapping[str, Any]) -> str:
     return (
         f"run={run}: the exported graph does not compute what the model computes: {'; '.join(report['failures'])}."
         f"{where} The report is in {run / FAILED}; an earlier deployment is untouched."
+    )
+
+
+def _sparse_refusal(report: Mapping[str, Any]) -> str:
+    first = report.get("first_divergence")
+    where = f" The first module that differs is {first['module']}." if first else ""
+    return (
+        f"note: the deployment has no {SPARSE_GRAPH}, which does not compute what the model computes: "
+        f"{'; '.join(report['failures'])}.{where}"
     )
 
 
@@ -134,11 +164,13 @@ def _readme(row: Mapping[str, Any], precision: str, overflows: bool) -> str:
         "With Winnow: `from winnow.deployment.pipeline import open_pipeline; model = open_pipeline('FOLDER')`, or "
         f"`{command_line('predict', 'deployment=FOLDER')}`.\n"
         "Without Winnow: `onnxruntime.InferenceSession('FOLDER/model.onnx').run(None, inputs)`, with the int64 arrays "
-        "that `AutoTokenizer.from_pretrained('FOLDER')` makes.\n" + (warning if overflows else "")
+        "that `AutoTokenizer.from_pretrained('FOLDER')` makes.\n"
+        + (_SPARSE_README if "sparse" in row["deployment"] else "")
+        + (warning if overflows else "")
     )
 
 
-def _facts(report: Mapping[str, Any], size: Any, precision: str) -> dict[str, Any]:
+def _facts(report: Mapping[str, Any], size: Size, precision: str) -> dict[str, Any]:
     """The entry of result.json."""
     products = report["matmuls"]["as_exported"]
     return {
@@ -148,4 +180,15 @@ def _facts(report: Mapping[str, Any], size: Any, precision: str) -> dict[str, An
         "agreement": report["predictions"]["agreement"],
         "metrics": report["metrics"]["onnxruntime"],
         "matmuls": {name: products[name] for name in ("int8", "float")},
+    }
+
+
+def _sparse_facts(report: Mapping[str, Any], size: Size) -> dict[str, Any]:
+    """The entry of result.json on the graph for the sparse engine."""
+    return {
+        "bytes": size.raw,
+        "compressed_bytes": size.compressed,
+        "agreement": report["predictions"]["agreement"],
+        "metrics": report["metrics"]["sparse"],
+        **{name: report[name] for name in ("packed", "alone", "empty_blocks")},
     }

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from winnow.tasks.task import Task
 
 GRAPH = "model.onnx"
+SPARSE_GRAPH = "model.sparse.onnx"  # for the sparse engine; only some int8 deployments have one
+VERIFICATION = "verification.json"
 SECTION = "winnow"  # key of this project in config.json, beside those of the model
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "spm.model")
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from winnow.data.padding import pad_batch
-from winnow.deployment.engines import Engine, check_engine, open_engine
-from winnow.deployment.folder import GRAPH, Deployment, read_deployment
+from winnow.deployment.choice import open_deployed
+from winnow.deployment.engines import AUTO, CHOICES, Engine, check_deployed, check_engine
+from winnow.deployment.folder import Deployment, read_deployment
 from winnow.deployment.rows import RowFormat, checked_rows
 from winnow.errors import UserError
 from winnow.values import Count, check_value
@@ -28,7 +29,7 @@ _CHARACTERS_SORTED = 1_000_000  # limit of texts sorted together, whose tokens a
 
 def open_pipeline(
     folder: str | Path,
-    engine: str = "onnxruntime",
+    engine: str = AUTO,
     *,
     batch_size: int | None = None,
     threads: int | None = None,
@@ -40,7 +41,7 @@ def open_pipeline(
 
     Args:
         folder: from ``winnow export``, or its run.
-        engine: onnxruntime or openvino.
+        engine: onnxruntime, openvino or sparse; auto: sparse or onnxruntime, as `open_deployed` chooses.
         batch_size: rows in a batch; None means the fixed size of the graph, else 32, or fewer for long texts.
         threads: of the engine; None leaves the choice to it.
         precision: float32, or auto for the choice of the engine, as in `open_engine`.
@@ -50,11 +51,12 @@ def open_pipeline(
     Raises:
         UserError: for anything missing, damaged or unknown.
     """
-    check_engine(engine, precision)
+    check_engine(engine, precision, CHOICES)
     for name, value in {"batch_size": batch_size, "threads": threads, "top_k": top_k}.items():
         if value is not None:
             check_value(name, Count, value)
     deployment = read_deployment(Path(folder))
+    check_deployed(deployment.folder, engine)
     if split_punctuation:
         if not deployment.task.accepts_word_lists:
             raise UserError(
@@ -63,7 +65,7 @@ def open_pipeline(
         deployment.task.split_punctuation = True
     return Pipeline(
         deployment,
-        open_engine(engine, deployment.folder / GRAPH, threads, precision),
+        open_deployed(deployment.folder, engine, threads, precision),
         batch_size=batch_size,
         top_k=top_k,
     )
@@ -178,7 +180,7 @@ class Pipeline:
         outputs = self.engine.run({name: batch[name].numpy() for name in self.deployment.inputs})
         if not all(np.isfinite(values).all() for values in outputs.values()):
             raise UserError(
-                f"{self.deployment.folder / GRAPH} returned NaN or infinity; it may be damaged, or overflow in "
+                f"the graph in {self.deployment.folder} returned NaN or infinity; it may be damaged, or overflow in "
                 f"{self.deployment.precision}: export the run again, in another precision if that helps."
             )
         return SimpleNamespace(**{name: torch.from_numpy(values) for name, values in outputs.items()})

@@ -2,8 +2,10 @@
 
 import copy
 import math
+import tempfile
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,14 @@ from transformers import PreTrainedModel
 
 from winnow.deployment.deployed_model import DeployedModel
 from winnow.deployment.divergence import first_divergence
-from winnow.deployment.engines import open_engine
+from winnow.deployment.engines import SPARSE, STOCK, TITLES, Engine, open_engine
 from winnow.deployment.matmuls import matmul_report
-from winnow.deployment.parity import OutputComparison, noise
+from winnow.deployment.parity import OutputComparison, decisions, noise
 from winnow.deployment.samples import Samples, fill_batch
+from winnow.deployment.sparse_graph import SparseGraph, write_comparable
 from winnow.deployment.weights import compare_weights
+from winnow.engine.library import library
+from winnow.errors import UserError
 from winnow.models.quantized_model import quantizers
 
 _RATIO = 1.5  # of the mean logit difference to that of the noise control
@@ -31,8 +36,10 @@ _ROUNDING, _STEP = 3e-7, 1e-3
 
 
 @torch.inference_mode()
-def verify(model: PreTrainedModel, graph: Path, samples: Samples, *, half: bool = False) -> dict[str, Any]:
-    """Compare a graph in ONNX Runtime with its PyTorch model.
+def verify(
+    model: PreTrainedModel, graph: Path, samples: Samples, *, half: bool = False, sparse: SparseGraph | None = None
+) -> dict[str, Any]:
+    """Compare a graph in ONNX Runtime with its PyTorch model, and the graph for the sparse engine with both.
 
     Logits are compared with those of the model in float64: the integer sums of the graph are exact, and PyTorch's sums
     in float32 have larger rounding errors. Metrics are compared with those of the model in float32.
@@ -42,77 +49,132 @@ def verify(model: PreTrainedModel, graph: Path, samples: Samples, *, half: bool 
         graph: that `winnow.deployment.graph.write_graph` wrote from it.
         samples: in the shape of the graph.
         half: the graph computes in float16; then the noise control is the model in float16.
+        sparse: written from ``graph``.
 
     Returns:
-        The report: all comparisons, and ``failures``, a sentence for each check that failed.
+        The report: all comparisons, and ``failures``, a sentence for each check that failed; ``sparse`` is the same for
+        the sparse engine, if there is a graph for it.
     """
     exact = copy.deepcopy(model).double()
-    found, control, float32 = _compare(model, exact, graph, samples, half)
+    engines = {STOCK: open_engine(STOCK, graph, torch.get_num_threads())}
+    refused = ""
+    try:
+        if sparse:
+            engines[SPARSE] = open_engine(SPARSE, sparse.path, torch.get_num_threads())
+    except UserError as error:
+        refused = str(error)
+    found = _compare(model, exact, engines, samples, half)
     floor = _STEP if quantizers(model) else _ROUNDING
-    limit = max(_RATIO * control.mean, floor * found.typical)
+    allowed = max(_RATIO * found.control.mean, floor * found.deployed[STOCK].typical)
     report: dict[str, Any] = {
         "samples": samples.shapes(),
-        "logits": {
-            "mean_difference": found.mean,
-            "largest_difference": found.largest,
-            "control": "the model in float16" if half else "the model with 1e-6 relative noise on its embeddings",
-            "control_mean_difference": control.mean,
-            "control_largest_difference": control.largest,
-            "float32_mean_difference": float32.mean,
-            "ratio": found.mean / control.mean if control.mean else None,
-            "allowed_mean_difference": limit,
-            "typical_logit": found.typical,
-        },
-        "predictions": {
-            "agreement": found.agreement,
-            "control_agreement": control.agreement,
-            "unlike": found.unlike_inputs,
-            "control_unlike": control.unlike_inputs,
-            "pytorch": dict(sorted(float32.counts.items())),
-            "onnxruntime": dict(sorted(found.counts.items())),
-        },
-        "metrics": {
-            "pytorch": float32.metric_values(),
-            "onnxruntime": found.metric_values(),
-            "control": control.metric_values(),
-        },
+        **_sections(found, STOCK, allowed, "the model in float16" if half else None),
         "matmuls": matmul_report(model, graph, longest=samples.longest),
         "weights": compare_weights(model, graph),
         "first_divergence": None,
     }
-    report["failures"] = _failures(report, found, limit, samples)
+    report["failures"] = _output_failures(report, STOCK, samples) + _structure_failures(report)
+    inputs, rounding = _some_inputs(samples), 1e-2 if half else 1e-4
     if report["failures"]:
-        report["first_divergence"] = first_divergence(exact, graph, _some_inputs(samples), 1e-2 if half else 1e-4)
+        report["first_divergence"] = first_divergence(exact, graph, inputs, rounding)
+    if sparse:
+        report[SPARSE] = {"failures": [refused], **sparse.facts()}
+    if sparse and not refused:
+        sections = _sections(found, SPARSE, allowed)
+        sections["predictions"]["agreement_with_onnxruntime"] = found.agreement
+        failures = _output_failures(sections, SPARSE, samples)
+        diverged = _sparse_divergence(exact, graph, inputs, rounding) if failures else None
+        report[SPARSE] |= {"failures": failures, **sections, "first_divergence": diverged}
     return report
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """Comparisons with the model: of the graph in each engine, of the noise control, and of the model in float32.
+
+    Args:
+        agreement: fraction of the decisions of ONNX Runtime that the sparse engine takes as well.
+    """
+
+    deployed: Mapping[str, OutputComparison]
+    control: OutputComparison
+    float32: OutputComparison
+    agreement: float
+
+
 def _compare(
-    model: PreTrainedModel, exact: PreTrainedModel, graph: Path, samples: Samples, half: bool
-) -> tuple[OutputComparison, OutputComparison, OutputComparison]:
-    """The graph, the noise control, and the model in float32."""
+    model: PreTrainedModel, exact: PreTrainedModel, engines: Mapping[str, Engine], samples: Samples, half: bool
+) -> _Compared:
     task = samples.task
-    deployed = DeployedModel(open_engine("onnxruntime", graph, torch.get_num_threads()), samples.batch_size)
-    found, control, float32 = (OutputComparison(task, task.metrics(samples.split)) for _ in range(3))
+    deployed = {name: DeployedModel(engine, samples.batch_size) for name, engine in engines.items()}
+    compared = {name: OutputComparison(task, task.metrics(samples.split)) for name in (*engines, "control", "float32")}
+    equal = decided = 0
     halved = copy.deepcopy(model)
     if half:
         halved.half()  # type: ignore[no-untyped-call]  # transformers wraps it without types
     for i, batch in enumerate([*samples.batches, *samples.unscored]):
         with nullcontext() if half else noise(exact, seed=i):
             disturbed = task.outputs(halved if half else exact, batch)
-        outputs = {float32: task.outputs(model, batch), control: disturbed, found: task.outputs(deployed, batch)}
+        outputs = {"float32": task.outputs(model, batch), "control": disturbed}
+        outputs |= {name: task.outputs(each, batch) for name, each in deployed.items()}
         reference = task.outputs(exact, batch)
-        for comparison, values in outputs.items():
-            comparison.update(values, reference, outputs[float32], batch, scored=i < len(samples.batches))
-    return found, control, float32
+        for name, comparison in compared.items():
+            scored = i < len(samples.batches)
+            comparison.update(outputs[name], reference, outputs["float32"], batch, scored=scored)
+        if SPARSE in engines:
+            stock, sparse = (decisions(task, outputs[name], batch) for name in (STOCK, SPARSE))
+            equal, decided = equal + int(((stock == sparse) & (stock >= 0)).sum()), decided + int((stock >= 0).sum())
+    control, float32 = compared.pop("control"), compared.pop("float32")
+    return _Compared(compared, control, float32, equal / decided if decided else 1.0)
 
 
-def _failures(report: Mapping[str, Any], found: OutputComparison, limit: float, samples: Samples) -> list[str]:
-    """A sentence for each check that failed."""
-    failures = []
-    if not found.mean <= limit:
-        failures.append(f"the logits differ by {found.mean:.3g} on average, more than {limit:.3g}")
+def _sections(found: _Compared, engine: str, allowed: float, control: str | None = None) -> dict[str, Any]:
+    """The sections of the report on the outputs of an engine."""
+    deployed = found.deployed[engine]
+    compared = {"pytorch": found.float32, engine: deployed, "control": found.control}
+    return {
+        "logits": {
+            "mean_difference": deployed.mean,
+            "largest_difference": deployed.largest,
+            "control": control or "the model with 1e-6 relative noise on its embeddings",
+            "control_mean_difference": found.control.mean,
+            "control_largest_difference": found.control.largest,
+            "float32_mean_difference": found.float32.mean,
+            "ratio": deployed.mean / found.control.mean if found.control.mean else None,
+            "allowed_mean_difference": allowed,
+            "typical_logit": deployed.typical,
+        },
+        "predictions": {
+            "agreement": deployed.agreement,
+            "control_agreement": found.control.agreement,
+            "unlike": deployed.unlike_inputs,
+            "control_unlike": found.control.unlike_inputs,
+            "pytorch": dict(sorted(found.float32.counts.items())),
+            engine: dict(sorted(deployed.counts.items())),
+        },
+        "metrics": {name: comparison.metric_values() for name, comparison in compared.items()},
+    }
+
+
+def _sparse_divergence(
+    exact: PreTrainedModel, graph: Path, inputs: Mapping[str, Tensor], rounding: float
+) -> dict[str, Any] | None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_comparable(graph, comparable := Path(folder) / graph.name)
+        return first_divergence(exact, comparable, inputs, rounding, library())
+
+
+def _output_failures(report: Mapping[str, Any], engine: str, samples: Samples) -> list[str]:
+    """A sentence for each check of the outputs of an engine that failed."""
+    mean, allowed = (report["logits"][name] for name in ("mean_difference", "allowed_mean_difference"))
     unlike = {name: report["predictions"][name] for name in ("unlike", "control_unlike")}
-    failures += metric_failures(report["metrics"], examples=len(samples.split), **unlike)
+    failures = [] if mean <= allowed else [f"the logits differ by {mean:.3g} on average, more than {allowed:.3g}"]
+    return failures + metric_failures(report["metrics"], engine, examples=len(samples.split), **unlike)
+
+
+def _structure_failures(report: Mapping[str, Any]) -> list[str]:
+    """A sentence for each check of matmuls and weights that failed."""
+    failures = []
     expected, weights = report["matmuls"]["expected_int8"], report["weights"]
     for shape in ("as_exported", "fixed_shape"):
         matmuls = report["matmuls"][shape]
@@ -131,11 +193,14 @@ def _failures(report: Mapping[str, Any], found: OutputComparison, limit: float, 
     return failures
 
 
-def metric_failures(metrics: Mapping[str, Any], *, examples: int, unlike: int, control_unlike: int) -> list[str]:
+def metric_failures(
+    metrics: Mapping[str, Any], engine: str = STOCK, *, examples: int, unlike: int, control_unlike: int
+) -> list[str]:
     """Metrics that differ by more than one example in 872, or than noise explains.
 
     Args:
-        metrics: ``pytorch`` and ``onnxruntime``, each with values by name.
+        metrics: ``pytorch`` and that of the engine, each with values by name.
+        engine: onnxruntime or sparse.
         examples: the number of scored examples.
         unlike: inputs on which graph and model decide differently.
         control_unlike: inputs on which the model decides differently under noise.
@@ -145,10 +210,10 @@ def metric_failures(metrics: Mapping[str, Any], *, examples: int, unlike: int, c
         return []
     whole = 100 if "exact_match" in metrics["pytorch"] else 1  # SQuAD's metrics are percentages
     return [
-        f"{name} is {metrics['onnxruntime'][name]:.4f} in ONNX Runtime and {value:.4f} in PyTorch, a difference of "
+        f"{name} is {metrics[engine][name]:.4f} in {TITLES[engine]} and {value:.4f} in PyTorch, a difference of "
         f"more than {allowed} of {examples:,} examples"
         for name, value in metrics["pytorch"].items()
-        if not abs(metrics["onnxruntime"][name] - value) <= whole * (allowed / examples + _DIGITS)
+        if not abs(metrics[engine][name] - value) <= whole * (allowed / examples + _DIGITS)
     ]
 
 

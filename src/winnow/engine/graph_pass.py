@@ -1,6 +1,6 @@
 """Rewrite a quantised graph for the sparse engine: operators of the domain ``winnow`` in place of its linear layers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,11 +39,20 @@ def rewrite(model: onnx.ModelProto, keep_values: bool = False) -> Rewritten | No
     Args:
         model: with QuantizeLinear and DequantizeLinear nodes, as `winnow.deployment.graph.write_graph` writes it; any
             other graph is searched for the same patterns.
-        keep_values: the results of all layer normalisations stay in the graph, under their names.
+        keep_values: the results of all layer normalisations stay in the graph, under their names, also where no node
+            reads them.
     """
     graph = QuantizedGraph(model.graph)
     linears = list(graph.linears())
     return _Pass(graph, linears, keep_values).run(model) if linears else None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a block of the encoder gives an operator: names of its constants, and attributes."""
+
+    constants: list[str]
+    attributes: dict[str, Any]
 
 
 @dataclass
@@ -53,102 +62,90 @@ class _Pass:
     keep_values: bool
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
-    replaced: set[str] = field(default_factory=set)  # results that new nodes compute
+    # the blocks that become operators, by the name of what they compute
+    attentions: dict[str, Attention] = field(default_factory=dict)
+    activated: dict[str, Activated] = field(default_factory=dict)
+    norms: dict[str, Normalized] = field(default_factory=dict)
     mask: str = ""  # of all attention; tells where the sequences of a batch end
 
     def run(self, model: onnx.ModelProto) -> Rewritten | None:
-        finder = BlockFinder(self.graph, self.linears)
-        attentions = {each.context: each for each in map(finder.attention, self.linears) if each}
-        self.mask = next((each.mask for each in attentions.values()), "")
-        attentions = {name: each for name, each in attentions.items() if each.mask == self.mask}
-        activated = {each.output: each for each in map(finder.activated, self.linears) if each and self.mask}
-        norms = [each for each in map(finder.normalized, self.linears) if each]
-        # a linear layer with norm reads codes from attention or from a linear layer with activation
-        self.norms = {each.output: each for each in norms if each.linear.x.source in {*attentions, *activated}}
-        feeding = {norm.linear.x.source: norm.linear.x.grid for norm in self.norms.values()}
-        self.attentions = [found for name, found in attentions.items() if self._only_feeds(name, feeding)]
-        self.activated = [found for name, found in activated.items() if self._only_feeds(name, feeding)]
-        fed = {each.context for each in self.attentions} | {each.output for each in self.activated}
-        self.norms = {name: norm for name, norm in self.norms.items() if norm.linear.x.source in fed}
-
-        for attention in self.attentions:
-            self._add_attention(attention, feeding[attention.context])
-        for each in self.activated:
-            self._add_activated(each, feeding[each.output])
-        for norm in self.norms.values():
-            self._add_norm(norm)
-        packed = [linear for each in self.attentions for linear in (each.query, each.key, each.value)]
-        packed += [each.linear for each in self.activated]
+        self._find_blocks()
+        packed = [linear for each in self.attentions.values() for linear in (each.query, each.key, each.value)]
+        packed += [each.linear for each in self.activated.values()]
         packed += [each.linear for each in self.norms.values()]
         names = {linear.name for linear in packed}
         alone = [each for each in self.linears if each.name not in names and each.empty_blocks >= _FEWEST_EMPTY]
-        for linear in alone:
-            self._add_linear(linear)
         if not packed and not alone:
             return None
+        self._add_blocks()
+        for linear in alone:
+            part = self._part(linear, {})
+            self._add("Linear", linear.name, [linear.x.source, *part.constants], [linear.output], part.attributes)
         blocks = [linear.weight.size // BLOCK for linear in (*packed, *alone)]
         empty = [linear.empty_blocks for linear in (*packed, *alone)]
         return Rewritten(
-            self._model(model),
+            self._model(model, {linear.output for linear in alone}),
             [each.name for each in packed],
             [each.name for each in alone],
             float(np.average(empty, weights=blocks)),
         )
 
-    def _only_feeds(self, name: str, feeding: dict[str, Grid]) -> bool:
-        """True if a tensor is read only by the linear layer that takes its codes."""
-        readers = self.graph.consumers[name]
-        return name in feeding and len(readers) == 1 and name not in self.graph.outputs
+    def _find_blocks(self) -> None:
+        """Find attention and activations whose result only a linear layer with norm reads, and those layers."""
+        finder = BlockFinder(self.graph, self.linears)
+        attentions = {each.context: each for each in map(finder.attention, self.linears) if each}
+        self.mask = next((each.mask for each in attentions.values()), "")
+        attentions = {name: each for name, each in attentions.items() if each.mask == self.mask}
+        activated = {each.output: each for each in map(finder.activated, self.linears) if each and self.mask}
+        norms = {each.linear.x.source: each for each in map(finder.normalized, self.linears) if each}
+        fed = {name for name in norms if len(self.graph.consumers[name]) == 1 and name not in self.graph.outputs}
+        self.attentions = {name: each for name, each in attentions.items() if name in fed}
+        self.activated = {name: each for name, each in activated.items() if name in fed}
+        self.norms = {norms[name].output: norms[name] for name in (*self.attentions, *self.activated)}
 
-    def _add_attention(self, each: Attention, context: Grid) -> None:
+    def _add_blocks(self) -> None:
+        grids = {norm.linear.x.source: norm.linear.x.grid for norm in self.norms.values()}  # of what the norms read
+        for each in self.attentions.values():
+            part = self._attention_part(each, grids[each.context])
+            inputs = [self._codes(each.query.x), self.mask, *part.constants]
+            self._add("SelfAttention", _module(each), inputs, [_codes_name(each.context)], part.attributes)
+        for block in self.activated.values():
+            part = self._activated_part(block, grids[block.output])
+            inputs = [self._codes(block.linear.x), *part.constants]
+            self._add("LinearActivation", block.linear.name, inputs, [_codes_name(block.output)], part.attributes)
+        for norm in self.norms.values():
+            part = self._norm_part(norm)
+            *weights, gamma, beta = part.constants
+            inputs = [_codes_name(norm.linear.x.source), *weights, self._values(norm.residual), gamma, beta]
+            self._add("LinearNorm", norm.linear.name, inputs, _packed_names(norm.output), part.attributes)
+
+    def _attention_part(self, each: Attention, context: Grid) -> _Part:
         names = ("query", "key", "probabilities", "value")
-        layers = (each.query, each.key, each.value)
-        weights = [name for linear in layers for name in self._weights(linear)]
-        self._add(
-            "SelfAttention",
-            each.query.name.rpartition(".")[0],
-            [self._codes(each.query.x), each.mask, *weights],
-            [_codes_name(each.context)],
-            {"x": each.query.x.grid, **dict(zip(names, each.grids, strict=True)), "y": context},
-            **_shape(each.query),
-            scale=each.scale,
-            head_size=each.head_size,
-        )
+        part = self._part(each.query, {**dict(zip(names, each.grids, strict=True)), "y": context})
+        constants = [*part.constants, *self._weights(each.key), *self._weights(each.value)]
+        return _Part(constants, {**part.attributes, "scale": each.scale, "head_size": each.head_size})
 
-    def _add_activated(self, each: Activated, grid: Grid) -> None:
-        self._add(
-            "LinearActivation",
-            each.linear.name,
-            [self._codes(each.linear.x), *self._weights(each.linear)],
-            [_codes_name(each.output)],
-            {"x": each.linear.x.grid, "y": grid},
-            **_shape(each.linear),
-            activation=_ACTIVATIONS[each.activation],
-        )
+    def _activated_part(self, each: Activated, grid: Grid) -> _Part:
+        part = self._part(each.linear, {"y": grid})
+        return _Part(part.constants, {**part.attributes, "activation": _ACTIVATIONS[each.activation]})
 
-    def _add_norm(self, each: Normalized) -> None:
-        gamma, beta = (
-            self._constant(f"{each.linear.name}.{name}", values.astype(np.float32))
-            for name, values in (("norm.weight", each.gamma), ("norm.bias", each.beta))
-        )
-        self._add(
-            "LinearNorm",
-            each.linear.name,
-            [_codes_name(each.linear.x.source), *self._weights(each.linear), self._values(each.residual), gamma, beta],
-            [_values_name(each.output), _codes_name(each.output)],
-            {"x": each.linear.x.grid, "y": self._grid_of(each.output) or Grid(1.0, 0)},
-            **_shape(each.linear),
-            epsilon=each.epsilon,
-        )
+    def _norm_part(self, each: Normalized) -> _Part:
+        part = self._part(each.linear, {"y": self._grid_of(each.output) or Grid(1.0, 0)})
+        vectors = {"norm.weight": each.gamma, "norm.bias": each.beta}
+        names = [self._constant(f"{each.linear.name}.{n}", v.astype(np.float32)) for n, v in vectors.items()]
+        return _Part([*part.constants, *names], {**part.attributes, "epsilon": each.epsilon})
 
-    def _add_linear(self, linear: Linear) -> None:
-        inputs = [linear.x.source, *self._weights(linear)]
-        self._add("Linear", linear.name, inputs, [linear.output], {"x": linear.x.grid}, **_shape(linear))
-        self.replaced.add(linear.output)
+    def _part(self, linear: Linear, grids: Mapping[str, Grid]) -> _Part:
+        rows, columns = linear.weight.shape
+        attributes: dict[str, Any] = {"rows": rows, "columns": columns}
+        for prefix, grid in {"x": linear.x.grid, **grids}.items():
+            attributes |= _grid_attributes(prefix, grid)
+        return _Part(self._weights(linear), attributes)
 
     def _grid_of(self, name: str) -> Grid | None:
         """The grid in which packed operators read a tensor; the first one, if there are several."""
-        readers = [each.query.x for each in self.attentions] + [each.linear.x for each in self.activated]
+        readers = [each.query.x for each in self.attentions.values()]
+        readers += [each.linear.x for each in self.activated.values()]
         return next((x.grid for x in readers if x.source == name), None)
 
     def _codes(self, x: Quantized) -> str:
@@ -163,11 +160,11 @@ class _Pass:
             return _values_name(name)
         return self._pack(name, self._grid_of(name) or Grid(1.0, 0))[0]
 
-    def _pack(self, name: str, grid: Grid) -> tuple[str, str]:
+    def _pack(self, name: str, grid: Grid) -> list[str]:
         suffix = f":{grid.scale!r}:{grid.zero_point}:{grid.high}"
-        outputs = (_values_name(name) + suffix, _codes_name(name) + suffix)
+        outputs = [each + suffix for each in _packed_names(name)]
         if not any(outputs[0] in node.output for node in self.nodes):
-            self._add("Pack", name.split("/")[0], [name, self.mask], outputs, {"x": grid})
+            self._add("Pack", name.split("/")[0], [name, self.mask], outputs, _grid_attributes("x", grid))
         return outputs
 
     def _weights(self, linear: Linear) -> list[str]:
@@ -188,28 +185,16 @@ class _Pass:
         return name
 
     def _add(
-        self,
-        kind: str,
-        module: str,
-        inputs: Sequence[str],
-        outputs: Sequence[str],
-        grids: dict[str, Grid],
-        **attributes: Any,
+        self, kind: str, module: str, inputs: Sequence[str], outputs: Sequence[str], attributes: Mapping[str, Any]
     ) -> None:
-        for prefix, grid in grids.items():
-            attributes |= {
-                f"{prefix}_scale": grid.scale,
-                f"{prefix}_zero_point": grid.zero_point,
-                f"{prefix}_high": grid.high,
-            }
         self.nodes.append(helper.make_node(kind, inputs, outputs, f"{module}/{kind}", domain=DOMAIN, **attributes))
 
-    def _model(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """A copy of the graph with the new nodes, without what they replace."""
-        old = [node for node in self.graph.graph.node if not set(node.output) & {*self.replaced, *self.norms}]
-        outputs = {*self.graph.outputs, *(self.norms if self.keep_values else ())}
+    def _model(self, model: onnx.ModelProto, replaced: set[str]) -> onnx.ModelProto:
+        """A copy of the graph with the new nodes, without the nodes that compute the replaced results."""
+        old = [node for node in self.graph.graph.node if not set(node.output) & {*replaced, *self.norms}]
+        outputs = [*(value.name for value in self.graph.graph.output), *(self.norms if self.keep_values else ())]
         # what the runtime's own nodes read of the results of norms is unpacked for them
-        read = {name for node in _sorted([*old, *self.nodes], outputs) for name in node.input} | outputs
+        read = {name for node in _sorted([*old, *self.nodes], outputs) for name in node.input} | {*outputs}
         for name in self.norms:
             if name in read:
                 self._add("Unpack", name.split("/")[0], [_values_name(name), self.mask], [name], {})
@@ -217,11 +202,14 @@ class _Pass:
         used = {name for node in nodes for name in node.input}
         constants = [value for value in self.graph.graph.initializer if value.name in used]
         constants += [value for name, value in self.constants.items() if name in used]
-        made = helper.make_graph(
-            nodes, self.graph.graph.name, self.graph.graph.input, self.graph.graph.output, constants
-        )
+        source = self.graph.graph
+        made = helper.make_graph(nodes, source.name, source.input, source.output, constants)
         opsets = [*model.opset_import, helper.make_opsetid(DOMAIN, 1)]
         return helper.make_model(made, opset_imports=opsets, ir_version=model.ir_version, producer_name="winnow")
+
+
+def _module(attention: Attention) -> str:
+    return attention.query.name.rpartition(".")[0]
 
 
 def _values_name(name: str) -> str:
@@ -232,8 +220,13 @@ def _codes_name(name: str) -> str:
     return f"{name}:codes"
 
 
-def _shape(linear: Linear) -> dict[str, int]:
-    return {"rows": linear.weight.shape[0], "columns": linear.weight.shape[1]}
+def _packed_names(name: str) -> list[str]:
+    return [_values_name(name), _codes_name(name)]
+
+
+def _grid_attributes(prefix: str, grid: Grid) -> dict[str, Any]:
+    values = {"scale": grid.scale, "zero_point": grid.zero_point, "high": grid.high}
+    return {f"{prefix}_{name}": value for name, value in values.items()}
 
 
 def _sorted(nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> list[onnx.NodeProto]:

@@ -44,7 +44,7 @@ def library() -> Path:
     """The library for this machine; the first call on a machine compiles it, with a line that says so.
 
     Raises:
-        UserError: if there is no compiler, or it fails.
+        UserError: if there is no compiler, it fails, or the cache folder cannot be written.
     """
     if _SHIPPED.is_file():
         return _SHIPPED
@@ -52,10 +52,16 @@ def library() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "winnow"
     folder = cache / f"sparse-{_key(compiler)}"
     if not (folder / LIBRARY).is_file():
-        with named_lock(cache, folder.name, waiting="another command compiles the sparse engine; waiting for it"):
-            if not (folder / LIBRARY).is_file():
-                print("compiling the sparse engine, once for this machine (about 20 seconds)", file=sys.stderr)
-                save_folder(folder, lambda partial: build(partial / LIBRARY, compiler))
+        try:
+            with named_lock(cache, folder.name, waiting="another command compiles the sparse engine; waiting for it"):
+                if not (folder / LIBRARY).is_file():
+                    print("compiling the sparse engine, once for this machine (about 20 seconds)", file=sys.stderr)
+                    save_folder(folder, lambda partial: build(partial / LIBRARY, compiler))
+        except OSError as error:
+            raise UserError(
+                f"engine=sparse: the compiled engine cannot be written to {cache} ({error.strerror}); set "
+                "XDG_CACHE_HOME to a folder that can be written, or choose another engine."
+            ) from error
     return folder / LIBRARY
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.command_line import command_line
-from winnow.deployment.comparison import SPARSE, fastest
+from winnow.deployment.comparison import SPARSE_FROM, fastest
 from winnow.machine import machine_lines, spread, three_digits
 from winnow.text import aligned, titled
 
@@ -47,7 +47,7 @@ def _recommended(compared: Mapping[str, Any], precision: str, folder: Path) -> I
 
 
 def _zeros(row: Mapping[str, Any]) -> Iterator[str]:
-    if row["sparsity"] < SPARSE:
+    if row["sparsity"] < SPARSE_FROM:
         return
     facts, compared = row["deployment"], row["deployment"]["latency"]
     yield (
