@@ -11,7 +11,7 @@ from tests.engine.operators import ISA
 from winnow.engine.library import instruction_set, library
 from winnow.errors import UserError
 
-_NAMES = {"x86_64": ("avx512_vnni", "avx_vnni", "avx2"), "aarch64": ("neon_dotprod",)}
+NAMES = {"x86_64": ("avx512_vnni", "avx_vnni", "avx2"), "aarch64": ("neon_dotprod",)}.get(platform.machine(), ())
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def compiled() -> Path:
     return Path(os.environ.get("SPARSE_LIBRARY") or library())
 
 
-@pytest.fixture(scope="module", params=_NAMES.get(platform.machine(), ()))
+@pytest.fixture(scope="module", params=NAMES)
 def instructions(request: pytest.FixtureRequest, compiled: Path) -> Iterator[str]:
     """The instruction set of all kernels that a test makes."""
     with pytest.MonkeyPatch.context() as patch:

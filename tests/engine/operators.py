@@ -48,8 +48,8 @@ class Weights:
 
     def sums(self, codes: np.ndarray, grid: Grid) -> np.ndarray:
         """Exact integer sums for codes (..., columns)."""
-        centred = codes.astype(np.int64) - grid.zero_point
-        return centred @ self.weight.T.astype(np.int64) + self.bias
+        centred = codes.astype(np.float64) - grid.zero_point
+        return centred @ self.weight.T.astype(np.float64) + self.bias  # all sums are integers far below 2^53
 
     def values(self, codes: np.ndarray, grid: Grid) -> np.ndarray:
         """The result of the layer for codes (..., columns), in float64."""

@@ -171,7 +171,10 @@ def test_an_unknown_activation(compiled, number):
         activation(compiled, CODES, activation=number)
 
 
-def norm(compiled, residual, gamma=np.ones(8, np.float32), beta=np.ones(8, np.float32)):
+ONES = np.ones(8, np.float32)
+
+
+def norm(compiled, residual, gamma=ONES, beta=ONES):
     inputs = [("x", CODES), *LINEAR.constants, ("r", residual), gamma, beta]
     return run("LinearNorm", compiled, inputs, epsilon=1e-5, **grids(x=X, y=X), **LINEAR.attributes)
 
@@ -185,12 +188,15 @@ def test_a_residual_of_another_shape(compiled, shape):
 @pytest.mark.parametrize("size", [0, 7, 9])
 def test_a_norm_of_another_width(compiled, size):
     right, wrong = np.ones((2, 1, 8, 16), np.float32), np.ones(size, np.float32)
-    for gamma, beta in ((wrong, np.ones(8, np.float32)), (np.ones(8, np.float32), wrong)):
+    for gamma, beta in ((wrong, ONES), (ONES, wrong)):
         with pytest.raises(Exception, match="as many numbers as a matrix has rows"):
             norm(compiled, right, gamma, beta)
 
 
-def attention(compiled, mask=MASK, weights=(SQUARE,) * 3, codes=np.ones((2, 5, 8)), **changes):
+EIGHT = np.ones((2, 5, 8))
+
+
+def attention(compiled, mask=MASK, weights=(SQUARE,) * 3, codes=EIGHT, **changes):
     every = grids(x=X, query=X, key=X, value=X, probabilities=Grid(1 / 255, 0), y=X)
     attributes = {**every, **SQUARE.attributes, "scale": 0.5, "head_size": 4, **changes}
     constants = [each for layer in weights for each in layer.constants]
@@ -246,7 +252,7 @@ def test_an_input_without_a_name(compiled, kind, place):
     inputs = {"Linear": ["x", *LINEAR.constants], "Pack": ["x"], "Unpack": ["x", "x"]}[kind]
     model = model_of(kind, inputs, grids(x=X) | LINEAR.attributes, {"x": VALUES})
     model.graph.node[0].input[place] = ""
-    with pytest.raises(Exception, match="(?i)input|missing|constant"):
+    with pytest.raises(Exception, match=r"(?i)input|missing|constant"):
         session(model, compiled).run(None, {"x": VALUES})
 
 
@@ -255,7 +261,7 @@ def test_an_output_without_a_name(compiled, place):
     model = model_of("Pack", ["x"], grids(x=X), {"x": VALUES})
     model.graph.node[0].output[place] = ""
     del model.graph.output[place]
-    with pytest.raises(Exception, match="(?i)output"):
+    with pytest.raises(Exception, match=r"(?i)output"):
         session(model, compiled).run(None, {"x": VALUES})
 
 
