@@ -2,10 +2,11 @@ import onnx
 import pytest
 import torch
 
-from tests.deployment.toys import deployed, family, inputs_of, logits, quantized, stored, written
+from tests.deployment.toys import deployed, family, inputs_of, logits, quantized, stored, with_initialiser, written
 from winnow.deployment import engines
 from winnow.deployment.engines import ENGINES
 from winnow.deployment.matmuls import executed_matmuls
+from winnow.deployment.weights import compare_weights
 
 FIXED = {"batch": 8, "sequence": 32}
 SHAPE = {"batch_size": 4, "sequence_length": 12}  # of inputs_of(model); exporting a fixed shape takes half the time
@@ -126,6 +127,39 @@ def test_weights_are_stored_as_integers(integer_model, integer_graph):
     assert torch.equal(values["bert.pooler.dense.bias"], dense.bias_codes())
     assert values["bert.embeddings.word_embeddings.weight"].dtype == torch.int8
     assert not [name for name, v in values.items() if v.dtype == torch.float32 and v.ndim > 1]
+
+
+@pytest.fixture(scope="module")
+def four_bits():
+    """RoBERTa has token types of one row, so with one scale."""
+    return {name: quantized(family(name, layers=1), embedding_bits=4) for name in ("bert", "roberta")}
+
+
+@pytest.mark.parametrize("shape", [{}, SHAPE])
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_rows_of_four_bits_are_looked_up_with_their_scales(four_bits, tmp_path, name, shape):
+    model, path = four_bits[name], written(four_bits[name], tmp_path / "model.onnx", **shape)
+    values, words = stored(path), getattr(model, name).embeddings.word_embeddings
+    assert torch.equal(values[f"{name}.embeddings.word_embeddings.weight_scale.scale"], words.weight_quantizer.scale)
+    codes = values[f"{name}.embeddings.word_embeddings.weight"]
+    assert torch.equal(codes, words.weight_quantizer.codes(words.weight.detach()).to(torch.int8))
+    assert (codes.min(), codes.max()) == (-8, 7)
+    report = compare_weights(model, path)
+    assert report.pop("zeros") > 0
+    assert report == {"zeros_lost": 0, "differ": [], "in_float": []}
+    batch = inputs_of(model)
+    for engine in ENGINES:
+        assert (deployed(path, batch, engine=engine) - logits(model, batch)).abs().median() < 1e-5
+
+
+def test_a_changed_scale_of_one_row_is_found_in_each_embedding(four_bits, tmp_path):
+    path, changed = written(four_bits["bert"], tmp_path / "model.onnx"), []
+    for module in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+        changed.append(f"bert.embeddings.{module}.weight_scale.scale")
+        scale = stored(path)[changed[-1]]
+        scale[1] *= 1.01
+        with_initialiser(path, changed[-1], scale)
+        assert compare_weights(four_bits["bert"], path)["differ"] == changed
 
 
 def test_query_key_and_value_share_their_quantised_input(integer_graph):

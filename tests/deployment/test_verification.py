@@ -20,12 +20,16 @@ def samples():
 
 @pytest.fixture(scope="module")
 def model(samples):
+    return calibrated(samples)
+
+
+def calibrated(samples, **settings):
     """A quantised model with weights so large that the logits of texts differ."""
     model = toy_model(samples.task).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.3)
-    insert_fake_quant(model, list(quantizable(model)), weight_bits=8, per_channel=True, reduce_range=False)
+    insert_fake_quant(model, list(quantizable(model)), weight_bits=8, per_channel=True, reduce_range=False, **settings)
     set_fake_quant(model, observer_enabled=True, fake_quant_enabled=False)
     with torch.no_grad():
         for batch in samples.batches[:20]:
@@ -57,6 +61,14 @@ def test_a_faithful_graph_passes_with_a_complete_report(model, samples, faithful
     assert report["matmuls"]["as_exported"]["int8"] == report["matmuls"]["fixed_shape"]["int8"] == 18
     assert report["weights"].pop("zeros") > 0
     assert report["weights"] == {"zeros_lost": 0, "differ": [], "in_float": []}
+
+
+def test_a_graph_with_embeddings_of_four_bits_passes_as_well(samples, tmp_path):
+    model = calibrated(samples, embedding_bits=4)
+    report = verify(model, written(model, tmp_path / "model.onnx"), samples)
+    assert report["failures"] == []
+    assert report["first_divergence"] is None
+    assert report["metrics"]["onnxruntime"] == report["metrics"]["pytorch"]
 
 
 @pytest.mark.parametrize("factor", [1.02, 2.0])

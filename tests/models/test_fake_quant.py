@@ -94,6 +94,21 @@ def test_a_table_rounds_the_rows_that_are_looked_up_to_the_grid_of_the_whole():
     torch.testing.assert_close(table(torch.tensor([0])), torch.tensor([[0.01, 0.0]]))
 
 
+def test_rows_of_four_bits_have_a_scale_each_that_is_looked_up_with_them():
+    table = nn.Embedding(3, 3)
+    table.weight.data = torch.tensor([[0.75, -0.31, 0.12], [0.0, 0.0, 0.0], [0.4, -7.5, 0.6]])
+    table.__class__ = QuantizedEmbedding
+    table.weight_quantizer = WeightFakeQuant(bits=4, channels=3)
+    on(table.weight_quantizer)
+    rows = table(torch.tensor([[2, 0], [0, 1]]))  # scales 1.0 and 0.1, of integers from -8 to 7
+    first, last = [0.7, -0.3, 0.1], [0.0, -8.0, 1.0]
+    torch.testing.assert_close(rows, torch.tensor([[last, first], [first, [0.0, 0.0, 0.0]]]))
+    torch.testing.assert_close(table.weight_quantizer.scale[[0, 2]], torch.tensor([0.1, 1.0]))
+    assert table.weight_quantizer.codes(table.weight).tolist() == [[7, -3, 1], [0, 0, 0], [0, -8, 1]]
+    rows.sum().backward()
+    assert table.weight.grad.tolist() == [[2, 2, 2], [1, 1, 1], [1, 1, 1]]  # as often as they are looked up
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 def test_weights_take_so_many_values(bits):
     quantizer = WeightFakeQuant(bits=bits)
@@ -135,10 +150,11 @@ def test_a_reduced_range_has_half_the_integers():
     assert {q.high for q in (products.query, products.key, products.probabilities, products.value)} == {127}
 
 
-@pytest.fixture
-def quantized():
+@pytest.fixture(params=[8, 4])
+def quantized(request):
     model = toy_model(toy_data().task, num_hidden_layers=1).eval()
-    insert_fake_quant(model, quantizable(model), weight_bits=8, per_channel=True, reduce_range=False)
+    bits = {"weight_bits": request.param, "embedding_bits": request.param}
+    insert_fake_quant(model, quantizable(model), **bits, per_channel=True, reduce_range=False)
     return model
 
 

@@ -1,8 +1,10 @@
 import copy
+import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForMaskedLM,
@@ -122,10 +124,10 @@ def test_a_state_in_mid_training_loads_strictly():
     assert torch.equal(model(input_ids=IDS).logits, other(input_ids=IDS).logits)
 
 
-@pytest.fixture
-def saved(tmp_path):
+@pytest.fixture(params=[8, 4])
+def saved(tmp_path, request):
     data = toy_data()
-    model = quantized(toy_model(data.task).eval())
+    model = quantized(toy_model(data.task).eval(), embedding_bits=request.param)
     save_model(model, tiny_tokenizer(), tmp_path)
     return tmp_path, model, data.task
 
@@ -161,6 +163,16 @@ def test_a_loaded_model_computes_what_the_saved_one_did(saved):
         assert all(torch.equal(once[name], twice[name]) for name in once)
 
 
+@pytest.mark.parametrize("saved", [8], indirect=True)
+def test_a_model_that_was_saved_without_the_bits_of_its_embeddings_has_eight(saved):
+    folder, model, task = saved
+    with safe_open(folder / QUANTIZERS, framework="pt") as file:
+        settings = json.loads(file.metadata()["quantization"])
+    assert settings.pop("embedding_bits") == 8
+    save_file(load_file(folder / QUANTIZERS), folder / QUANTIZERS, metadata={"quantization": json.dumps(settings)})
+    assert torch.equal(load_saved(folder, task)(input_ids=IDS).logits, model(input_ids=IDS).logits)
+
+
 def test_a_float_model_is_saved_without_grids(tmp_path):
     data = toy_data()
     save_model(toy_model(data.task), tiny_tokenizer(), tmp_path)
@@ -179,14 +191,19 @@ def test_zeros_are_saved_as_zeros():
 
 
 @pytest.mark.parametrize(
-    ("changes", "scales", "high"), [({"per_channel": False}, 1, 127), ({"weight_bits": 4}, 16, 7), ({}, 16, 127)]
+    ("changes", "linear", "embedding"),
+    [
+        ({"per_channel": False}, (127, 1), (127, 1)),
+        ({"weight_bits": 4}, (7, 16), (127, 1)),
+        ({"embedding_bits": 4}, (127, 16), (7, 64)),
+        ({}, (127, 16), (127, 1)),
+    ],
 )
-def test_settings_reach_linear_weights_and_tables_keep_eight_bits(changes, scales, high):
+def test_settings_reach_the_kind_of_weights_that_they_are_for(changes, linear, embedding):
     model = quantized(built("bert"), **changes)
     query, table = model.bert.encoder.layer[0].attention.self.query, model.bert.embeddings.word_embeddings
-    assert query.weight_quantizer.scale.shape == (scales,)
-    assert query.weight_quantizer.high == high
-    assert (table.weight_quantizer.high, table.weight_quantizer.scale.shape) == (127, (1,))
+    for module, expected in ((query, linear), (table, embedding)):
+        assert (module.weight_quantizer.high, len(module.weight_quantizer.scale)) == expected
 
 
 def test_a_language_model_is_found_with_its_decoder():

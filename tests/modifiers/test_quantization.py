@@ -151,6 +151,7 @@ def test_what_is_quantised_can_be_chosen(settings, quantised):
     ("settings", "message"),
     [
         ({"weight_bits": 6}, "weight_bits must be 8 or 4, got 6"),
+        ({"embedding_bits": 2}, "embedding_bits must be 8 or 4, got 2"),
         (
             {"disable_observer_epoch": 0.5},
             "start_epoch 1 is after disable_observer_epoch 0.5; lower start_epoch or raise",
@@ -178,6 +179,14 @@ def test_a_decoder_that_is_tied_to_the_embeddings_is_refused_with_the_remedy():
     with pytest.raises(UserError, match=r"exclude=\[cls.predictions.decoder\]"):
         qat().match(AutoModelForMaskedLM.from_config(config))
     qat(exclude=["cls.predictions.decoder"]).match(AutoModelForMaskedLM.from_config(config))
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_bits_of_embeddings_reach_the_model_in_training_and_in_calibration(bits):
+    for modifier in (qat(embedding_bits=bits), PostTrainingQuantization(**SHARED, embedding_bits=bits)):
+        modifier.match(model := toy_model(toy_data().task))
+        assert model.bert.embeddings.word_embeddings.weight_quantizer.high == 2 ** (bits - 1) - 1
+        assert model.classifier.weight_quantizer.high == 127
 
 
 def test_calibration_fits_grids_to_so_many_examples_and_rounds():
