@@ -20,7 +20,7 @@ import torch
 
 from tests.toys import review_tables
 from winnow.files.conf_folder import CONF
-from winnow.loggers.history import read_rows
+from winnow.loggers.history import METRICS, read_rows
 
 # The runs use dropout, gradient accumulation and loader processes, and write a checkpoint every third step.
 SETTINGS = [
@@ -107,8 +107,10 @@ def kill_at(process: subprocess.Popen[str], run: Path, step: int, pause: float) 
 
 
 def steps_logged(run: Path) -> int:
-    path = run / "logs" / "metrics.csv"
-    rows = read_rows(path) if path.is_file() else []
+    try:
+        rows = read_rows(run / METRICS)
+    except FileNotFoundError:  # not written yet, or removed by a run that begins anew
+        return 0
     return max((int(row["step"]) + 1 for row in rows if "train/loss" in row), default=0)
 
 

@@ -19,6 +19,8 @@ from typing import Any
 
 from tests.kill_and_resume import differences, final_state, start, steps_logged, wait
 from tests.toys import review_tables
+from winnow.files.atomic import files_below
+from winnow.loggers.history import METRICS
 from winnow.runs.sweep_status import job_states
 
 SWEEP = [
@@ -100,16 +102,18 @@ def run_until(command: Sequence[str], sweep: Path, step: int, kill: Callable[...
     outputs = sweep.parents[1]
     before = steps_of_all(outputs)
     process = start(*command)
-    while process.poll() is None and steps_of_all(outputs) < max(step, before + 1):
-        time.sleep(0.02)
-    running = sum(state.word == "running" for state in job_states(sweep))
-    kill(process)
-    return running
+    try:
+        while process.poll() is None and steps_of_all(outputs) < max(step, before + 1):
+            time.sleep(0.02)
+        return sum(state.word == "running" for state in job_states(sweep))
+    finally:
+        kill(process)  # after an error too, so that no process is left to the tests that follow
 
 
 def steps_of_all(outputs: Path) -> int:
     """Optimizer steps of all runs so far, including those of teachers."""
-    return sum(steps_logged(path.parent.parent) for path in outputs.glob("*/**/logs/metrics.csv"))
+    logs = (path.parent for path in files_below(outputs, METRICS.name) if path.parent.name == METRICS.parent.name)
+    return sum(steps_logged(folder.parent) for folder in logs)
 
 
 def finished_jobs(sweep: Path) -> dict[Path, float]:
