@@ -4,7 +4,14 @@ import shutil
 import pytest
 
 from winnow.errors import UserError
-from winnow.files.atomic import files_below, open_atomically, require_disk_space, save_folder, write_atomically
+from winnow.files.atomic import (
+    complete_files,
+    files_below,
+    open_atomically,
+    require_disk_space,
+    save_folder,
+    write_atomically,
+)
 
 
 def test_a_file_is_replaced_completely_or_not_at_all(tmp_path, monkeypatch):
@@ -35,6 +42,20 @@ def test_files_are_found_while_others_remove_folders(tmp_path):
     first = next(found)
     for other in set(tmp_path.iterdir()) - {first.parents[1]}:
         shutil.rmtree(other)
+    assert list(found) == []
+
+
+def test_files_that_are_being_written_are_left_out(tmp_path):
+    for folder in (tmp_path, tmp_path / "model", tmp_path / "deployment.partial"):
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").touch()
+    (tmp_path / "result.json.123.partial").touch()
+    found = complete_files(tmp_path)
+    assert next(found) == tmp_path / "config.json"
+    assert list(found) == [tmp_path / "model" / "config.json"]
+    found = complete_files(tmp_path)
+    next(found)
+    shutil.rmtree(tmp_path / "model")
     assert list(found) == []
 
 

@@ -10,6 +10,8 @@ from typing import Any, TextIO
 
 from winnow.errors import UserError
 
+_PARTIAL = ".partial"  # the suffix of an unfinished file or folder
+
 
 def require_disk_space(folder: Path, bytes_needed: int) -> None:
     """Refuse to start a run whose files would not fit on the disk."""
@@ -28,7 +30,7 @@ def save_folder(folder: Path, save: Callable[[Path], Any]) -> None:
         folder: replaced if it exists.
         save: writes the files into a temporary folder, its argument.
     """
-    partial = folder.with_name(folder.name + ".partial")
+    partial = folder.with_name(folder.name + _PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -44,6 +46,13 @@ def files_below(folder: Path, name: str) -> Iterator[Path]:
     return (Path(here) / name for here, _, files in os.walk(folder) if name in files)
 
 
+def complete_files(folder: Path) -> Iterator[Path]:
+    """All files except those that another process is writing; like `files_below` in a folder that is removed."""
+    for here, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.endswith(_PARTIAL)]
+        yield from (Path(here) / name for name in files if not name.endswith(_PARTIAL))
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with open_atomically(path) as file:
@@ -54,7 +63,7 @@ def write_atomically(path: Path, text: str) -> None:
 def open_atomically(path: Path) -> Iterator[TextIO]:
     """Open a text file for writing; it appears when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # another process may write the same file
+    partial = path.with_name(f"{path.name}.{os.getpid()}{_PARTIAL}")  # another process may write the same file
     try:
         with partial.open("w", encoding="utf-8") as file:
             yield file

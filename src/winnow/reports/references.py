@@ -58,4 +58,4 @@ def _dense_folders(task: str, groups: Iterable[Group]) -> list[Path]:
     folders = [run.folder for group in groups for run in group.runs]
     outputs = {above.parent for folder in folders for above in folder.parents if above.name in ("runs", "sweeps")}
     patterns = [f"runs/{glob.escape(task)}/dense-none-*", f"sweeps/*/{glob.escape(task)}-dense-none-*"]
-    return sorted({path for output in outputs for pattern in patterns for path in output.glob(pattern)})
+    return sorted({out / path for out in outputs for pattern in patterns for path in glob.glob(pattern, root_dir=out)})

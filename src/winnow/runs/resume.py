@@ -101,7 +101,7 @@ def is_intact(path: Path) -> bool:
 def find_unfinished(output_dir: Path, wanted: str) -> Path | None:
     """The newest run with this fingerprint that has an intact checkpoint, has not finished and is not running."""
     fingerprints = files_below(output_dir, FINGERPRINT.name)
-    folders = [path.parent.parent for path in fingerprints if path.read_text() == wanted]
+    folders = [path.parent.parent for path in fingerprints if _text(path) == wanted]
     for folder in sorted(filter(_checkpoints, folders), key=_saved_at, reverse=True):
         if not ended_well(folder) and any(map(is_intact, _checkpoints(folder))) and not is_running(folder):
             return folder
@@ -113,8 +113,20 @@ def _checkpoints(folder: Path) -> list[Path]:
     return [path for name in (LAST, PREVIOUS) if (path := folder / CHECKPOINTS / name).is_file()]
 
 
+def _text(path: Path) -> str:
+    """Empty if another process has removed the file."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def _saved_at(folder: Path) -> float:
-    return _checkpoints(folder)[0].stat().st_mtime
+    """Time of the newest checkpoint; 0 if another process has removed them."""
+    try:
+        return max((path.stat().st_mtime for path in _checkpoints(folder)), default=0.0)
+    except FileNotFoundError:
+        return 0.0
 
 
 def _is_overridden(*settings: str) -> bool:

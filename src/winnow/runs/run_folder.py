@@ -17,7 +17,7 @@ from winnow.config.fingerprint import fingerprint
 from winnow.config.labels import model_label
 from winnow.config.run import RunConfig
 from winnow.errors import describe
-from winnow.files.atomic import files_below, write_atomically
+from winnow.files.atomic import complete_files, files_below, write_atomically
 from winnow.files.locks import LOCK, BusyError, run_lock
 from winnow.files.run_files import CHECKPOINTS, FINGERPRINT, RESOLVED, RESULT, ended_well, read_result, write_result
 from winnow.processes import is_main_process
@@ -81,18 +81,18 @@ def find_run(output_dir: Path, wanted: str) -> Path | None:
     found = []
     for path in files_below(output_dir, RESULT):
         try:
-            row = json.loads(path.read_text())
+            row, changed = json.loads(path.read_text()), path.stat().st_mtime
         except (ValueError, OSError):
-            continue  # damaged
+            continue  # damaged, or removed meanwhile
         has_model = (path.parent / "model" / "config.json").is_file()
         if row.get("status") == "ok" and row.get("fingerprint") == wanted and has_model:
-            found.append(path)
-    return max(found, key=lambda path: path.stat().st_mtime).parent if found else None
+            found.append((changed, path.parent))
+    return max(found)[1] if found else None
 
 
 def take_over(run: Path, folder: Path) -> None:
     """Copy a finished run into a folder, except Hydra's record of the command, which the folder keeps."""
-    for path in run.rglob("*"):
+    for path in complete_files(run):  # another command may write a graph into it
         target = folder / path.relative_to(run)
         recorded = path.parent.name == ".hydra" and path.name in _RECORDED
         logged = path.relative_to(run).parts[0] in ("wandb", "tensorboard")  # a run of a logger belongs to one folder
