@@ -68,6 +68,12 @@ inline Float divide(Float x, Float y) { return {_mm256_div_ps(x.a, y.a), _mm256_
 inline Float multiply_add(Float x, Float y, Float z) {
   return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
+// 1 / x, nearly to the precision of float by a step of Newton's method
+inline __m256 reciprocal(__m256 x) {
+  const __m256 first = _mm256_rcp_ps(x);
+  return _mm256_mul_ps(first, _mm256_fnmadd_ps(x, first, _mm256_set1_ps(2.0f)));
+}
+inline Float reciprocal(Float x) { return {reciprocal(x.a), reciprocal(x.b)}; }
 inline Float maximum(Float x, Float y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
 inline Float minimum(Float x, Float y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
 inline Float square_root(Float x) { return {_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)}; }

@@ -32,6 +32,11 @@ inline Float subtract(Float a, Float b) { return _mm512_sub_ps(a, b); }
 inline Float multiply(Float a, Float b) { return _mm512_mul_ps(a, b); }
 inline Float divide(Float a, Float b) { return _mm512_div_ps(a, b); }
 inline Float multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
+// 1 / x, to the precision of float by a step of Newton's method
+inline Float reciprocal(Float x) {
+  const Float first = _mm512_rcp14_ps(x);
+  return multiply(first, _mm512_fnmadd_ps(x, first, splat(2.0f)));
+}
 inline Float maximum(Float a, Float b) { return _mm512_max_ps(a, b); }
 inline Float minimum(Float a, Float b) { return _mm512_min_ps(a, b); }
 inline Float square_root(Float x) { return _mm512_sqrt_ps(x); }

@@ -73,6 +73,7 @@ inline Float divide(Float a, Float b) {
 inline Float multiply_add(Float a, Float b, Float c) {
   return each<Float>([&](int i) { return vfmaq_f32(c.v[i], a.v[i], b.v[i]); });
 }
+inline Float reciprocal(Float x) { return divide(splat(1.0f), x); }
 inline Float maximum(Float a, Float b) {
   return each<Float>([&](int i) { return vmaxq_f32(a.v[i], b.v[i]); });
 }
