@@ -1,4 +1,4 @@
-"""Draw the speed of engines over the sparsity of encoders: ``python -m benchmarks.speed_picture OUT.png FIGURES.json ...``.
+"""Draw the speed of engines over the sparsity of encoders: ``python -m benchmarks.speed_picture OUT FIGURES ...``.
 
 The files are those that ``benchmarks.inference --json`` writes for the encoders of `benchmarks.encoders`, one file for
 each shape.
@@ -41,9 +41,9 @@ def draw(axes: Axes, figures: dict[str, Any]) -> None:
         axes.plot(list(measured), list(measured.values()), marker="o", label=title)
         if engine == "sparse":
             for sparsity, speed in measured.items():
-                above = structure == "block4"
-                place = {"xytext": (0, 6 if above else -12), "textcoords": "offset points", "ha": "center"}
-                axes.annotate(f"{speed:.1f}", (sparsity, speed), fontsize=8, **place)
+                offset = 6 if structure == "block4" else -12
+                text, at = f"{speed:.1f}", (sparsity, speed)
+                axes.annotate(text, at, (0, offset), textcoords="offset points", ha="center", fontsize=8)
     axes.set_title(f"{TITLES.get(shape, shape)}, {_LENGTH} tokens, one thread")
     axes.set_xlabel("zeros in the encoder, %")
     axes.set_ylabel("times as fast as dense float32\nin ONNX Runtime")
