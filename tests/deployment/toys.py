@@ -20,6 +20,7 @@ _SIZES = {
     "distilbert": {"dim": 16, "n_heads": 2, "hidden_dim": 24},
 }
 _SIZES["roberta"] = {**_SIZES["bert"], "type_vocab_size": 1, "pad_token_id": 1}
+_SIZES["xlm-roberta"] = _SIZES["roberta"]
 _SIZES["electra"] = {**_SIZES["bert"], "embedding_size": 8}
 
 
