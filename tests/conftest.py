@@ -36,6 +36,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from winnow.config.resolve import run_config
 from winnow.config.run import RunConfig
+from winnow.engine.library import instruction_set, library
+from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 from winnow.quiet import quiet_libraries
 
@@ -57,6 +59,15 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(autouse=True)
 def same_random_numbers() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def sparse_engine() -> str:
+    """The instruction set of the sparse engine, which is compiled once; without it the test is skipped."""
+    try:
+        return instruction_set(library())
+    except UserError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from winnow.config.task import Data
 from winnow.deployment import export_run
 from winnow.deployment.graph import traceable_copy
 
+BLOCKS = "recipe.pruning.structure=block4"
 SHAPE = ["export.batch_size=4", "export.sequence_length=16"]  # written in half the time of a graph for any
 
 
@@ -18,7 +19,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     review_tables(folder / "data", train=160, held_out=24)
     words = [*own_data(folder / "data"), "teacher=none", "model.config.num_hidden_layers=1"]
-    run("train", *words, "recipe=oneshot80", "recipe.num_epochs=2", "hydra.run.dir=run", folder=folder)
+    run("train", *words, "recipe=oneshot80", "recipe.num_epochs=2", BLOCKS, "hydra.run.dir=run", folder=folder)
     run("train", *words, "recipe=ptq", "model.name=run", "model.config=null", "hydra.run.dir=quantised", folder=folder)
     return folder
 
@@ -82,12 +83,64 @@ def test_few_validation_examples_are_joined_by_training_examples(place, exported
     assert (samples["examples"], samples["inputs"], samples["of_training"]) == (24, 184, 160)
 
 
-def test_a_quantised_run_becomes_int8(place):
-    output = run("export", "run=quantised", folder=place)
+@pytest.fixture(scope="module")
+def quantised(place):
+    return run("export", "run=quantised", folder=place)
+
+
+def test_a_quantised_run_becomes_int8(place, quantised):
     facts = row_of(place / "quantised")["deployment"]
     assert (facts["precision"], facts["matmuls"]) == ("int8", {"int8": 10, "float": 0})
-    assert "10 of 10" in output
+    assert "10 of 10" in quantised
     assert "processors without VNNI" in (place / "quantised" / "deployment" / "README.md").read_text()
+
+
+def test_a_quantised_run_with_blocks_of_zeros_gets_a_graph_for_the_sparse_engine(place, quantised, sparse_engine):
+    folder = place / "quantised" / "deployment"
+    facts, report = row_of(place / "quantised")["deployment"], json.loads((folder / "verification.json").read_text())
+    assert (folder / "libwinnow_sparse.so").is_file()
+    assert facts["sparse"]["bytes"] == (folder / "model.sparse.onnx").stat().st_size
+    assert facts["sparse"]["bytes"] > facts["sparse"]["compressed_bytes"] > 0
+    assert (facts["sparse"]["packed"], facts["sparse"]["alone"], report["sparse"]["failures"]) == (6, 0, [])
+    assert facts["sparse"]["empty_blocks"] == pytest.approx(0.8, abs=0.02)
+    assert facts["sparse"]["metrics"] == report["sparse"]["metrics"]["sparse"]
+    assert "6 packed, 0 alone" in quantised
+    lines = (folder / "README.md").read_text().splitlines()
+    assert len(lines) == 7
+    assert "options.register_custom_ops_library('FOLDER/libwinnow_sparse.so')" in lines[4]
+
+
+def test_a_graph_for_the_sparse_engine_that_fails_is_removed_and_the_export_succeeds(
+    place, quantised, sparse_engine, tmp_path, monkeypatch, capsys
+):
+    def failing(*arguments, **settings):
+        report = verify(*arguments, **settings)
+        report["sparse"]["failures"] = ["the logits differ"]
+        return report
+
+    verify = export_run.verify
+    monkeypatch.setattr(export_run, "verify", failing)
+    shutil.copytree(place / "quantised", tmp_path / "run")
+    run("export", "run=run", *SHAPE, folder=tmp_path)
+    folder = tmp_path / "run" / "deployment"
+    said = "note: the deployment has no model.sparse.onnx, which does not compute what the model computes: the logits"
+    assert said in capsys.readouterr().err
+    assert {path.name for path in folder.iterdir()}.isdisjoint({"model.sparse.onnx", "libwinnow_sparse.so"})
+    report = json.loads((folder / "verification.json").read_text())
+    assert (report["passed"], report["sparse"]["failures"]) == (True, ["the logits differ"])
+    assert "sparse" not in row_of(tmp_path / "run")["deployment"]
+    assert "sparse" not in (folder / "README.md").read_text()
+
+
+def test_without_a_compiler_an_export_has_no_graph_for_the_sparse_engine_and_says_why(
+    place, quantised, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("CXX", "/nonexistent")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    shutil.copytree(place / "quantised", tmp_path / "run")
+    run("export", "run=run", *SHAPE, folder=tmp_path)
+    assert "note: model.sparse.onnx is not written: CXX=/nonexistent is not installed" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "deployment" / "model.sparse.onnx").exists()
 
 
 def test_a_training_with_export_onnx_ends_with_an_export(place):

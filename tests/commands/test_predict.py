@@ -86,6 +86,10 @@ def test_the_output_file_is_written_completely_or_not_at_all(place, tmp_path, mo
         (["text=a"], "deployment must be given"),
         ([TEXTS, "text="], "text= is empty; give it a text."),
         ([TEXTS, "text=a", "engine=openvno"], "engine=openvno: choose auto, onnxruntime, openvino or sparse. Did you"),
+        (
+            [TEXTS, "text=a", "engine=sparse"],
+            "engine=sparse: there is no model.sparse.onnx in seed=1",
+        ),
         ([TEXTS, "text=a", "format=cvs"], "format=cvs: choose one of text, csv, tsv, jsonl. Did you mean 'csv'?"),
         ([TEXTS, "text=a", "batch_size=0"], "batch_size must be a whole number, 1 or more, or null, got 0."),
         ([TEXTS, "text=a", "file=b.txt"], "file=b.txt and text=... exclude one another; leave one of them out."),

@@ -3,10 +3,11 @@ import json
 import pytest
 
 from tests.toys import toy_data, toy_model
-from winnow.deployment import comparison
+from winnow.deployment import comparison, sparse_graph
 from winnow.deployment.comparison import Way, compare, fastest, ways
 from winnow.deployment.engines import open_engine
 from winnow.deployment.graph import write_graph
+from winnow.deployment.sparse_graph import write_sparse_graph
 from winnow.errors import UserError
 from winnow.models.pretrained import load_saved, save_model
 from winnow.models.quantized_model import insert_fake_quant, quantizable, set_fake_quant
@@ -53,6 +54,25 @@ def test_every_engine_runs_the_deployed_graph_and_the_float32_graph_in_its_preci
         Way("openvino", "int8", "auto"),
         Way("openvino", "int8", "auto", skip_zeros=True),
     ]
+
+
+def test_the_sparse_engine_runs_the_deployed_graph_only():
+    listed = ways("int8", sparse=True, engines=("onnxruntime", "sparse"), bfloat16=False)
+    assert [str(way) for way in listed] == [
+        "onnxruntime, float32 graph",
+        "onnxruntime, int8 graph",
+        "sparse, int8 graph",
+    ]
+
+
+def test_a_deployment_with_a_graph_for_the_sparse_engine_is_measured_in_it(tmp_path, quick, monkeypatch, sparse_engine):
+    monkeypatch.setattr(comparison, "find_spec", lambda name: name == "onnxruntime")
+    monkeypatch.setattr(sparse_graph, "FEWEST_EMPTY", 0.0)
+    task = deployed(tmp_path, quantized=True, batch_size=2, sequence_length=16)
+    write_sparse_graph(tmp_path / "deployment")
+    found = compare(tmp_path, task, opset=20, sparsity=0.8)
+    assert list(found["batches"]["2"])[-1] == "sparse, int8 graph"
+    assert found["machine"]["versions"].keys() == {"python", "onnxruntime"}
 
 
 def test_ways_without_a_difference_are_not_measured():
@@ -143,6 +163,13 @@ def test_the_fastest_way_to_run_the_deployment_is_recommended(tmp_path):
         "4.00 times at batch 1 and 8.00 times at batch 32."
     ) in lines
     assert f"python -m src.predict deployment={tmp_path} engine=openvino precision=auto" in lines
+
+
+def test_the_sparse_engine_is_recommended_where_it_is_the_fastest(tmp_path):
+    latency = compared(("onnxruntime", "openvino", "sparse"), openvino_int8_auto=0.25, sparse_int8=0.2)
+    lines = text(tmp_path, latency).splitlines()
+    assert any("engine=sparse, 5.00 times at batch 1 and 10.00 times at batch 32." in line for line in lines)
+    assert f"python -m src.predict deployment={tmp_path} engine=sparse" in lines
 
 
 def test_a_float32_graph_that_is_faster_is_named(tmp_path):

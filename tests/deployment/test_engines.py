@@ -1,5 +1,7 @@
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,9 +9,18 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from tests.deployment.toys import (
+    STOCK_ENGINES,
+    deployed,
+    inputs_of,
+    logits,
+    stored,
+    with_initialiser,
+)
 from winnow.deployment import engines
-from winnow.deployment.engines import ENGINES, OnnxRuntime, open_engine
+from winnow.deployment.engines import OnnxRuntime, check_deployed, open_engine
 from winnow.deployment.saturation import PROBE_INPUTS, PROBE_SUM, write_probe
+from winnow.engine.library import LIBRARY
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 
@@ -29,7 +40,7 @@ def graph(path, element=TensorProto.FLOAT):
     return path
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", STOCK_ENGINES)
 @pytest.mark.parametrize("element", [TensorProto.FLOAT, TensorProto.FLOAT16])
 def test_an_engine_returns_every_output_by_name_in_float32(tmp_path, name, element):
     pytest.importorskip(name)
@@ -41,7 +52,7 @@ def test_an_engine_returns_every_output_by_name_in_float32(tmp_path, name, eleme
     assert found["logits"].tolist() == [[0.5, 1.0, 1.5], [2.0, 2.5, 3.0]]
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", STOCK_ENGINES)
 def test_outputs_do_not_change_with_the_next_run(tmp_path, name):
     pytest.importorskip(name)
     engine = open_engine(name, graph(tmp_path / "model.onnx"))
@@ -80,7 +91,7 @@ def test_an_engine_that_is_not_installed_is_named_with_the_other(tmp_path, monke
         open_engine("openvino", graph(tmp_path / "model.onnx"))
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", STOCK_ENGINES)
 @pytest.mark.parametrize("content", [b"", b"no graph", None])
 def test_a_damaged_file_is_refused_in_one_line(tmp_path, name, content, capfd):
     pytest.importorskip(name)
@@ -95,6 +106,66 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, name, content, capfd):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="there is no such file"):
         open_engine("onnxruntime", tmp_path / "model.onnx")
+
+
+def test_the_sparse_engine_has_the_outputs_of_the_model(pruned_encoder, sparse_folder):
+    batch = inputs_of(pruned_encoder, 16, 20)
+    difference = deployed(sparse_folder / "model.sparse.onnx", batch, engine="sparse") - logits(pruned_encoder, batch)
+    assert difference.abs().median() < 1e-5  # some rows differ where a number rounds to another integer
+
+
+def test_matmuls_between_the_sparse_operators_are_exact_where_sums_overflow(
+    pruned_encoder, sparse_folder, monkeypatch, capsys
+):
+    monkeypatch.setattr(engines, "_saturates", lambda name: name == "onnxruntime")
+    engine = open_engine("sparse", sparse_folder / "model.sparse.onnx", threads=1)
+    assert engine.session.get_session_options().get_session_config_entry("session.disable_quant_qdq") == "1"
+    batch = inputs_of(pruned_encoder, 16, 20)
+    found = engine.run({name: values.numpy() for name, values in batch.items()})["logits"]
+    assert np.median(np.abs(found - logits(pruned_encoder, batch).numpy())) < 1e-5
+    assert capsys.readouterr().err == ""
+
+
+def test_the_library_in_a_deployment_is_never_loaded(sparse_folder, tmp_path):
+    """It may come from anybody."""
+    folder = shutil.copytree(sparse_folder, tmp_path / "deployment")
+    open_engine("sparse", folder / "model.sparse.onnx")
+    assert str(folder) not in Path("/proc/self/maps").read_text()
+    (folder / LIBRARY).write_bytes(b"no library")
+    open_engine("sparse", folder / "model.sparse.onnx")
+
+
+def test_a_deployment_without_a_sparse_graph_is_refused_with_what_makes_one(tmp_path):
+    for refused in (lambda: check_deployed(tmp_path, "sparse"), lambda: open_engine("sparse", tmp_path / "a.onnx")):
+        with pytest.raises(UserError, match=r"there is no model.sparse.onnx .* recipe.pruning.structure=block4"):
+            refused()
+
+
+def test_the_sparse_engine_is_refused_without_a_compiler(sparse_folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "/nonexistent")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(UserError, match="CXX=/nonexistent is not installed on this machine; install"):
+        check_deployed(sparse_folder, "sparse")
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:9000], lambda content: b"", lambda content: b"no graph"])
+def test_a_damaged_sparse_graph_is_refused_in_one_line(sparse_folder, tmp_path, capfd, damage):
+    path = tmp_path / "model.sparse.onnx"
+    path.write_bytes(damage((sparse_folder / path.name).read_bytes()))
+    with pytest.raises(UserError, match=r"model.sparse.onnx could not be read by sparse and may be damaged") as refused:
+        open_engine("sparse", path)
+    assert "\n" not in str(refused.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_bits_that_do_not_fit_their_blocks_are_refused(sparse_folder, tmp_path, capfd):
+    path = tmp_path / "model.sparse.onnx"
+    path.write_bytes((sparse_folder / path.name).read_bytes())
+    name = "sparse.bert.encoder.layer.0.output.dense.weight.present"
+    with_initialiser(path, name, 255 - stored(path)[name])
+    with pytest.raises(UserError, match="could not be read by sparse and may be damaged"):
+        open_engine("sparse", path)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_signal_after_two_models_of_openvino_were_deleted_does_not_kill_the_process(tmp_path):

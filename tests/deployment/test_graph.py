@@ -2,9 +2,18 @@ import onnx
 import pytest
 import torch
 
-from tests.deployment.toys import deployed, family, inputs_of, logits, quantized, stored, with_initialiser, written
+from tests.deployment.toys import (
+    STOCK_ENGINES,
+    deployed,
+    family,
+    inputs_of,
+    logits,
+    quantized,
+    stored,
+    with_initialiser,
+    written,
+)
 from winnow.deployment import engines
-from winnow.deployment.engines import ENGINES
 from winnow.deployment.matmuls import executed_matmuls
 from winnow.deployment.weights import compare_weights
 
@@ -179,7 +188,7 @@ def test_a_reduced_range_clips_as_the_model_does(tmp_path):
     assert (deployed(path, batch) - logits(model, batch)).abs().median() < 1e-5
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STOCK_ENGINES)
 def test_where_integer_sums_overflow_a_graph_is_computed_in_float32_unless_its_range_is_reduced(
     integer_model, integer_graph, tmp_path, monkeypatch, capsys, engine
 ):

@@ -7,11 +7,11 @@ import torch
 from datasets import Dataset
 
 from tests.deployed import deploy, torch_pipeline
+from tests.deployment.toys import STOCK_ENGINES
 from winnow.data.demo import reviews
 from winnow.data.demo_entities import tagged_sentences
 from winnow.data.demo_questions import questions
 from winnow.data.tiny_tokenizer import tiny_tokenizer
-from winnow.deployment.engines import ENGINES
 from winnow.deployment.pipeline import open_pipeline
 from winnow.errors import UserError
 from winnow.functional.entities import entities
@@ -256,7 +256,7 @@ def folder(tmp_path_factory):
     return deploy(tmp_path_factory.mktemp("pipeline") / "deployment", "text_classification", SENTIMENT)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STOCK_ENGINES)
 def test_a_deployment_gives_the_answers_of_its_model(folder, engine):
     pytest.importorskip(engine)
     expected = torch_pipeline("text_classification", SENTIMENT)(REVIEWS)

@@ -1,11 +1,17 @@
+import numpy as np
 import pytest
 import torch
+from onnx import numpy_helper
 
 from tests.deployment.toys import rounded, stored, with_float_bias, with_initialiser, written
 from tests.toys import toy_model, toy_task, typed_data
 from winnow.data.tiny_tokenizer import tiny_tokenizer
+from winnow.deployment import sparse_graph
+from winnow.deployment.choice import checksum
 from winnow.deployment.samples import real_inputs
+from winnow.deployment.sparse_graph import write_sparse_graph
 from winnow.deployment.verification import metric_failures, verify
+from winnow.engine.graph_pass import rewrite
 from winnow.models.quantized_model import insert_fake_quant, quantizable, set_fake_quant
 
 QUERY = "bert.encoder.layer.1.attention.self.query"
@@ -86,6 +92,55 @@ def test_a_very_wrong_scale_changes_the_logits(model, samples, graph):
     name = f"{QUERY}.input.scale"
     with_initialiser(graph, name, stored(graph)[name] * 2)
     assert "the logits differ by" in verify(model, graph, samples)["failures"][0]
+
+
+@pytest.fixture
+def sparse(faithful, tmp_path, sparse_engine, monkeypatch):
+    """The graph for the sparse engine, written from the graph of a model without empty blocks."""
+    monkeypatch.setattr(sparse_graph, "FEWEST_EMPTY", 0.0)
+    (tmp_path / "model.onnx").write_bytes(faithful.read_bytes())
+    return write_sparse_graph(tmp_path)
+
+
+def test_the_graph_for_the_sparse_engine_is_verified_on_the_same_inputs(model, samples, faithful, sparse):
+    report = verify(model, faithful, samples, sparse=sparse)
+    found = report["sparse"]
+    assert (report["failures"], found["failures"], found["first_divergence"]) == ([], [], None)
+    assert found["sha256"] == checksum(sparse.path)
+    assert (found["packed"], found["alone"], found["instruction_set"]) == (12, 0, sparse.instruction_set)
+    assert found["logits"]["mean_difference"] <= found["logits"]["allowed_mean_difference"]
+    assert found["logits"]["control_mean_difference"] == report["logits"]["control_mean_difference"]
+    assert found["metrics"]["pytorch"] == report["metrics"]["pytorch"]
+    assert sum(found["predictions"]["sparse"].values()) == 200
+    assert found["predictions"]["agreement"] > 0.99
+    assert found["predictions"]["agreement_with_onnxruntime"] > 0.99
+
+
+def test_a_wrong_graph_for_the_sparse_engine_fails_alone_with_its_first_module(
+    model, samples, faithful, sparse, monkeypatch
+):
+    """The scales of one matrix are wrong."""
+
+    def wrong(graph, **settings):
+        made = rewrite(graph, **settings)
+        for value in made.model.graph.initializer:
+            if value.name == "sparse.bert.encoder.layer.1.attention.output.dense.weight.scales":
+                value.CopyFrom(numpy_helper.from_array(np.float32(1.5) * numpy_helper.to_array(value), value.name))
+        return made
+
+    monkeypatch.setattr(sparse_graph, "rewrite", wrong)
+    report = verify(model, faithful, samples, sparse=write_sparse_graph(sparse.path.parent))
+    assert report["failures"] == []
+    assert "the logits differ by" in report["sparse"]["failures"][0]
+    assert report["sparse"]["first_divergence"]["module"] == "bert.encoder.layer.1.attention.output.LayerNorm"
+
+
+def test_a_graph_that_the_sparse_engine_cannot_open_fails_alone(model, samples, faithful, sparse):
+    sparse.path.write_bytes(sparse.path.read_bytes()[:9000])
+    report = verify(model, faithful, samples, sparse=sparse)
+    assert report["failures"] == []
+    (failure,) = report["sparse"]["failures"]
+    assert "model.sparse.onnx could not be read by sparse and may be damaged" in failure
 
 
 def test_a_changed_grid_of_attention_is_found_at_its_module(model, samples, graph):

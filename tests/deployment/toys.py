@@ -13,6 +13,7 @@ from winnow.deployment.engines import open_engine
 from winnow.deployment.graph import write_graph
 from winnow.models.quantized_model import insert_fake_quant, quantizable, rounded_state, set_fake_quant
 
+STOCK_ENGINES = ("onnxruntime", "openvino")  # those that run model.onnx
 OUTPUTS = {"SequenceClassification": ["logits"], "TokenClassification": ["logits"]}
 OUTPUTS["QuestionAnswering"] = ["start_logits", "end_logits"]
 _SIZES = {
@@ -61,6 +62,16 @@ def quantized(model: PreTrainedModel, **settings: Any) -> PreTrainedModel:
         for _ in range(4):
             model(**inputs_of(model, rows=8))
     return rounded(model)
+
+
+def pruned_in_blocks(model: PreTrainedModel, sparsity: float = 0.75) -> PreTrainedModel:
+    """The model with blocks of four zeros in the linear weights of its encoder."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if ".layer." in name and weight.ndim == 2:
+                blocks = weight.view(-1, 4)
+                blocks[blocks.abs().sum(dim=1).argsort()[: round(sparsity * len(blocks))]] = 0
+    return model
 
 
 def rounded(model: PreTrainedModel) -> PreTrainedModel:

@@ -192,7 +192,7 @@ class _Pass:
     def _model(self, model: onnx.ModelProto, replaced: set[str]) -> onnx.ModelProto:
         """A copy of the graph with the new nodes, without the nodes that compute the replaced results."""
         old = [node for node in self.graph.graph.node if not set(node.output) & {*replaced, *self.norms}]
-        outputs = [*(value.name for value in self.graph.graph.output), *(self.norms if self.keep_values else ())]
+        outputs = [*(self.norms if self.keep_values else ()), *(value.name for value in self.graph.graph.output)]
         # what the runtime's own nodes read of the results of norms is unpacked for them
         read = {name for node in _sorted([*old, *self.nodes], outputs) for name in node.input} | {*outputs}
         for name in self.norms:
@@ -230,10 +230,10 @@ def _grid_attributes(prefix: str, grid: Grid) -> dict[str, Any]:
 
 
 def _sorted(nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> list[onnx.NodeProto]:
-    """The nodes that wanted tensors need, each after those whose results it reads."""
+    """The nodes that wanted tensors need, in the order of these, each after those whose results it reads."""
     producers = {name: node for node in nodes for name in node.output}
     done: dict[int, onnx.NodeProto] = {}
-    stack = [(producers[name], False) for name in wanted if name in producers]
+    stack = [(producers[name], False) for name in reversed([*wanted]) if name in producers]
     while stack:
         node, ready = stack.pop()
         if ready:

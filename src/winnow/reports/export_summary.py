@@ -15,17 +15,14 @@ _ENOUGH = 200  # inputs for a reliable verification
 
 def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Path) -> str:
     """A short table from result.json (``row``) and verification.json (``report``) of a deployment."""
-    facts, logits, metrics = row["deployment"], report["logits"], report["metrics"]
-    table = [
-        ["", "PyTorch", "ONNX Runtime"],
-        *([n, f"{value:.4f}", f"{metrics['onnxruntime'][n]:.4f}"] for n, value in metrics["pytorch"].items()),
-        ["same predictions", "", f"{100 * report['predictions']['agreement']:.2f} %"],
-        ["mean logit difference", "", f"{logits['mean_difference']:.2g}"],
-        [f"  of {logits['control']}", f"{logits['control_mean_difference']:.2g}", ""],
-        *([name, "", count] for name, count in _matmuls(report["matmuls"]).items()),
-        ["size", "", f"{facts['bytes'] / 1e6:,.1f} MB"],
-        ["  compressed by zstd", "", f"{facts['compressed_bytes'] / 1e6:,.1f} MB"],
-    ]
+    facts, logits = row["deployment"], report["logits"]
+    columns = {"ONNX Runtime": _figures(report, "onnxruntime", facts)}
+    if "sparse" in facts:
+        columns["sparse engine"] = _figures(report["sparse"], "sparse", facts["sparse"])
+    pytorch = {n: f"{value:.4f}" for n, value in report["metrics"]["pytorch"].items()}
+    pytorch[f"  of {logits['control']}"] = f"{logits['control_mean_difference']:.2g}"
+    columns, names = {"PyTorch": pytorch, **columns}, dict.fromkeys(n for each in columns.values() for n in each)
+    table = [["", *columns], *([name, *(each.get(name, "") for each in columns.values())] for name in names)]
     folder, texts = relative_path(folder), " ".join(f'{name}="..."' for name in report["samples"]["texts"])
     lines = [*aligned(table), "", *_cautions(report)]
     lines += [
@@ -38,6 +35,20 @@ def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Pa
     return "\n".join(
         titled(f"{row['recipe']} of {model_label(row['model'])} on {row['task']}, {report['precision']}", lines)
     )
+
+
+def _figures(report: Mapping[str, Any], engine: str, facts: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        **{name: f"{value:.4f}" for name, value in report["metrics"][engine].items()},
+        "same predictions": f"{100 * report['predictions']['agreement']:.2f} %",
+        "mean logit difference": f"{report['logits']['mean_difference']:.2g}",
+        f"  of {report['logits']['control']}": "",
+        **(_matmuls(report["matmuls"]) if engine == "onnxruntime" else {}),
+        "size": f"{facts['bytes'] / 1e6:,.1f} MB",
+        "  compressed by zstd": f"{facts['compressed_bytes'] / 1e6:,.1f} MB",
+        **({"empty blocks": f"{100 * facts['empty_blocks']:.2f} %"} if engine == "sparse" else {}),
+        **({"linear layers": f"{facts['packed']} packed, {facts['alone']} alone"} if engine == "sparse" else {}),
+    }
 
 
 def _matmuls(matmuls: Mapping[str, Any]) -> dict[str, str]:

@@ -1,0 +1,24 @@
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedModel
+
+from tests.deployment.toys import family, pruned_in_blocks, quantized, written
+from winnow.deployment.sparse_graph import write_sparse_graph
+
+
+@pytest.fixture(scope="session")
+def pruned_encoder() -> PreTrainedModel:
+    """A quantised encoder of one layer, three quarters of whose blocks are empty."""
+    return quantized(pruned_in_blocks(family("bert", layers=1)))
+
+
+@pytest.fixture(scope="session")
+def sparse_folder(
+    pruned_encoder: PreTrainedModel, sparse_engine: str, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with the graph of that encoder, the one for the sparse engine, and its library."""
+    folder = tmp_path_factory.mktemp("sparse")
+    written(pruned_encoder, folder / "model.onnx")
+    assert write_sparse_graph(folder) is not None
+    return folder
