@@ -16,7 +16,7 @@ from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from winnow.data.tiny_tokenizer import tiny_tokenizer
-from winnow.deployment.folder import GRAPH, SECTION
+from winnow.deployment.folder import GRAPH, SECTION, SPARSE_GRAPH
 from winnow.deployment.graph import write_graph
 from winnow.deployment.samples import INPUTS
 from winnow.engine.graph_pass import rewrite
@@ -27,7 +27,6 @@ from winnow.quiet import quiet_libraries
 
 # Encoder layers, hidden size, size of the feed-forward layer, attention heads.
 SHAPES = {"minilm": (6, 384, 1536, 12), "bert_base": (12, 768, 3072, 12)}
-SPARSE_GRAPH = "model.sparse.onnx"
 VOCABULARY = 2000  # embeddings take no time, so the files can be small
 OPSET = 20
 
