@@ -63,7 +63,13 @@ def token_inputs(names: Sequence[str], batch_size: int, length: int, vocabulary:
 
 
 def in_turns(work: Mapping[str, Callable[[], Any]], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Seconds of a call, for each function and round; a round of warm-up comes first and is not counted."""
+    """Seconds of a call, for each function and round; a round of warm-up comes first and is not counted.
+
+    Args:
+        work: by name; a function that returns a float has measured its seconds itself, in another process.
+        rounds: after that of warm-up.
+        seconds: for which each function runs in a round, with at least one call.
+    """
     names = list(work)
     times: dict[str, list[float]] = {name: [] for name in names}
     for i in range(rounds + 1):
@@ -78,8 +84,8 @@ def _call_seconds(work: Callable[[], Any], seconds: float) -> float:
     calls: list[float] = []
     while not calls or sum(calls) < seconds:
         started = time.perf_counter()
-        work()
-        calls.append(time.perf_counter() - started)
+        found = work()
+        calls.append(found if isinstance(found, float) else time.perf_counter() - started)
     return statistics.median(calls)
 
 
