@@ -112,7 +112,7 @@ def to_lanes(x: np.ndarray, lengths: Sequence[int] | None = None) -> np.ndarray:
         padded = np.zeros((groups * LANES, x.shape[2]), x.dtype)
         kept = row[: groups * LANES]
         padded[: len(kept)] = kept
-        parts.append(padded.reshape(groups, LANES, -1).transpose(0, 2, 1))
+        parts.append(padded.reshape(groups, LANES, x.shape[2]).transpose(0, 2, 1))
     return np.ascontiguousarray(np.concatenate(parts))
 
 

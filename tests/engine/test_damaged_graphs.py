@@ -60,7 +60,7 @@ def test_constants_that_do_not_fit_together(compiled, place, value, problem):
         ({"columns": 10}, "impossible shape"),
         ({"columns": 16}, "fit its shape|blocks as bits"),
         ({"columns": 2**31 - 4}, "impossible shape"),
-        ({"rows": 2**20, "columns": 2**20}, "do not fit its shape"),
+        ({"rows": 2**20, "columns": 2**20}, "more blocks than can be counted"),
         ({"x_zero_point": 256}, "x_zero_point is out of range"),
         ({"x_zero_point": -1}, "x_zero_point is out of range"),
         ({"x_high": 0}, "x_high is out of range"),
@@ -110,35 +110,36 @@ def test_an_input_of_another_width(compiled, shape):
             linear(compiled, x=x)
 
 
-@pytest.mark.parametrize("shape", [(), (5,), (2, 12), (2, 5, 10), (1, 2, 5, 12)])
+@pytest.mark.parametrize("shape", [(), (5,), (2, 12), (2, 5, 10), (1, 2, 5, 12), (3, 5, 12), (2, 6, 12)])
 def test_tokens_that_cannot_be_packed(compiled, shape):
     with pytest.raises(Exception, match="must be \\(batch, tokens, 4 n\\)"):
-        run("Pack", compiled, [("x", np.ones(shape, np.float32))], **grids(x=X))
+        run("Pack", compiled, [("x", np.ones(shape, np.float32)), ("mask", MASK)], **grids(x=X))
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 12), (2, 0, 12), (2, 5, 0)])
 def test_nothing_is_packed_as_nothing(compiled, shape):
     x = np.ones(shape, np.float32)
-    values, _ = run("Pack", compiled, [("x", x)], **grids(x=X))
+    mask = ("mask", np.zeros((shape[0], 1, 1, shape[1]), np.float32))
+    values, _ = run("Pack", compiled, [("x", x), mask], **grids(x=X))
     assert values.size == 0
-    assert run("Unpack", compiled, [("values", values), ("like", x)])[0].shape == shape
+    assert run("Unpack", compiled, [("values", values), mask])[0].shape == shape
 
 
 @pytest.mark.parametrize(
-    ("values", "like"),
+    ("values", "mask"),
     [
-        ((2, 1, 12, 16), (2, 17, 12)),
-        ((2, 1, 12, 16), (3, 5, 12)),
-        ((2, 1, 12, 16), (2, 0, 12)),
-        ((2, 1, 12, 8), (2, 5, 12)),
-        ((2, 1, 12), (2, 5, 12)),
-        ((2, 1, 12, 16), (2,)),
-        ((2, 1, 12, 16), ()),
+        ((2, 12, 16), (2, 1, 1, 17)),
+        ((2, 12, 16), (3, 1, 1, 5)),
+        ((2, 12, 16), (2, 1, 1, 0)),
+        ((2, 12, 8), (2, 1, 1, 5)),
+        ((2, 12), (2, 1, 1, 5)),
+        ((2, 12, 16), (2, 5)),
+        ((2, 12, 16), ()),
     ],
 )
-def test_values_that_cannot_be_unpacked(compiled, values, like):
+def test_values_that_cannot_be_unpacked(compiled, values, mask):
     with pytest.raises(Exception, match="sparse engine: "):
-        run("Unpack", compiled, [("values", np.ones(values, np.float32)), ("like", np.ones(like, np.float32))])
+        run("Unpack", compiled, [("values", np.ones(values, np.float32)), ("mask", np.zeros(mask, np.float32))])
 
 
 def activation(compiled, x, weights=LINEAR, **changes):
@@ -149,15 +150,14 @@ def activation(compiled, x, weights=LINEAR, **changes):
 CODES = packed(np.ones((2, 5, 12)), "")
 
 
-@pytest.mark.parametrize("shape", [(), (2, 1, 192), (2, 1, 2, 64), (2, 1, 4, 64), (2, 1, 3, 63), (2, 1, 3, 64, 1)])
+@pytest.mark.parametrize("shape", [(), (2, 192), (2, 2, 64), (2, 4, 64), (2, 3, 63), (2, 1, 3, 64)])
 def test_codes_of_another_shape(compiled, shape):
     with pytest.raises(Exception, match="codes do not have the shape"):
         activation(compiled, np.ones(shape, np.uint8))
 
 
-@pytest.mark.parametrize("shape", [(0, 1, 3, 64), (2, 0, 3, 64)])
-def test_no_codes(compiled, shape):
-    assert activation(compiled, np.ones(shape, np.uint8))[0].shape == (*shape[:2], 2, 64)
+def test_no_codes(compiled):
+    assert activation(compiled, np.ones((0, 3, 64), np.uint8))[0].shape == (0, 2, 64)
 
 
 def test_packed_rows_are_a_multiple_of_four(compiled):
@@ -179,7 +179,7 @@ def norm(compiled, residual, gamma=ONES, beta=ONES):
     return run("LinearNorm", compiled, inputs, epsilon=1e-5, **grids(x=X, y=X), **LINEAR.attributes)
 
 
-@pytest.mark.parametrize("shape", [(), (2, 1, 8), (2, 1, 4, 16), (1, 1, 8, 16), (2, 2, 8, 16), (2, 5, 8)])
+@pytest.mark.parametrize("shape", [(), (2, 8), (2, 4, 16), (1, 8, 16), (4, 8, 16), (2, 1, 8, 16)])
 def test_a_residual_of_another_shape(compiled, shape):
     with pytest.raises(Exception, match="values do not have the shape"):
         norm(compiled, np.ones(shape, np.float32))
@@ -187,7 +187,7 @@ def test_a_residual_of_another_shape(compiled, shape):
 
 @pytest.mark.parametrize("size", [0, 7, 9])
 def test_a_norm_of_another_width(compiled, size):
-    right, wrong = np.ones((2, 1, 8, 16), np.float32), np.ones(size, np.float32)
+    right, wrong = np.ones((2, 8, 16), np.float32), np.ones(size, np.float32)
     for gamma, beta in ((wrong, ONES), (ONES, wrong)):
         with pytest.raises(Exception, match="as many numbers as a matrix has rows"):
             norm(compiled, right, gamma, beta)
@@ -208,7 +208,7 @@ def attention(compiled, mask=MASK, weights=(SQUARE,) * 3, codes=EIGHT, **changes
     [(), (5,), (2, 5), (2, 1, 5), (1, 1, 1, 5), (3, 1, 1, 5), (2, 1, 5, 5), (2, 2, 1, 5), (2, 1, 1, 17), (2, 1, 1, 0)],
 )
 def test_a_mask_of_another_shape(compiled, shape):
-    with pytest.raises(Exception, match="the mask of attention must be"):
+    with pytest.raises(Exception, match="mask"):
         attention(compiled, np.zeros(shape, np.float32))
 
 
@@ -235,10 +235,10 @@ def test_attention_of_nothing(compiled, batch, tokens):
 def test_numbers_that_are_none(compiled, instructions, number):
     x = np.full((2, 5, 12), number, np.float32)
     assert np.isfinite(linear(compiled, x=x)[0]).all()  # the highest or the lowest code
-    values, codes = run("Pack", compiled, [("x", x)], **grids(x=X))
+    values, codes = run("Pack", compiled, [("x", x), ("mask", MASK)], **grids(x=X))
     np.testing.assert_array_equal(values, to_lanes(x))
     activation(compiled, codes)
-    norm(compiled, np.full((2, 1, 8, 16), number, np.float32))
+    norm(compiled, np.full((2, 8, 16), number, np.float32))
     attention(compiled, np.full((2, 1, 1, 5), number, np.float32))
     strange = Weights(LINEAR.weight, np.full(8, number, np.float32), LINEAR.bias)
     linear(compiled, strange.constants)
@@ -249,7 +249,7 @@ def test_numbers_that_are_none(compiled, instructions, number):
     ("kind", "place"), [("Linear", 0), ("Linear", 1), ("Linear", 4), ("Pack", 0), ("Unpack", 0), ("Unpack", 1)]
 )
 def test_an_input_without_a_name(compiled, kind, place):
-    inputs = {"Linear": ["x", *LINEAR.constants], "Pack": ["x"], "Unpack": ["x", "x"]}[kind]
+    inputs = {"Linear": ["x", *LINEAR.constants], "Pack": ["x", "x"], "Unpack": ["x", "x"]}[kind]
     model = model_of(kind, inputs, grids(x=X) | LINEAR.attributes, {"x": VALUES})
     model.graph.node[0].input[place] = ""
     with pytest.raises(Exception, match=r"(?i)input|missing|constant"):
@@ -258,11 +258,11 @@ def test_an_input_without_a_name(compiled, kind, place):
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_an_output_without_a_name(compiled, place):
-    model = model_of("Pack", ["x"], grids(x=X), {"x": VALUES})
+    model = model_of("Pack", ["x", "mask"], grids(x=X), {"x": VALUES, "mask": MASK})
     model.graph.node[0].output[place] = ""
     del model.graph.output[place]
     with pytest.raises(Exception, match=r"(?i)output"):
-        session(model, compiled).run(None, {"x": VALUES})
+        session(model, compiled).run(None, {"x": VALUES, "mask": MASK})
 
 
 def test_a_node_with_too_few_inputs(compiled):

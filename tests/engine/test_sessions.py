@@ -26,7 +26,7 @@ def attention_model(seed, features=256, columns=64):
     constants = [each for layer in layers for each in layer.constants]
     attributes = grids(x=CODES, query=CODES, key=CODES, value=CODES, probabilities=Grid(1 / 255, 0), y=CODES)
     attributes |= layers[0].attributes | {"scale": 0.5, "head_size": 32}
-    x = {"x": np.ones((1, 1, columns // 4, 64), np.uint8), "mask": np.zeros((1, 1, 1, 1), np.float32)}
+    x = {"x": np.ones((1, columns // 4, 64), np.uint8), "mask": np.zeros((1, 1, 1, 1), np.float32)}
     return model_of("SelfAttention", ["x", "mask", *constants], attributes, x)
 
 
