@@ -48,7 +48,7 @@ def library() -> Path:
     """
     if _SHIPPED.is_file():
         return _SHIPPED
-    compiler = _compiler()
+    compiler = find_compiler()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "winnow"
     folder = cache / f"sparse-{_key(compiler)}"
     if not (folder / LIBRARY).is_file():
@@ -84,6 +84,20 @@ def instruction_set(path: Path) -> str:
     return name
 
 
+def find_compiler() -> str:
+    """The compiler of CXX, else the first one that is installed.
+
+    Raises:
+        UserError: if there is none.
+    """
+    wanted = os.environ.get("CXX")
+    found = wanted or next((name for name in _COMPILERS if shutil.which(name)), None)
+    if found is None or shutil.which(found.split()[0]) is None:
+        missing = f"CXX={wanted} is not installed" if wanted else "there is no C++ compiler"
+        raise UserError(f"engine=sparse: {missing} on this machine; install g++, or choose another engine.")
+    return found
+
+
 def build(output: Path, compiler: str | None = None, flags: Sequence[str] = ()) -> None:
     """Compile the library into a file.
 
@@ -95,7 +109,7 @@ def build(output: Path, compiler: str | None = None, flags: Sequence[str] = ()) 
     Raises:
         UserError: if there is no compiler, or it fails.
     """
-    compiler = compiler or _compiler()
+    compiler = compiler or find_compiler()
     machine = _machine_of(compiler)
     if sys.platform != "linux":
         raise UserError(f"engine=sparse runs on Linux only, this is {sys.platform}; choose another engine.")
@@ -110,15 +124,6 @@ def build(output: Path, compiler: str | None = None, flags: Sequence[str] = ()) 
         ]
         list(threads.map(_run, commands))
         _run([compiler, *objects.values(), *_LINK_FLAGS, *flags, "-o", str(output)])
-
-
-def _compiler() -> str:
-    wanted = os.environ.get("CXX")
-    found = wanted or next((name for name in _COMPILERS if shutil.which(name)), None)
-    if found is None or shutil.which(found.split()[0]) is None:
-        missing = f"CXX={wanted} is not installed" if wanted else "there is no C++ compiler"
-        raise UserError(f"engine=sparse: {missing} on this machine; install g++, or choose another engine.")
-    return found
 
 
 def _machine_of(compiler: str) -> str:
