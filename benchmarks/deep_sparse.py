@@ -104,7 +104,7 @@ class _Conversion:
                 ends = slice(attribute(node, "start", 0), attribute(node, "end"))
                 self._constant(node.output[0], np.array(self.shape[ends]))
             elif node.op_type == "LayerNormalization":
-                self._normalize(*node.input, attribute(node, "epsilon", 1e-5), node.output[0])
+                self._normalize(node.input, attribute(node, "epsilon", 1e-5), node.output[0])
             elif node.op_type == "Gelu":
                 self._gelu(node.input[0], node.output[0])
             elif node.op_type == "MatMul" and all(self.graph.producer(x, "DequantizeLinear") for x in node.input):
@@ -144,7 +144,8 @@ class _Conversion:
         scales = [numpy_helper.to_array(self.constants[each.input[1]]) for each in (a, b)]
         self._add("Mul", [values, self._constant(f"{output}:scale", scales[0] * scales[1])], output)
 
-    def _normalize(self, x: str, gamma: str, beta: str, epsilon: float, output: str) -> None:
+    def _normalize(self, inputs: Sequence[str], epsilon: float, output: str) -> None:
+        x, gamma, beta = inputs
         small, two = (self._constant(f"{output}:{n}", np.float32(n)) for n in (epsilon, 2))
         mean = self._add("ReduceMean", [x], f"{output}:mean", axes=[-1])
         centred = self._add("Sub", [x, mean], f"{output}:centred")

@@ -43,7 +43,9 @@ def encoder(shape: str) -> BertForSequenceClassification:
         num_attention_heads=heads,
         initializer_range=0.05,
     )
-    return BertForSequenceClassification(config).eval()
+    model = BertForSequenceClassification(config)
+    model.train(False)
+    return model
 
 
 @torch.no_grad()

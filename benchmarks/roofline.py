@@ -46,10 +46,10 @@ def peak() -> Callable[[], int]:
 def executed(graph: onnx.ModelProto, batch_size: int, length: int) -> int:
     """The multiply-accumulates of a run: those of stored blocks, and those of attention."""
     tokens = batch_size * length
-    weights = sum(
+    weights: int = sum(
         each.dims[0] * each.dims[1] for each in graph.graph.initializer if each.name.endswith("weight.blocks")
     )
-    hidden = sum(attribute(node, "rows") for node in graph.graph.node if node.op_type == "SelfAttention")
+    hidden: int = sum(attribute(node, "rows") for node in graph.graph.node if node.op_type == "SelfAttention")
     return tokens * (weights + 2 * length * hidden)
 
 
