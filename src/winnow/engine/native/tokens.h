@@ -4,13 +4,13 @@
 
 namespace {
 
+// Divides as QuantizeLinear of the runtime does: a product with the inverse would round ties, such as one of the first
+// token of every text, the other way.
 void quantize(const float* values, int features, Grid grid, uint8_t* codes) {
-  const Quantizer q(grid);
+  const Float scale = splat(grid.scale), offset = splat(static_cast<float>(grid.zero_point));
   for (int i = 0; i < features; i += 4, values += 4 * kLanes, codes += kLine) {
-    const auto code = [&](int row) {
-      return to_int(multiply_add(load(values + row * kLanes), splat(q.inverse), splat(q.offset)));
-    };
-    store(codes, stored(interleave(code(0), code(1), code(2), code(3)), q.high, Operand::activation));
+    const auto code = [&](int row) { return to_int(add(rounded(divide(load(values + row * kLanes), scale)), offset)); };
+    store(codes, stored(interleave(code(0), code(1), code(2), code(3)), grid.high, Operand::activation));
   }
 }
 
