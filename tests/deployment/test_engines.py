@@ -137,7 +137,7 @@ def test_the_library_in_a_deployment_is_never_loaded(sparse_folder, tmp_path):
 
 def test_a_deployment_without_a_sparse_graph_is_refused_with_what_makes_one(tmp_path):
     for refused in (lambda: check_deployed(tmp_path, "sparse"), lambda: open_engine("sparse", tmp_path / "a.onnx")):
-        with pytest.raises(UserError, match=r"there is no model.sparse.onnx .* recipe.pruning.structure=block4"):
+        with pytest.raises(UserError, match=r"there is no model.sparse.onnx .* recipe=prune80_block4_quant"):
             refused()
 
 

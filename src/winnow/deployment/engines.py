@@ -63,7 +63,7 @@ def graph_file(folder: Path, name: str) -> Path:
 def _without_sparse_graph(folder: Path) -> str:
     return (
         f"engine=sparse: there is no {SPARSE_GRAPH} in {folder}; only a quantised run with many blocks of zeros has "
-        "one: train with recipe.pruning.structure=block4 and export again, or choose another engine."
+        "one: train with recipe=prune80_block4_quant and export again, or choose another engine."
     )
 
 
