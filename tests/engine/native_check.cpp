@@ -155,7 +155,7 @@ void check_linear(const Kernels& kernels, bool seven_bits, int rows, int columns
           const int found =
               operand == Operand::weight ? static_cast<int8_t>(byte) + 128 : Layer::restored(kernels, byte);
           const double value = layer.value(token, row) * shrink;
-          const double error = activation == Activation::gelu ? 2e-4 / out.scale : 0;
+          const double error = activation == Activation::gelu ? 4e-6 / out.scale : 0;
           expect_code(found, exact_activation(activation, value), out,
                       1e-3 + error + 5e-7 * std::fabs(value) / out.scale, kernels, "a code");
         }
