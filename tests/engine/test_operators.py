@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import erf
 
 from tests.engine.operators import (
     LANES,
@@ -120,7 +121,7 @@ def test_the_codes_of_an_activation_are_rounded_values(compiled, instructions, l
 
 
 def gelu(x):
-    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+    return x * 0.5 * (1 + erf(x / math.sqrt(2)))
 
 
 def test_gelu_is_close_everywhere(compiled, instructions):
@@ -230,7 +231,7 @@ class AttentionCase:
         self.query, self.key, self.value = (Grid(2.1 * peak / high, zero * high // 255, high) for zero in zeros[:3])
         self.probabilities = Grid(1.003 / (high - zeros[3]), zeros[3], high)  # equal ones are no ties
         self.context = Grid(self.value.scale * 0.9, self.value.zero_point, high)
-        self.scale = 6 / (peak**2 * math.sqrt(size))
+        self.scale = (6 if tokens % 2 else 100) / (peak**2 * math.sqrt(size))
 
     def found(self, library, instructions):
         """Codes of the context."""

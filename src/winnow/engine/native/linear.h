@@ -72,7 +72,7 @@ struct Quantizer {
 
 inline Int stored(Int codes, int high, Operand operand) {
   const int flip = operand == Operand::weight || kActivationOffset ? 0x80808080 : 0;
-  return exclusive_or(minimum_bytes(codes, splat(high * 0x01010101)), splat(flip));
+  return exclusive_or(minimum_bytes(codes, splat(static_cast<int32_t>(high * 0x01010101u))), splat(flip));
 }
 
 template <int G, Activation A>
