@@ -39,15 +39,17 @@ def draw(axes: Axes, figures: dict[str, Any]) -> None:
     for title, (engine, structure) in LINES.items():
         measured = speeds(figures, engine, structure)
         axes.plot(list(measured), list(measured.values()), marker="o", label=title)
-        if engine == "sparse":
-            for sparsity, speed in measured.items():
-                offset = 6 if structure == "block4" else -12
+        above = structure == "block4"
+        for sparsity, speed in measured.items() if engine == "sparse" else ():
+            if sparsity or above:  # without zeros both kinds are the same model
                 text, at = f"{speed:.1f}", (sparsity, speed)
-                axes.annotate(text, at, (0, offset), textcoords="offset points", ha="center", fontsize=8)
+                offset = (-14, 2) if above else (14, -6)
+                axes.annotate(text, at, offset, textcoords="offset points", ha="center", fontsize=8)
     axes.set_title(f"{TITLES.get(shape, shape)}, {_LENGTH} tokens, one thread")
     axes.set_xlabel("zeros in the encoder, %")
     axes.set_ylabel("times as fast as dense float32\nin ONNX Runtime")
-    axes.set_ylim(bottom=0)
+    axes.set_xlim(-8, 106)
+    axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
     axes.grid(alpha=0.3)
 
 
