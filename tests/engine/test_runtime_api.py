@@ -12,6 +12,7 @@ from tests.engine.conftest import NAMES
 from tests.engine.operators import ISA, grids, run
 from winnow.engine import library
 from winnow.engine.quantized_graph import Grid
+from winnow.errors import UserError
 
 VOID, TEXT, SIZE, INT = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int
 CREATE_STATUS, ERROR_CODE, ERROR_MESSAGE, RELEASE_STATUS = 0, 1, 2, 93
@@ -118,3 +119,5 @@ def test_an_instruction_set_that_the_processor_does_not_have_is_named(compiled, 
     monkeypatch.setenv(ISA, name)
     with pytest.raises(Exception, match=f"no instructions of the name that {ISA} has"):
         run("Pack", compiled, [("x", np.ones((1, 1, 4), np.float32))], **grids(x=Grid(1.0, 0)))
+    with pytest.raises(UserError, match=f"{ISA}={name}: this processor has no instructions of this name; unset it"):
+        library.instruction_set(compiled)

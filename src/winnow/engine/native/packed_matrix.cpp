@@ -38,8 +38,9 @@ void check_parts(const StoredMatrix& m) {
 }  // namespace
 
 PackedMatrix::PackedMatrix(const StoredMatrix& stored, Grid input, int activation_offset)
-    : rows_(stored.rows), columns_(stored.columns), padded_rows_((stored.rows + 3) / 4 * 4) {
+    : rows_(stored.rows), columns_(stored.columns), padded_rows_(0) {
   check_parts(stored);
+  padded_rows_ = (rows_ + 3) / 4 * 4;
   const int places = columns_ / kBlock, chunks = (columns_ + kChunk - 1) / kChunk;
   std::vector<size_t> row_begins(rows_ + 1, 0);  // in blocks
   for (int row = 0; row < rows_; row++) {
