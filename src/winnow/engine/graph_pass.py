@@ -193,12 +193,12 @@ class _Pass:
         """A copy of the graph with the new nodes, without the nodes that compute the replaced results."""
         old = [node for node in self.graph.graph.node if not set(node.output) & {*replaced, *self.norms}]
         outputs = [*(self.norms if self.keep_values else ()), *(value.name for value in self.graph.graph.output)]
-        # what the runtime's own nodes read of the results of norms is unpacked for them
-        read = {name for node in _sorted([*old, *self.nodes], outputs) for name in node.input} | {*outputs}
-        for name in self.norms:
-            if name in read:
-                self._add("Unpack", name.split("/")[0], [_values_name(name), self.mask], [name], {})
         nodes = _sorted([*old, *self.nodes], outputs)
+        # results of norms that are read as they are get unpacked, which may need further norms
+        while names := self._unpacked_next(nodes, outputs):
+            for name in names:
+                self._add("Unpack", name.split("/")[0], [_values_name(name), self.mask], [name], {})
+            nodes = _sorted([*old, *self.nodes], outputs)
         used = {name for node in nodes for name in node.input}
         constants = [value for value in self.graph.graph.initializer if value.name in used]
         constants += [value for name, value in self.constants.items() if name in used]
@@ -206,6 +206,12 @@ class _Pass:
         made = helper.make_graph(nodes, source.name, source.input, source.output, constants)
         opsets = [*model.opset_import, helper.make_opsetid(DOMAIN, 1)]
         return helper.make_model(made, opset_imports=opsets, ir_version=model.ir_version, producer_name="winnow")
+
+    def _unpacked_next(self, nodes: Iterable[onnx.NodeProto], outputs: Iterable[str]) -> list[str]:
+        """Results of norms that nodes or outputs read, and that no node computes yet."""
+        read = {name for node in nodes for name in node.input} | {*outputs}
+        computed = {name for node in nodes for name in node.output}
+        return [name for name in self.norms if name in read and name not in computed]
 
 
 def _module(attention: Attention) -> str:
