@@ -275,6 +275,12 @@ def assert_nearly_equal_codes(found, exact):
     assert different.mean() <= 0.01
 
 
+def assert_attends(case, compiled, instructions):
+    found, exact = case.found(compiled, instructions), case.exact()
+    for i, length in enumerate(case.lengths):
+        assert_nearly_equal_codes(found[i, :length], exact[i, :length])
+
+
 ZEROS = [(128, 128, 128, 0), (0, 255, 128, 3), (120, 7, 255, 0), (255, 128, 0, 0)]
 
 
@@ -287,6 +293,22 @@ def test_attention_is_that_of_quantised_tensors(compiled, instructions, tokens, 
     mask = np.stack([MASKS[each](tokens) for each in rows]).astype(np.float32)[:, None, None]
     for zeros in ZEROS:
         case = AttentionCase(tokens, mask, high, batch, heads, size, columns, zeros)
-        found, exact = case.found(compiled, instructions), case.exact()
-        for i, length in enumerate(case.lengths):
-            assert_nearly_equal_codes(found[i, :length], exact[i, :length])
+        assert_attends(case, compiled, instructions)
+
+
+@pytest.mark.parametrize("high", [255, 127])
+@pytest.mark.parametrize("other", ["x", "query", "key", "value", "probabilities"])
+def test_one_tensor_of_attention_may_have_codes_of_other_bits(compiled, instructions, high, other):
+    # neighbours with the highest codes are the pair of products whose sum has the most bits
+    mask = np.zeros((1, 1, 1, 33), np.float32)
+    case = AttentionCase(33, mask, high, 1, 3, 32, 60, (0, 0, 128, 0))
+    case.query = Grid(case.query.scale / 12, 0, high)
+    case.probabilities = Grid((0.01 if other == "probabilities" else 0.2) / high, 0, high)
+    case.scale *= 20
+    case.context = Grid(case.context.scale * 33, 128, 255)
+    grid = getattr(case, other)
+    setattr(case, other, Grid(grid.scale, grid.zero_point, 382 - high))
+    if other == "x":
+        case.codes = case.codes * case.x.high // high
+        case.codes[:, ::2] = case.x.high
+    assert_attends(case, compiled, instructions)
