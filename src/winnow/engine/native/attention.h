@@ -73,12 +73,12 @@ inline void softmax(const Attention& a, float* scores, const Float (&largest)[G]
     }
 #pragma GCC unroll 4
   for (int g = 0; g < G; g++) factor[g] = divide(splat(1 / a.probability_grid.scale), factor[g]);
-  const Float offset = splat(static_cast<float>(a.probability_grid.zero_point));
+  const Int offset = splat(a.probability_grid.zero_point);
   for (int key = 0; key < keys; key += 4)
 #pragma GCC unroll 4
     for (int g = 0; g < G; g++) {
       const auto code = [&](int i) ALWAYS_INLINE {
-        return to_int(multiply_add(load(scores + (static_cast<size_t>(key + i) * G + g) * kLanes), factor[g], offset));
+        return add(to_int(multiply(load(scores + (static_cast<size_t>(key + i) * G + g) * kLanes), factor[g])), offset);
       };
       const Int line =
           stored(interleave(code(0), code(1), code(2), code(3)), a.probability_grid.high, Operand::activation);
@@ -101,7 +101,8 @@ inline void weigh_values(const Attention& a, const uint8_t* codes) {
     from_codes[g] = add(multiply(sum, splat(-zero_v)), splat(keys * zero_p * zero_v));
   }
   const Quantizer q(a.context_grid);
-  const Float scale = splat(a.probability_grid.scale * a.value_grid.scale * q.inverse), offset = splat(q.offset);
+  const Float scale = splat(a.probability_grid.scale * a.value_grid.scale * q.inverse);
+  const Int offset = splat(q.zero_point);
   uint8_t* context = a.context + a.query_group * a.group_stride;
   for (int d = 0; d < a.head_size; d += 4) {
     const int8_t* rows = a.value + static_cast<size_t>(d) * a.groups * kLanes;
@@ -127,7 +128,7 @@ inline void weigh_values(const Attention& a, const uint8_t* codes) {
     }
 #pragma GCC unroll 4
     for (int g = 0; g < G; g++) {
-      const auto code = [&](int i) ALWAYS_INLINE { return to_int(multiply_add(to_float(sums[i][g]), scale, offset)); };
+      const auto code = [&](int i) ALWAYS_INLINE { return add(to_int(multiply(to_float(sums[i][g]), scale)), offset); };
       const Int line = stored(interleave(code(0), code(1), code(2), code(3)), q.high, Operand::activation);
       store(context + g * a.group_stride + static_cast<size_t>(d) * kLanes, line);
     }

@@ -62,12 +62,12 @@ ALWAYS_INLINE inline void multiply_rows(const Matrix& m, const uint8_t* codes, R
   }
 }
 
-// A grid as factors: code = round(value * inverse + offset).
+// A grid as factors: code = round(value * inverse) + zero_point. The zero point is added as an integer: before rounding
+// it would take the last bits of the value.
 struct Quantizer {
-  float inverse, offset;
-  int high;
-  explicit Quantizer(Grid grid)
-      : inverse(1 / grid.scale), offset(static_cast<float>(grid.zero_point)), high(grid.high) {}
+  float inverse;
+  int zero_point, high;
+  explicit Quantizer(Grid grid) : inverse(1 / grid.scale), zero_point(grid.zero_point), high(grid.high) {}
 };
 
 inline Int stored(Int codes, int high, Operand operand) {
@@ -87,9 +87,10 @@ void linear_codes(const Matrix& m, const uint8_t* codes, Rows rows, Grid grid, O
 #pragma GCC unroll 4
     for (int g = 0; g < G; g++) {
       const auto code = [&](int i) ALWAYS_INLINE {
-        const Float offset = splat(q.offset), sum = to_float(sums[i][g]);
-        if (A == Activation::none) return to_int(multiply_add(sum, scales[i], offset));
-        return to_int(multiply_add(activated<A>(multiply(sum, scales[i])), splat(q.inverse), offset));
+        const Float sum = to_float(sums[i][g]);
+        const Int offset = splat(q.zero_point);
+        if (A == Activation::none) return add(to_int(multiply(sum, scales[i])), offset);
+        return add(to_int(multiply(activated<A>(multiply(sum, scales[i])), splat(q.inverse))), offset);
       };
       const Int line = stored(interleave(code(0), code(1), code(2), code(3)), q.high, operand);
       store(out + (static_cast<size_t>(g) * m.rows + row) * kLanes, line);
@@ -104,11 +105,11 @@ void linear_bytes(const Matrix& m, const uint8_t* codes, Rows rows, Grid grid, i
   multiply_rows<G>(m, codes, rows, partial, [&](int row, const Int(&sums)[4][G]) ALWAYS_INLINE {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-      const Float scale = splat(m.scales[row + i] * q.inverse), offset = splat(q.offset - 128);
+      const Float scale = splat(m.scales[row + i] * q.inverse);
 #pragma GCC unroll 4
       for (int g = 0; g < G; g++) {
-        const Int byte = clamp(to_int(multiply_add(to_float(sums[i][g]), scale, offset)), -128, q.high - 128);
-        store_bytes(bytes[g] + (row + i) * strides[g], byte);
+        const Int code = clamp(to_int(multiply(to_float(sums[i][g]), scale)), -q.zero_point, q.high - q.zero_point);
+        store_bytes(bytes[g] + (row + i) * strides[g], add(code, splat(q.zero_point - 128)));
       }
     }
   });

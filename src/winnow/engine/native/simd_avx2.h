@@ -81,7 +81,7 @@ inline Float rounded(Float x) { return {_mm256_round_ps(x.a, 8), _mm256_round_ps
 inline Float to_float(Int x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
 // Rounded to the nearest integer. The processor converts what is above all integers to the lowest one, hence the
 // minimum.
-inline __m256i to_int(__m256 x) { return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(2147483520.0f), x)); }
+inline __m256i to_int(__m256 x) { return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(1073741824.0f), x)); }
 inline Int to_int(Float x) { return {to_int(x.a), to_int(x.b)}; }
 // x 2^n for n <= 0; 2^-126 for what is less.
 inline __m256 power_of_two(__m256 n) {

@@ -46,7 +46,7 @@ inline Float times_power_of_two(Float x, Float n) { return _mm512_scalef_ps(x, n
 inline Float to_float(Int x) { return _mm512_cvtepi32_ps(x); }
 // Rounded to the nearest integer. The processor converts what is above all integers to the lowest one, hence the
 // minimum.
-inline Int to_int(Float x) { return _mm512_cvtps_epi32(_mm512_min_ps(splat(2147483520.0f), x)); }
+inline Int to_int(Float x) { return _mm512_cvtps_epi32(_mm512_min_ps(splat(1073741824.0f), x)); }
 
 // Four rows of sixteen integers, saturated to 0..255, as one line: the four bytes of each lane together.
 inline Int interleave(Int a, Int b, Int c, Int d) {

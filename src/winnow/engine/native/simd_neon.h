@@ -91,7 +91,7 @@ inline Float to_float(Int x) {
 }
 // Rounds to the nearest integer; what is larger than an integer becomes the largest one.
 inline Int to_int(Float x) {
-  return each<Int>([&](int i) { return vcvtnq_s32_f32(x.v[i]); });
+  return each<Int>([&](int i) { return vminq_s32(vcvtnq_s32_f32(x.v[i]), vdupq_n_s32(1 << 30)); });
 }
 // x 2^n for n <= 0; 2^-126 for what is less.
 inline Float times_power_of_two(Float x, Float n) {

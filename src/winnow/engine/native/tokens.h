@@ -43,7 +43,7 @@ void normalize(float* values, int features, const float* gamma, const float* bet
       const Float normal = multiply(subtract(load(value), mean), factor);
       const Float result = multiply_add(normal, splat(gamma[row + i]), splat(beta[row + i]));
       store(value, result);
-      code[i] = to_int(multiply_add(result, splat(q.inverse), splat(q.offset)));
+      code[i] = add(to_int(multiply(result, splat(q.inverse))), splat(q.zero_point));
     }
     const Int line = interleave(code[0], code[1], code[2], code[3]);
     store(codes + row * kLanes, stored(line, q.high, Operand::activation));
