@@ -56,6 +56,8 @@ def answer_windows(
 def answer_tokens(chars: NDArray[np.int64], answers: Mapping[str, Sequence[Any]]) -> tuple[int, int]:
     """First and last token of the first answer; (0, 0) if there is none or it is not completely inside the window.
 
+    A window of a context without tokens, such as one of control characters, has no answer.
+
     Args:
         chars: start and end (exclusive) of each token in the context, -1 outside it; ``(seq, 2)``.
         answers: ``text`` and ``answer_start``, lists of equal length.
@@ -65,7 +67,7 @@ def answer_tokens(chars: NDArray[np.int64], answers: Mapping[str, Sequence[Any]]
     first = answers["answer_start"][0]
     last = first + len(without_last_marks(answers["text"][0]))
     inside = np.flatnonzero(chars[:, 0] >= 0)
-    if first < chars[inside[0], 0] or last > chars[inside[-1], 1]:
+    if len(inside) == 0 or first < chars[inside[0], 0] or last > chars[inside[-1], 1]:
         return 0, 0
     overlapping = inside[(chars[inside, 0] < last) & (chars[inside, 1] > first)]
     return (int(overlapping[0]), int(overlapping[-1])) if len(overlapping) else (0, 0)

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, Value
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerBase
@@ -15,6 +16,7 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerBase
 from winnow.data.batch import Batch, Columns, ModelOutputs
 from winnow.data.cached_map import cached_map
 from winnow.data.empty_rows import without_empty_rows
+from winnow.data.places import PLACE, place_of
 from winnow.errors import UserError
 from winnow.functional.candidates import best_candidates, given_answer, probabilities
 from winnow.functional.distillation_loss import distillation_loss
@@ -22,6 +24,7 @@ from winnow.functional.spans import best_spans
 from winnow.tasks.answer_columns import check_answers, with_answer_lists
 from winnow.tasks.answer_metrics import AnswerMetrics
 from winnow.tasks.answer_windows import answer_windows
+from winnow.tasks.question_ids import ID, with_ids
 from winnow.tasks.task import SCORE_DIGITS, Row, Task, WindowPrediction, check_metric_names
 
 _V1_METRICS = ("exact_match", "f1")
@@ -70,6 +73,7 @@ class QuestionAnswering(Task):
         check_metric_names(metrics, _V1_METRICS + (_V2_METRICS if unanswerable else ()), f"task={name}")
         self.id_column: str | None = data["id_column"]
         self.answer_start_column: str | None = data["answer_start_column"]
+        self._check_columns()
         self.drop_empty: bool = data["drop_empty"]
         self.max_length = max_seq_length
         self.doc_stride = doc_stride
@@ -80,7 +84,10 @@ class QuestionAnswering(Task):
         self.null_score_diff_threshold = null_score_diff_threshold
 
     def prepare(self, splits: DatasetDict) -> DatasetDict:
-        return DatasetDict({name: self._prepared(split, name) for name, split in self.labelled_splits(splits).items()})
+        splits = self.labelled_splits(splits)
+        # without a validation split, rows of the training split are scored
+        scored = set(splits) - {"train"} if set(splits) - {"train", "test"} else set(splits)
+        return DatasetDict({name: self._prepared(split, name, name in scored) for name, split in splits.items()})
 
     def head_settings(self) -> dict[str, Any]:
         return {"num_labels": 2}  # start and end
@@ -159,19 +166,35 @@ class QuestionAnswering(Task):
         fields = {name: value for name, value in row.items() if name != "context"}
         return {**fields, **best, **({"answers": answers[:top_k]} if top_k else {})}
 
-    def _prepared(self, split: Dataset, name: str) -> Dataset:
+    def _check_columns(self) -> None:
+        """Refuse settings that name other than two texts, or one column twice."""
+        if len(self.text_columns) != 2:
+            raise UserError(
+                "task.data.text_columns must be two columns, the questions and their contexts, got "
+                f"[{', '.join(self.text_columns)}]."
+            )
+        columns = [*self.text_columns, self.label_column, self.answer_start_column, self.id_column]
+        repeated = next((c for c in columns if c is not None and columns.count(c) > 1), None)
+        if repeated is not None:
+            raise UserError(
+                f"column '{repeated}' is named twice among task.data.text_columns, label_column, answer_start_column "
+                "and id_column; name another column for one of them."
+            )
+
+    def _prepared(self, split: Dataset, name: str, scored: bool) -> Dataset:
         """The columns id, question, context and answers, with every row checked."""
         question, context = self.text_columns
-        columns = {question: "question", context: "context", self.label_column: "answers"}
-        if self.id_column is not None:
-            columns[self.id_column] = "id"
-        split = with_answer_lists(split, self.label_column, self.answer_start_column)
-        split = split.select_columns(list(columns)).rename_columns(columns)
-        if self.id_column is None:
-            split = split.add_column("id", [str(row) for row in range(len(split))])
-        split = without_empty_rows(split, name, {"question": True, "context": True}, drop=self.drop_empty)
+        split = with_answer_lists(split, self.label_column, self.answer_start_column, partial(place_of, split, name))
+        split = with_ids(split, name, self.id_column, scored=scored)
+        split = without_empty_rows(split, name, {question: True, context: True}, drop=self.drop_empty)
+        for column in self.text_columns:  # numbers become texts
+            if split.features[column].dtype not in ("string", "large_string"):
+                split = split.cast_column(column, Value("string"))
+        columns = {ID: "id", question: "question", context: "context", self.label_column: "answers"}
+        places = [PLACE] if PLACE in split.column_names else []
+        split = split.select_columns([*columns, *places]).rename_columns(columns)
         check_answers(split, name, unanswerable=self.unanswerable)
-        return split
+        return split.remove_columns(places)
 
     def _window_sizes(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
         """The sizes that `answer_windows` needs, in tokens."""
