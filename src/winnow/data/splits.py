@@ -55,10 +55,11 @@ def arrange_splits(splits: DatasetDict, data: Data) -> DatasetDict:
 
 
 def _check_columns(columns: Sequence[str], data: Data, split: str) -> None:
-    """Refuse a split without a column that the settings of the task name; a test split needs no labels."""
+    """Refuse a split without a column that the settings name; a test split needs no labels, and none needs ids."""
+    optional = {"id_column", *(["label_column"] if split == "test" else [])}
     for setting, wanted in _column_settings(data).items():
         for column in wanted:
-            if column not in columns and not (split == "test" and setting == "label_column"):
+            if column not in columns and setting not in optional:
                 raise UserError(
                     f"task.data.{setting}: there is no column '{column}' in the {split} split; "
                     f"it has {', '.join(columns)}.{nearest(column, columns)}"

@@ -104,12 +104,12 @@ class MultiLabel(LabelKind):
         values = {label_name(value, None).lower() for value in distinct(split, self.column)}
         if not values or not values <= _MULTI_HOT:
             return
-        lists = [cell for cell in split.select_columns([self.column])[self.column] if cell]
-        lengths = {len(cell) for cell in lists}
-        if max(lengths) > 2 or lengths == {2} or any(len(set(cell)) < len(cell) for cell in lists):
+        lists = [cell or [] for cell in split.select_columns([self.column])[self.column]]
+        row = next((row for row, cell in enumerate(lists) if len(set(cell)) < len(cell)), 0)
+        if {len(cell) for cell in lists} == {2} or len(set(lists[row])) < len(lists[row]):
             raise UserError(
-                f"{place_of(split, name, 0)}: the label {lists[0]} has a 0 or 1 for each class, as all of them; a list "
-                f'in \'{self.column}\' must name the labels that apply, such as ["action", "drama"].'
+                f"{place_of(split, name, row)}: the label [{', '.join(map(str, lists[row]))}] has a 0 or 1 for each "
+                f'class; a list in \'{self.column}\' must name the labels that apply, such as ["action", "drama"].'
             )
 
     def names(self, train: Dataset) -> list[str]:

@@ -1,5 +1,6 @@
 """One of several classes for each text."""
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -30,13 +31,13 @@ from winnow.tasks.label_kind import (
     label_id,
     label_ids,
     label_name,
-    plain_number,
     ranked,
     sorted_names,
     top_scores,
 )
 from winnow.tasks.task import SCORE_DIGITS
 
+_DECIMAL = re.compile(r"-?\d+\.\d*[1-9]\d*", re.ASCII)
 _DECIMAL_CLASSES = 100  # more different decimal numbers are no classes
 
 
@@ -70,7 +71,7 @@ class SingleLabel(LabelKind):
 
     def _check_decimals(self, labels: Sequence[str], counts: Mapping[Any, int]) -> None:
         """Numbers such as 2.75 are hardly the names of classes, unless there are few of them."""
-        decimals = [label for label in labels if is_number(label) and plain_number(label) != str(int(float(label)))]
+        decimals = [label for label in labels if _DECIMAL.fullmatch(label)]
         if not decimals or not all(map(is_number, labels)):
             return
         remedy = "set task.regression=true 'task.metrics=[pearson,spearmanr]' to predict them"
