@@ -1,3 +1,4 @@
+import csv
 import io
 import json
 import os
@@ -5,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.deployed import deploy
@@ -34,7 +36,7 @@ def ask(place, *arguments):
 
 
 def piped(monkeypatch, content):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content.encode()))))
 
 
 def test_a_text_is_read_literally(place):
@@ -71,13 +73,47 @@ def test_standard_input_gives_a_prediction_for_each_line(place, monkeypatch, arg
 
 
 def test_the_output_file_is_written_completely_or_not_at_all(place, tmp_path, monkeypatch):
-    out = tmp_path / "new" / "out=1.jsonl"
+    out = tmp_path / "out=1.jsonl"
     piped(monkeypatch, "good\n\nbad\n")
     failure("predict", TEXTS, f"out={out}", folder=place)
-    assert list(out.parent.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     piped(monkeypatch, "good\n\nbad\n")
     assert ask(place, TEXTS, f"out={out}", "drop_empty=true") == []
     assert [json.loads(line)["text"] for line in out.read_text().splitlines()] == ["good", "bad"]
+
+
+ROWS = 'id,body,label,extra\n7,"good, ""very""",x,all\n8,bad,y,"a\nb"\n'
+
+
+def test_all_columns_are_kept_in_a_table(place, tmp_path):
+    path, out = tmp_path / "in.csv", tmp_path / "out.CSV"
+    path.write_text(ROWS)
+    ask(place, TEXTS, f"file={path}", f"out={out}", "text_columns=body", "keep=all")
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "body", "input_label", "extra", "label", "score", "truncated"]
+    assert [(row["id"], row["body"], row["input_label"], row["extra"]) for row in rows] == [
+        ("7", 'good, "very"', "x", "all"),
+        ("8", "bad", "y", "a\nb"),
+    ]
+    assert {row["label"] for row in rows} <= set(LABELS)
+
+
+def test_a_column_named_all_is_kept_by_a_list(place, tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("text,all\ngood,1\n")
+    (row,) = ask(place, TEXTS, f"file={path}", "keep=[all]")
+    assert list(row) == ["all", "text", "label", "score"]
+
+
+def test_rows_of_questions_are_kept_with_their_contexts(place, tmp_path):
+    out = tmp_path / "out.parquet"
+    texts = ["question=who sold it?", "context=bob sold it"]
+    ask(place, "deployment=questions", *texts, "keep=all", "top_k=2", f"out={out}")
+    table = pq.read_table(out)
+    assert table.column_names == ["question", "context", "answer", "score", "start", "end", "answers"]
+    (row,) = table.to_pylist()
+    assert row["context"][row["start"] : row["end"]] == row["answer"] == row["answers"][0]["answer"]
 
 
 @pytest.mark.parametrize(
@@ -90,10 +126,19 @@ def test_the_output_file_is_written_completely_or_not_at_all(place, tmp_path, mo
             [TEXTS, "text=a", "engine=sparse"],
             "engine=sparse: there is no model.sparse.onnx in seed=1",
         ),
-        ([TEXTS, "text=a", "format=cvs"], "format=cvs: choose one of text, csv, tsv, jsonl. Did you mean 'csv'?"),
+        (
+            [TEXTS, "text=a", "format=cvs"],
+            "format=cvs: choose one of csv, tsv, json, jsonl, parquet, text, conll. Did you mean 'csv'?",
+        ),
         ([TEXTS, "text=a", "batch_size=0"], "batch_size must be a whole number, 1 or more, or null, got 0."),
         ([TEXTS, "text=a", "file=b.txt"], "file=b.txt and text=... exclude one another; leave one of them out."),
         ([TEXTS, "file=b.txt"], "file=b.txt: there is no such file."),
+        ([TEXTS, "text=a", "keep=7"], "keep must be all, a name, a list of names, or null, got 7."),
+        (
+            [TEXTS, "text=a", "keep=txet"],
+            "the command: there is no column 'txet' to keep, only text; correct keep=. Did",
+        ),
+        ([TEXTS, "text=a", "out=new/out.csv"], "out=new/out.csv: there is no folder new; make it first."),
         ([TEXTS, "question=a"], "this model needs text=...; the command has question."),
         (["deployment=questions", "question=a"], "this model needs question=... and context=...; the command"),
         (["deployment=tags", "text=a", "top_k=2"], "top_k=2 has no effect"),

@@ -9,7 +9,25 @@ from winnow.data.delimited import csv_rows, tsv_rows
 from winnow.errors import UserError
 
 CELLS = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(
-    ["007", "1e3", "3.10", "true", "2020-01-01", "NA", "None", "null", " a ", '"', '""', ",", "\n", "\r\n", "a\rb", "'", ""]
+    [
+        "007",
+        "1e3",
+        "3.10",
+        "true",
+        "2020-01-01",
+        "NA",
+        "None",
+        "null",
+        " a ",
+        '"',
+        '""',
+        ",",
+        "\n",
+        "\r\n",
+        "a\rb",
+        "'",
+        "",
+    ]
 )
 
 
@@ -50,8 +68,14 @@ def test_a_row_is_known_by_the_line_where_it_begins():
         (",a\n0,b\n", "in.csv, line 1: column 1 of the header has no name; name it, or leave it out (pandas writes"),
         ("a,b,a\n1,2,3\n", "in.csv, line 1: two columns of the header are named 'a'"),
         ('a,b\n1,2\n"x,1\ny,2\n', "in.csv, line 3: the row that begins here cannot be read (its quote is not closed"),
-        ('a,b\n"x" y,2\n', "in.csv, line 2: the row that begins here cannot be read (in line 2 a closing quote is followed"),
-        ('a,b\n"good film,p\nthe "best" one,n\n', "in.csv, line 2: the row that begins here cannot be read (in line 3 a"),
+        (
+            'a,b\n"x" y,2\n',
+            "in.csv, line 2: the row that begins here cannot be read (in line 2 a closing quote is followed",
+        ),
+        (
+            'a,b\n"good film,p\nthe "best" one,n\n',
+            "in.csv, line 2: the row that begins here cannot be read (in line 3 a",
+        ),
         ("a,b\nx\ry,1\n", "in.csv, line 2: the row that begins here cannot be read (line 2 has a carriage return"),
     ],
 )
@@ -90,7 +114,7 @@ def test_a_quote_mark_in_a_tsv_file_is_a_character():
 
 
 def test_a_tsv_row_of_another_width_is_refused():
-    with pytest.raises(UserError, match="in.tsv, line 2 has 3 cells, but there are 2 columns"):
+    with pytest.raises(UserError, match=r"in\.tsv, line 2 has 3 cells, but there are 2 columns"):
         list(tsv_rows(io.StringIO("a\tb\n1\t2\t3\n"), "in.tsv", header=True))
 
 

@@ -381,7 +381,9 @@ def test_two_files_of_one_split_are_refused_with_their_names(tmp_path, names, sp
 def test_a_split_whose_file_is_missing_in_part_is_refused(tmp_path):
     for i in (0, 2):
         write(tmp_path / f"train-0000{i}-of-00003.parquet", ROWS)
-    with pytest.raises(UserError, match=r"the train split has 3 files, as train-00000-of-00003.parquet says, but only 2"):
+    with pytest.raises(
+        UserError, match=r"the train split has 3 files, as train-00000-of-00003.parquet says, but only 2"
+    ):
         read(path=str(tmp_path))
 
 
@@ -408,5 +410,7 @@ def test_a_file_without_header_has_columns_named_by_their_places(tmp_path):
 def test_parquet_files_of_a_split_with_other_columns_are_refused(tmp_path):
     write(tmp_path / "train-00000-of-00002.parquet", [("a", 1)])
     write(tmp_path / "train-00001-of-00002.parquet", [("a", "x")])
-    with pytest.raises(UserError, match=r"00001-of-00002.parquet: its columns are .*label \(string\), but those of .*int64"):
+    with pytest.raises(
+        UserError, match=r"00001-of-00002.parquet: its columns are .*label \(string\), but those of .*int64"
+    ):
         load_splits(typed_data(path=str(tmp_path)))

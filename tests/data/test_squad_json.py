@@ -1,12 +1,7 @@
-import json
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from winnow.data.squad_json import is_nested, question_rows
 from winnow.errors import UserError
-from winnow.tasks.answer_columns import answers_of
 
 MILL = {"question": "what ?", "id": "a", "answers": [{"text": "mill", "answer_start": "8"}]}
 WHO = {"question": "who ?", "id": "b", "answers": []}

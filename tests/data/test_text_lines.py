@@ -33,7 +33,11 @@ def test_another_encoding_is_read_if_it_is_named():
 @pytest.mark.parametrize(
     ("content", "encoding", "message"),
     [
-        (b"a\ncaf\xe9\n", None, "in.csv, line 2 is not UTF-8; name the encoding of the file, such as task.data.encoding="),
+        (
+            b"a\ncaf\xe9\n",
+            None,
+            "in.csv, line 2 is not UTF-8; name the encoding of the file, such as task.data.encoding=",
+        ),
         (b"a\ncaf\xe9\n", "ascii", "in.csv, line 2 is not ascii; name"),
         ("a\nb\n".encode("utf-16-le"), None, "in.csv has zero bytes, as UTF-16 without a byte order mark has"),
         ("ab".encode("utf-16")[:-1], None, "in.csv, line 1 is not utf-16"),

@@ -152,9 +152,9 @@ def test_entities_equal_those_of_an_evaluation_in_words_and_in_characters(tmp_pa
     files = evaluated(task, prepared, find.engine.model, tmp_path)
     expected = [entities(tags) for tags in files["predictions.json"]]
     assert sum(map(len, expected)) > 30
-    in_words = find([{"tokens": row["tokens"]} for row in prepared])
+    in_words = find([{"tokens": row["words"]} for row in prepared])
     assert [[(e["type"], e["start"], e["end"] - 1) for e in row["entities"]] for row in in_words] == expected
-    in_text = find(["  ".join(row["tokens"]) for row in prepared])
+    in_text = find(["  ".join(row["words"]) for row in prepared])
     for row, words in zip(in_text, in_words, strict=True):
         assert [e["text"].split() for e in row["entities"]] == [e["text"].split() for e in words["entities"]]
         assert all(row["text"][e["start"] : e["end"]] == e["text"] for e in row["entities"])

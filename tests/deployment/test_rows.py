@@ -1,3 +1,8 @@
+import math
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
 import pytest
 
 from tests.deployed import task_of, task_section
@@ -10,7 +15,8 @@ def row_format(family="text_classification", text_columns=None, data=None, **opt
 
 
 def checked(expected, *rows):
-    return list(checked_rows(((f"line {i}", row) for i, row in enumerate(rows, start=1)), expected))
+    located = ((f"line {i}", row) for i, row in enumerate(rows, start=1))
+    return [row.kept | row.texts for row in checked_rows(located, expected)]
 
 
 def refused(expected, *rows):
@@ -44,16 +50,53 @@ def test_a_missing_column_is_refused_with_the_existing_ones_and_the_nearest():
 
 def test_columns_to_keep_are_copied():
     assert checked(row_format(), {"text": "a", "id": 7, "other": 1}) == [{"id": 7, "text": "a"}]
-    assert checked(row_format(keep=["other", "none"]), {"text": "a", "id": 7, "other": 1}) == [
-        {"other": 1, "text": "a"}
+    assert checked(row_format(keep=["other"]), {"text": "a", "id": 7, "other": 1}, {"text": "b"}) == [
+        {"other": 1, "text": "a"},
+        {"text": "b"},
     ]
 
 
-def test_numbers_become_texts():
-    assert checked(row_format(), {"text": 7}, {"text": 0.5}) == [{"text": "7"}, {"text": "0.5"}]
+def test_a_column_to_keep_that_the_first_row_lacks_is_refused_with_the_nearest():
+    message = refused(row_format(keep=["id", "autor"]), {"text": "a", "author": 1})
+    assert message == (
+        "line 1: there is no column 'autor' to keep, only text, author; correct keep=. Did you mean 'author'?"
+    )
 
 
-@pytest.mark.parametrize("empty", ["", "  \t", None])
+def kept(expected, row):
+    return [each.kept for each in checked_rows([("line 1", row)], expected)]
+
+
+def test_all_columns_are_kept_with_those_of_the_texts_which_are_then_not_repeated():
+    row = {"sentence": "a", "text": "b", "all": 1}
+    everything = row_format(data={"text_columns": ["sentence"]}, keep=None)
+    assert kept(everything, row) == [row]
+    assert everything.repeated == ()
+    assert kept(row_format(keep=["all"]), row) == [{"all": 1}]
+
+
+def test_a_text_is_not_kept_under_the_name_under_which_it_is_repeated():
+    assert kept(row_format(keep=["text"]), {"text": "a"}) == [{}]
+    assert kept(row_format(text_columns=["body"], keep=["text", "body"]), {"text": "a", "body": "b"}) == [
+        {"text": "a", "body": "b"}
+    ]
+    question = {"question": "who", "context": "Ann"}
+    assert kept(row_format("question_answering", keep=["question", "context"]), question) == [{"context": "Ann"}]
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [(7, "7"), (0.5, "0.5"), (True, "true"), (np.bool_(False), "false"), (np.float32(0.1), "0.1"), (np.int64(7), "7")],
+)
+def test_numbers_and_truth_values_become_texts(cell, text):
+    assert checked(row_format(), {"text": cell}) == [{"text": text}]
+    assert checked(row_format("token_classification"), {"tokens": ["a", cell]}) == [{"text": ["a", text]}]
+
+
+MISSING = [None, math.nan, np.float32("nan"), Decimal("nan"), pd.NA, pd.NaT]
+
+
+@pytest.mark.parametrize("empty", ["", "  \t", *MISSING])
 def test_an_empty_text_is_refused_or_skipped(empty):
     assert refused(row_format(), {"text": "a"}, {"text": empty}) == (
         "line 2: text is empty; fill it, or skip such rows with drop_empty=true."
@@ -67,7 +110,7 @@ def test_an_empty_context_is_named():
 
 def test_a_list_of_words_is_accepted_for_tagging():
     tags = row_format("token_classification")
-    assert checked(tags, {"tokens": ["in", None, 7]}, {"text": "in Rome"}) == [
+    assert checked(tags, {"tokens": ["in", "", 7]}, {"text": "in Rome"}) == [
         {"text": ["in", "", "7"]}, {"text": "in Rome"}
     ]  # fmt: skip
     assert "line 1: text is empty" in refused(tags, {"tokens": []})
@@ -75,5 +118,17 @@ def test_a_list_of_words_is_accepted_for_tagging():
     assert "must be a text or a list of words, got" in refused(tags, {"tokens": {"a": 1}})
 
 
+@pytest.mark.parametrize("missing", MISSING)
+def test_a_missing_word_is_refused_or_its_row_skipped(missing):
+    rows = {"tokens": ["in", missing]}, {"tokens": ["Rome"]}
+    assert refused(row_format("token_classification"), *rows) == (
+        "line 1: text: word 2 is empty; fill it, or skip such rows with drop_empty=true."
+    )
+    assert checked(row_format("token_classification", drop_empty=True), *rows) == [{"text": ["Rome"]}]
+
+
 def test_an_unpaired_surrogate_is_refused():
     assert "line 1: text is invalid text: unpaired surrogate" in refused(row_format(), {"text": "a\ud800"})
+    for cell in ("a\ud800", ["a\ud800"], {"a": "\ud800"}):
+        message = refused(row_format(keep=["other"]), {"text": "a", "other": cell})
+        assert "line 1: other is invalid text: unpaired surrogate" in message

@@ -8,6 +8,7 @@ from winnow.files.atomic import (
     complete_files,
     files_below,
     open_atomically,
+    replaced_atomically,
     require_disk_space,
     save_folder,
     write_atomically,
@@ -22,6 +23,22 @@ def test_a_file_is_replaced_completely_or_not_at_all(tmp_path, monkeypatch):
         write_atomically(path, "second")
     assert path.read_text() == "first"
     assert [p.name for p in path.parent.iterdir()] == ["result.json"]
+
+
+def write_half_of(partial):
+    partial.write_bytes(b"half")
+    raise OSError("No space left on device")
+
+
+def test_a_file_that_another_library_writes_is_replaced_completely_or_not_at_all(tmp_path):
+    path = tmp_path / "table.parquet"
+    path.write_bytes(b"first")
+    with pytest.raises(OSError, match="No space"), replaced_atomically(path) as partial:
+        write_half_of(partial)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"table.parquet": b"first"}
+    with replaced_atomically(path) as partial:
+        partial.write_bytes(b"second")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"table.parquet": b"second"}
 
 
 def test_two_processes_may_write_the_same_file(tmp_path, monkeypatch):

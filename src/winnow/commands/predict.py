@@ -1,10 +1,8 @@
 """Run a deployed model on texts: ``predict deployment=outputs/runs/... text="..."``; prints JSON lines."""
 
 import io
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,8 +18,8 @@ from winnow.data.reader import Layout
 from winnow.deployment.engines import CHOICES, check_deployed, check_engine
 from winnow.deployment.folder import find_deployment
 from winnow.deployment.input_files import STANDARD_INPUT, check_format, read_rows
+from winnow.deployment.prediction_files import check_output, json_line, write_predictions
 from winnow.errors import UserError, short_errors
-from winnow.files.atomic import open_atomically
 from winnow.files.conf_folder import CONF
 from winnow.plain_arguments import decoded, encoded
 from winnow.quiet import quiet_libraries
@@ -37,6 +35,11 @@ _AS_TYPED = (
 
 Words = Annotated[str | None, Expected("a text, or null")]
 Names = Annotated[list[str] | None, BeforeValidator(as_list), Expected("a name, a list of names, or null")]
+Keep = Annotated[
+    Literal["all"] | list[str] | None,
+    BeforeValidator(lambda value: value if value == "all" else as_list(value)),  # all is a word, [all] names a column
+    Expected("all, a name, a list of names, or null"),
+]
 Engine = Annotated[str, Expected("the name of an engine")]
 Precision = Annotated[Literal["float32", "auto"], Expected("float32 or auto")]
 
@@ -55,7 +58,7 @@ class Settings(Section):
     header: YesNo
     comment_prefix: TextOrNull
     text_columns: Names
-    keep: Names
+    keep: Keep
     drop_empty: YesNo
     split_punctuation: YesNo
     top_k: CountOrNull
@@ -83,7 +86,7 @@ def _main(composed: DictConfig) -> None:
         settings = Settings.read(decoded(plain_values(composed), _AS_TYPED))
         _check(settings)
         from winnow.deployment.pipeline import open_pipeline  # heavy: only once the settings are checked
-        from winnow.deployment.rows import RowFormat, checked_rows
+        from winnow.deployment.rows import RowFormat
 
         quiet_libraries()
         pipeline = open_pipeline(
@@ -96,9 +99,8 @@ def _main(composed: DictConfig) -> None:
             split_punctuation=settings.split_punctuation,
         )
         task = pipeline.deployment.task
-        row_format = RowFormat.of(
-            task, settings.text_columns or [], keep=settings.keep or [], drop_empty=settings.drop_empty
-        )
+        keep = None if settings.keep == "all" else settings.keep or []
+        row_format = RowFormat.of(task, settings.text_columns, keep=keep, drop_empty=settings.drop_empty)
         layout = Layout(
             settings.format or "",
             encoding=settings.encoding,
@@ -107,13 +109,19 @@ def _main(composed: DictConfig) -> None:
             text_column=row_format.first_column,
             tag_column=task.label_column or "tags",
         )
-        _write(pipeline.answers(checked_rows(_rows(settings, layout, task.input_fields), row_format)), settings.out)
+        answers = pipeline.answers(_rows(settings, layout, task.input_fields), row_format)
+        if settings.out is None:
+            _print(answers)
+        else:
+            write_predictions(Path(settings.out), answers, pipeline.example_answer(row_format))
 
 
 def _check(settings: Settings) -> None:
     check_engine(settings.engine, settings.precision, CHOICES)
     check_format(settings.format)
     check_deployed(find_deployment(Path(settings.deployment)), settings.engine)
+    if settings.out is not None:
+        check_output(Path(settings.out), settings.file)
     texts = settings.texts
     for name, text in texts.items():
         if not text.strip():
@@ -135,13 +143,12 @@ def _rows(settings: Settings, layout: Layout, inputs: Sequence[str]) -> Iterator
     return iter([("the command", texts)])
 
 
-def _write(predictions: Iterator[dict[str, Any]], out: str | None) -> None:
-    """Write a line of JSON for each prediction as it comes."""
+def _print(answers: Iterator[dict[str, Any]]) -> None:
+    """Print a line of JSON for each answer as it comes."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
-    with open_atomically(Path(out)) if out else nullcontext(sys.stdout) as lines:
-        for prediction in predictions:
-            print(json.dumps(prediction, ensure_ascii=False), file=lines, flush=out is None)
+    for answer in answers:
+        print(json_line(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,17 @@ JsonRows = Iterator[tuple[str, dict[str, Any]]]  # where a row is, and its cells
 class Literal(str):
     """A number, true or false as it is written in the file."""
 
-    def value(self) -> Any:
-        """The number or truth value."""
-        return json.loads(self)
+
+def native(cell: Any) -> Any:
+    """A cell with numbers and truth values in place of their `Literal` texts; one that JSON has no number for stays."""
+    if isinstance(cell, Literal):
+        try:
+            return json.loads(cell)
+        except ValueError:
+            return str(cell)
+    if isinstance(cell, dict):
+        return {key: native(value) for key, value in cell.items()}
+    return [native(value) for value in cell] if isinstance(cell, list) else cell
 
 
 def json_lines(lines: Iterable[str], name: str) -> JsonRows:

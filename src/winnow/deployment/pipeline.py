@@ -18,7 +18,8 @@ from winnow.data.padding import pad_batch
 from winnow.deployment.choice import open_deployed
 from winnow.deployment.engines import AUTO, CHOICES, Engine, check_deployed, check_engine
 from winnow.deployment.folder import Deployment, read_deployment
-from winnow.deployment.rows import RowFormat, checked_rows
+from winnow.deployment.kept_columns import KeptColumns
+from winnow.deployment.rows import CheckedRow, RowFormat, checked_rows
 from winnow.errors import UserError
 from winnow.values import Count, check_value
 
@@ -116,22 +117,35 @@ class Pipeline:
 
     def stream(self, rows: Iterable[str | Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         """The answer for each row, in order; rows are read a few batches at a time."""
-        return self.answers(checked_rows(((f"row {i}", row) for i, row in enumerate(rows, start=1)), self.row_format))
+        return self.answers(((f"row {i}", row) for i, row in enumerate(rows, start=1)), self.row_format)
 
-    def answers(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """The answer for each row from `checked_rows`."""
-        for chunk in self._chunks(rows):
-            yield from self._answered(chunk)
+    def answers(self, rows: Iterable[tuple[str, Any]], row_format: RowFormat) -> Iterator[dict[str, Any]]:
+        """The answer for each row: its kept columns, its texts and the prediction.
 
-    def _chunks(self, rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+        Args:
+            rows: as in `checked_rows`.
+            row_format: of all rows.
+        """
+        columns = KeptColumns(self.example_answer(row_format))
+        for chunk in self._chunks(checked_rows(rows, row_format)):
+            for row, prediction in zip(chunk, self._predictions([row.texts for row in chunk]), strict=True):
+                texts = {name: row.texts[name] for name in row_format.repeated}
+                yield {**columns.renamed(row.kept), **texts, **prediction}
+
+    def example_answer(self, row_format: RowFormat) -> dict[str, Any]:
+        """An answer with every field, but without kept columns; see `Task.example_prediction`."""
+        texts = dict.fromkeys(row_format.repeated)  # a text or a list of words
+        return {**texts, **self.deployment.task.example_prediction(self.top_k)}
+
+    def _chunks(self, rows: Iterable[CheckedRow]) -> Iterator[list[CheckedRow]]:
         """Rows to sort by length together; with batches of one row each row is a chunk and is predicted at once."""
         limit = self.batch_size * _BATCHES_SORTED if self.batch_size > 1 else 1
-        chunk: list[dict[str, Any]] = []
+        chunk: list[CheckedRow] = []
         characters = 0
         try:
             for row in rows:
                 chunk.append(row)
-                characters += sum(len(row[name]) for name in self.row_format.columns)
+                characters += sum(map(len, row.texts.values()))
                 if len(chunk) == limit or characters > _CHARACTERS_SORTED:
                     yield chunk
                     chunk, characters = [], 0
@@ -142,7 +156,8 @@ class Pipeline:
         if chunk:
             yield chunk
 
-    def _answered(self, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _predictions(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The prediction for each row, which has its texts by name."""
         task = self.deployment.task
         columns = dict(task.encode_inputs(rows, self.deployment.tokenizer))
         lengths = np.array(columns.pop("length"))

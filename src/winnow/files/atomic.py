@@ -60,14 +60,25 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @contextmanager
-def open_atomically(path: Path) -> Iterator[TextIO]:
-    """Open a text file for writing; it appears when the block ends without an error."""
+def open_atomically(path: Path, newline: str | None = None) -> Iterator[TextIO]:
+    """Open a text file for writing; it appears when the block ends without an error.
+
+    Args:
+        path: replaced if it exists; its folder is created.
+        newline: as in `open`.
+    """
+    with replaced_atomically(path) as partial, partial.open("w", encoding="utf-8", newline=newline) as file:
+        yield file
+
+
+@contextmanager
+def replaced_atomically(path: Path) -> Iterator[Path]:
+    """The path of an unfinished file to write; it replaces ``path`` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}{_PARTIAL}")  # another process may write the same file
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            yield file
-            file.flush()
+        yield partial
+        with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
     finally:

@@ -54,6 +54,7 @@ class QuestionAnswering(Task):
     outputs_per_token = True
     extra_padding: Mapping[str, int] = {"first_char": -1, "last_char": -1}
     input_fields = ("question", "context")
+    unrepeated_fields = ("context",)
 
     def __init__(
         self,
@@ -163,8 +164,11 @@ class QuestionAnswering(Task):
         given = given_answer(candidates, self.null_score_diff_threshold if self.unanswerable else None)
         answers = [_answer(c, p) for c, p in zip(candidates, probabilities(candidates), strict=True)]
         best = next((a for a, c in zip(answers, candidates, strict=True) if c is given), _answer(None, 0.0))
-        fields = {name: value for name, value in row.items() if name != "context"}
-        return {**fields, **best, **({"answers": answers[:top_k]} if top_k else {})}
+        return {**best, **({"answers": answers[:top_k]} if top_k else {})}
+
+    def example_prediction(self, top_k: int | None) -> dict[str, Any]:
+        answer = _answer({"text": "yes", "start": 0, "end": 3}, 1.0)
+        return {**answer, **({"answers": [answer]} if top_k else {})}
 
     def _check_columns(self) -> None:
         """Refuse settings that name other than two texts, or one column twice."""

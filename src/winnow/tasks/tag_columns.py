@@ -102,6 +102,8 @@ class TagColumns:
                 f"{where()}: there are {len(words)} words but {len(tags)} tags; each word of '{self.words}' needs one "
                 f"tag in '{self.tags}'."
             )
+        if None in words:
+            raise UserError(f"{where()}: word {words.index(None) + 1} is missing; fill it or leave the row out.")
         if "" in tags:
             index = tags.index("")
             raise UserError(
@@ -118,7 +120,7 @@ class TagColumns:
         def words_and_ids(rows: Columns) -> dict[str, list[Any]]:
             kept = [i for i, sentence in enumerate(rows[word_column]) if sentence]
             return {
-                WORDS: [["" if word is None else str(word) for word in rows[word_column][i]] for i in kept],
+                WORDS: [[str(word) for word in rows[word_column][i]] for i in kept],
                 "labels": [[ids[tag] for tag in names_of(rows[tag_column][i])] for i in kept],
             }
 

@@ -41,6 +41,7 @@ class Task:
     extra_padding: Mapping[str, int] = {}  # padding values of columns that are not inputs of the model
     tokenizer_options: Mapping[str, Any] = {}  # passed to the tokenizer when it is loaded
     input_fields: Sequence[str] = ("text",)  # names of the texts in a row to predict
+    unrepeated_fields: Sequence[str] = ()  # those of them that the answer for a row leaves out
     accepts_word_lists = False  # True: a text may be a list of words
     split_punctuation = False  # True: prediction splits punctuation from words
     supports_top_k = True  # False: a prediction has no ranking of labels or answers
@@ -133,12 +134,20 @@ class Task:
         raise NotImplementedError
 
     def row_prediction(self, row: Row, windows: Sequence[WindowPrediction], top_k: int | None) -> dict[str, Any]:
-        """The prediction for one row, as JSON values.
+        """The prediction for one row, as JSON values, without the texts of the row.
 
         Args:
             row: a row given to `encode_inputs`.
             windows: the window predictions of this row.
             top_k: also list this many of the best labels or answers; None for no list.
+        """
+        raise NotImplementedError
+
+    def example_prediction(self, top_k: int | None) -> dict[str, Any]:
+        """A prediction that has every field and every kind of entry, for the columns of a table of predictions.
+
+        Args:
+            top_k: as in `row_prediction`.
         """
         raise NotImplementedError
 

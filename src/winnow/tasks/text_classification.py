@@ -118,7 +118,13 @@ class TextClassification(Task):
     def row_prediction(self, row: Row, windows: Sequence[WindowPrediction], top_k: int | None) -> dict[str, Any]:
         (window,) = windows
         prediction = self.label_kind.prediction(window["score"].tolist(), self.labels, top_k)
-        return {**row, **prediction, **({"truncated": True} if window["truncated"] else {})}
+        return {**prediction, **({"truncated": True} if window["truncated"] else {})}
+
+    def example_prediction(self, top_k: int | None) -> dict[str, Any]:
+        count = len(self.labels)
+        scores = [1.0] * max(count, 1)  # a regression has one score and no labels
+        prediction = self.label_kind.prediction(scores, self.labels, top_k and count)
+        return {**prediction, "truncated": False}
 
     def texts(self, split: Dataset) -> list[str]:
         return [text for field in self.input_fields for text in split[:100][field]]

@@ -136,19 +136,19 @@ class TokenClassification(Task):
 
         def entity(kind: str, first: int, last: int) -> dict[str, Any]:
             start, end = places[first][0], places[last][1]
-            text = row["text"][start:end]
             score = sum(scores[first : last + 1]) / (last + 1 - first)
-            return {
-                "type": kind,
-                "text": text if isinstance(text, str) else " ".join(text),
-                "start": start,
-                "end": end,
-                "score": round(score, SCORE_DIGITS),
-            }
+            return _entity(kind, row["text"][start:end], start, end, score)
 
-        if all(map(is_entity_tag, self.labels)):
-            return {**row, "entities": [entity(*span) for span in entities(tags)]}
-        return {**row, "tags": [entity(tag, i, i) for i, tag in enumerate(tags)]}
+        if self._tags_entities():
+            return {"entities": [entity(*span) for span in entities(tags)]}
+        return {"tags": [entity(tag, i, i) for i, tag in enumerate(tags)]}
+
+    def example_prediction(self, top_k: int | None) -> dict[str, Any]:
+        return {"entities" if self._tags_entities() else "tags": [_entity("person", "Ann", 0, 3, 1.0)]}
+
+    def _tags_entities(self) -> bool:
+        """Whether the tags are such as B-person, I-person and O; others name a kind of word."""
+        return all(map(is_entity_tag, self.labels))
 
     def texts(self, split: Dataset) -> list[str]:
         return [" ".join(words) for words in split[:100][WORDS]]
@@ -183,6 +183,12 @@ class TokenClassification(Task):
             return np.full(len(self.labels), IGNORED)
         ids = {tag: i for i, tag in enumerate(self.labels)}
         return np.array([ids.get("I" + tag[1:], i) if split_tag(tag)[0] == "B" else i for tag, i in ids.items()])
+
+
+def _entity(kind: str, text: str | Sequence[str], start: int, end: int, score: float) -> dict[str, Any]:
+    """An entity as the user reads it."""
+    text = text if isinstance(text, str) else " ".join(text)
+    return {"type": kind, "text": text, "start": start, "end": end, "score": round(score, SCORE_DIGITS)}
 
 
 def _cut(values: NDArray[np.int64], lengths: Sequence[int]) -> list[NDArray[np.int64]]:
