@@ -1,12 +1,7 @@
-import json
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from winnow.data.squad_json import is_nested, question_rows
 from winnow.errors import UserError
-from winnow.tasks.answer_columns import answers_of
 
 MILL = {"question": "what ?", "id": "a", "answers": [{"text": "mill", "answer_start": "8"}]}
 WHO = {"question": "who ?", "id": "b", "answers": []}
@@ -119,9 +114,9 @@ def test_articles_and_paragraphs_may_be_empty():
         ([ARTICLE, {"title": "x"}], r'article 2: expected an article with "paragraphs".*; got {"title": "x"}'),
         ([ARTICLE, {"paragraphs": "x"}], r'article 2: expected an article .*; got {"paragraphs": "x"}'),
         ([ARTICLE, None], "article 2: expected an article .*; got null"),
-        ([PARAGRAPH, {"context": "x", "qas": "y"}], r'paragraph 2: expected a paragraph .*; got {"context": "x", "qas"'),
+        ([PARAGRAPH, {"context": "x", "qas": "y"}], r'paragraph 2: expected a paragraph .*; got {"context": "x"'),
         ({"data": [{"text": "x"}, "y"]}, 'row 2: expected an object; got "y"'),
-        ({"paragraphs": [PARAGRAPH, {"context": "x"}]}, 'paragraph 2: expected a paragraph with "context", a text, and'),
+        ({"paragraphs": [PARAGRAPH, {"context": "x"}]}, 'paragraph 2: expected a paragraph with "context", a text'),
         ({"paragraphs": [PARAGRAPH, "x"]}, 'paragraph 2: expected a paragraph .*; got "x"'),
         ({"qas": [MILL]}, '^expected a paragraph with "context"'),
         ({"context": ["x"], "qas": [MILL]}, r'expected a paragraph .*; got {"context": \["x"\], "qas"'),
