@@ -277,15 +277,17 @@ def test_errors_name_the_file_and_the_line_of_a_row():
 
 
 @pytest.mark.parametrize(
-    ("names", "noted"), [(["train"], "train"), (["train", "test"], "train"), (["train", "validation"], "validation")]
+    ("names", "noted"),
+    [(["train"], ["train"]), (["train", "test"], ["train", "test"]), (["train", "validation"], ["validation"])],
 )
 def test_repeated_ids_are_noted_for_the_questions_that_are_scored(names, noted, capsys):
-    ids = [f"{noted} of {names}"] * 2  # a note is printed once
+    ids = [f"id of {names}"] * 2  # a note is printed once
     split = rows(("the mill", "where ?", "mill", 4), ("the barn", "where ?", "barn", 4)).add_column("id", ids)
     found = qa_task(id_column="id").prepare(DatasetDict(dict.fromkeys(names, split)))
     assert [each["id"][1] for each in found.values()] == [f"{ids[0]}#2"] * len(names)
-    (note,) = capsys.readouterr().err.splitlines()
-    assert f"ids of the {noted} split" in note
+    notes = capsys.readouterr().err.splitlines()
+    assert len(notes) == len(noted)
+    assert all(f"ids of the {name} split" in note for name, note in zip(noted, notes, strict=True))
 
 
 MINILM = CONF.parent.parent / "shared/models/minilm"
