@@ -93,6 +93,17 @@ def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _column_name(value: Any) -> Any:
+    """A column may be named 0, which YAML reads as a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _different(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError
+    return names
+
+
 def _compiled(pattern: str) -> str:
     try:
         re.compile(pattern)
@@ -138,6 +149,16 @@ Texts = Annotated[
     BeforeValidator(as_list),
     Field(min_length=1),
     Expected("a text or a list of texts"),
+]
+_Column = Annotated[str, BeforeValidator(_column_name), StringConstraints(min_length=1)]
+Column = Annotated[_Column, Expected("the name of one column")]
+ColumnOrNull = Annotated[_Column | None, Expected("the name of one column, or null")]
+Columns = Annotated[
+    list[_Column],
+    BeforeValidator(lambda value: [value] if isinstance(value, str | int) else value),
+    AfterValidator(_different),
+    Field(min_length=1),
+    Expected("the name of a column, or a list of different ones"),
 ]
 _Pattern = Annotated[str, StringConstraints(min_length=1), AfterValidator(_compiled)]
 Patterns = Annotated[

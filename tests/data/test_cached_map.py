@@ -24,7 +24,7 @@ def test_rows_are_cached_until_the_code_changes(tmp_path, monkeypatch):
 
     first = file()
     assert file() == first
-    monkeypatch.setattr(module, "_code_hash", lambda: "another")
+    monkeypatch.setattr(module, "code_hash", lambda: "another")
     assert file() != first
 
 

@@ -93,7 +93,9 @@ def test_an_empty_name_in_a_list_is_refused_with_its_row(empty):
 
 
 def test_a_row_with_none_instead_of_a_list_is_an_empty_cell():
-    with pytest.raises(UserError, match="1 of 3 rows with an empty cell, row 2 in column 'label'"):
+    with pytest.raises(
+        UserError, match="1 of 3 rows with an empty cell; the first is in column 'label' of the train split, row 2"
+    ):
         prepared([["a"], None, ["b"]])
     assert prepared([["a"], None, ["b"]], drop_empty=True)[1]["train"]["labels"] == [[1.0, 0.0], [0.0, 1.0]]
 
@@ -101,12 +103,14 @@ def test_a_row_with_none_instead_of_a_list_is_an_empty_cell():
 @pytest.mark.parametrize("regression", [True, False])
 def test_lists_are_refused_if_a_row_must_have_one_label(regression):
     task = toy_task(regression=regression, metrics=["pearson" if regression else "accuracy"])
-    with pytest.raises(UserError, match=r"'label' holds lists; set task\.multi_label=true"):
+    with pytest.raises(UserError, match=r"'label' of the train split holds lists; set task\.multi_label=true"):
         prepared([["a"], ["b"]], task=task)
 
 
 def test_strings_without_a_separator_are_refused_for_multi_label():
-    with pytest.raises(UserError, match=r"'label' holds no lists; .*\"task\.data\.label_separator=','\""):
+    with pytest.raises(
+        UserError, match=r"'label' of the train split holds no lists; .*\"task\.data\.label_separator=','\""
+    ):
         prepared(["a", "b"])
 
 
@@ -168,7 +172,7 @@ def test_the_configuration_of_the_model_has_the_label_names():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 @pytest.mark.parametrize("labels", [2, 5])
 def test_the_metrics_equal_those_of_scikit_learn(labels):
-    task, _ = prepared([[str(i) for i in range(labels)]], metrics=NAMES)
+    task, _ = prepared([[chr(97 + i) for i in range(labels)]], metrics=NAMES)
     logits, targets = torch.rand(40, labels) - 0.4, (torch.rand(40, labels) < 0.3).float()
     logits[:, 0], targets[:, 0] = -1.0, 0.0  # a label that no row has and no prediction contains
     metrics = MetricCollection(task.metrics(table([], [])))

@@ -66,7 +66,7 @@ def test_named_tags_get_ids_with_o_first_and_types_side_by_side():
     task, splits = prepared()
     assert task.labels == ["O", "B-person", "B-place", "I-place"]
     assert splits["train"]["labels"] == [[2, 0, 0], [1, 0, 2, 3]]
-    assert splits["train"].column_names == ["tokens", "labels"]
+    assert splits["train"].column_names == ["words", "labels"]
 
 
 def test_named_ids_of_a_data_set_keep_their_order():
@@ -162,7 +162,7 @@ def test_a_sentence_without_words_is_refused_with_its_row_and_the_remedy():
 
 def test_sentences_without_words_are_left_out_with_drop_empty():
     _, splits = prepared(task=tag_task(drop_empty=True), validation=rows(**EMPTY))
-    assert splits["validation"]["tokens"] == [["in", "Rome"]]
+    assert splits["validation"]["words"] == [["in", "Rome"]]
 
 
 def test_a_row_after_an_empty_one_keeps_its_row_number():
@@ -204,7 +204,7 @@ def test_a_test_split_without_tags_is_left_out(test):
 
 def test_numbers_are_read_as_words():
     _, splits = prepared(train=rows(tokens=[[19, 84]], ner_tags=[["B-year", "O"]]))
-    assert splits["train"]["tokens"] == [["19", "84"]]
+    assert splits["train"]["words"] == [["19", "84"]]
 
 
 def test_the_configuration_of_the_model_has_the_tag_names():
@@ -521,7 +521,7 @@ def test_the_parquet_files_of_a_hub_data_set_give_the_same_sentences_and_tags(pl
 def test_the_error_for_a_line_without_a_tag_names_its_sentence_and_word(place):
     (place / "broken.conll").write_text("in O\nparis B-place\n\nin O\nmilan\n")
     message = failure("train", "task=token_classification", "task.data.files.train=broken.conll", *FAST, folder=place)
-    assert "the train split, row 2: word 2, 'milan', has no tag" in message
+    assert "broken.conll, line 5 has 1 column, but the lines before it have 2: 'milan'" in message
 
 
 def test_comments_of_conll_files_are_left_out_with_comment_prefix(tmp_path):

@@ -15,6 +15,8 @@ from pydantic import BeforeValidator
 from winnow.commands.hydra_errors import hydra_errors
 from winnow.config.composed import plain_values
 from winnow.config.section import Section
+from winnow.config.task import Encoding
+from winnow.data.reader import Layout
 from winnow.deployment.engines import CHOICES, check_deployed, check_engine
 from winnow.deployment.folder import find_deployment
 from winnow.deployment.input_files import STANDARD_INPUT, check_format, read_rows
@@ -49,6 +51,9 @@ class Settings(Section):
     context: Words
     file: TextOrNull
     format: TextOrNull
+    encoding: Encoding
+    header: YesNo
+    comment_prefix: TextOrNull
     text_columns: Names
     keep: Names
     drop_empty: YesNo
@@ -94,7 +99,15 @@ def _main(composed: DictConfig) -> None:
         row_format = RowFormat.of(
             task, settings.text_columns or [], keep=settings.keep or [], drop_empty=settings.drop_empty
         )
-        _write(pipeline.answers(checked_rows(_rows(settings, task.input_fields), row_format)), settings.out)
+        layout = Layout(
+            settings.format or "",
+            encoding=settings.encoding,
+            header=settings.header,
+            comment_prefix=settings.comment_prefix,
+            text_column=row_format.first_column,
+            tag_column=task.label_column or "tags",
+        )
+        _write(pipeline.answers(checked_rows(_rows(settings, layout, task.input_fields), row_format)), settings.out)
 
 
 def _check(settings: Settings) -> None:
@@ -111,11 +124,11 @@ def _check(settings: Settings) -> None:
         raise UserError("there is nothing to predict: give text=..., file=FILE, or texts on standard input.")
 
 
-def _rows(settings: Settings, inputs: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def _rows(settings: Settings, layout: Layout, inputs: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """The row given on the command line, else the rows of the file or of standard input."""
     texts = settings.texts
     if not texts:
-        return read_rows(settings.file or STANDARD_INPUT, settings.format, inputs)
+        return read_rows(settings.file or STANDARD_INPUT, layout, inputs)
     if set(texts) != set(inputs):
         needed = " and ".join(f"{name}=..." for name in inputs)
         raise UserError(f"this model needs {needed}; the command has {', '.join(texts)}.")

@@ -3,11 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from winnow.config.run import RunConfig
+from winnow.files.checksums import sha256
 from winnow.files.local_files import local_files, looks_local, resolve_model_folder
 
 # Settings of the trainer that can change a result; the others change how fast it is computed, or what is shown.
@@ -25,7 +25,7 @@ def fingerprint(config: RunConfig, any_seed: bool = False) -> str:
     if any_seed:
         identity["seed"] = None
     identity["data"] = {
-        split: [_digest(path) for path in paths] for split, paths in local_files(config.task.data).items()
+        split: [sha256(path) for path in paths] for split, paths in local_files(config.task.data).items()
     }
     if identity["data"]:
         identity["task"]["data"] |= {"path": None, "files": None}
@@ -74,15 +74,4 @@ def _identity(config: RunConfig) -> dict[str, Any]:
 
 
 def _digests(folder: Path) -> list[str]:
-    return [_digest(path) for path in sorted(folder.iterdir()) if path.is_file()]
-
-
-def _digest(path: Path) -> str:
-    status = path.stat()
-    return _digest_of(path, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _digest_of(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return [sha256(path) for path in sorted(folder.iterdir()) if path.is_file()]

@@ -14,6 +14,9 @@ from pydantic import (
 
 from winnow.config.section import Section, broken_rule
 from winnow.values import (
+    Column,
+    ColumnOrNull,
+    Columns,
     Count,
     CountOrNull,
     Expected,
@@ -21,7 +24,6 @@ from winnow.values import (
     NotNegativeCount,
     Number,
     ProperFraction,
-    Text,
     TextOrNull,
     Texts,
     YesNo,
@@ -40,8 +42,20 @@ def _known_generator(name: str) -> str:
     return name
 
 
+def _known_encoding(name: str) -> str:
+    try:
+        "".encode(name)
+    except LookupError as error:  # also for codecs that do not make text, such as zlib
+        raise ValueError from error
+    return name
+
+
 Generator = Annotated[
     Annotated[str, AfterValidator(_known_generator)] | None, Expected(f"one of {', '.join(_GENERATORS)}, or null")
+]
+Encoding = Annotated[
+    Annotated[str, AfterValidator(_known_encoding)] | None,
+    Expected("an encoding that Python knows, such as latin-1, cp1252 or utf-16, or null"),
 ]
 PlainText = Annotated[Literal["text", "conll"] | None, Expected("text, conll or null")]
 
@@ -71,6 +85,8 @@ class Data(Section):
     files: Files
     plain_text: PlainText
     comment_prefix: TextOrNull
+    encoding: Encoding = None  # defaults: the configurations of older runs do not have these two settings
+    header: YesNo = True
     validation: Texts
     validation_fraction: ProperFraction
     max_train_samples: CountOrNull
@@ -79,8 +95,8 @@ class Data(Section):
     drop_last: YesNo
     eval_batch_size: Count
     published: Published
-    text_columns: Texts
-    label_column: TextOrNull
+    text_columns: Columns
+    label_column: ColumnOrNull
 
     @model_validator(mode="after")
     def _check_places(self) -> Self:
@@ -103,7 +119,7 @@ class CustomData(Data):
 
 
 class LabelledData(Data):
-    label_column: Text
+    label_column: Column
     drop_empty: YesNo
 
 
@@ -112,8 +128,8 @@ class TextClassificationData(LabelledData):
 
 
 class QuestionAnsweringData(LabelledData):
-    answer_start_column: TextOrNull
-    id_column: TextOrNull
+    answer_start_column: ColumnOrNull
+    id_column: ColumnOrNull
 
 
 class TaskSettings(Section):

@@ -30,10 +30,10 @@ def cached_map(split: Dataset, function: Callable[..., Any], **options: Any) -> 
     """
     with _lock_of(split):
         try:
-            return split.map(_FunctionWithCode(function, _code_hash()), **options)
+            return split.map(_FunctionWithCode(function, code_hash()), **options)
         except DAMAGED as error:
             print(f"note: cached rows are damaged ({error}); they are computed again.")
-            return split.map(_FunctionWithCode(function, _code_hash()), load_from_cache_file=False, **options)
+            return split.map(_FunctionWithCode(function, code_hash()), load_from_cache_file=False, **options)
 
 
 def _lock_of(split: Dataset) -> AbstractContextManager[None]:
@@ -55,7 +55,7 @@ class _FunctionWithCode:
 
 
 @cache
-def _code_hash() -> str:
+def code_hash() -> str:
     """A hash of all code that can change cached rows."""
     code = hashlib.sha256()
     for folder in _HASHED_FOLDERS:

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 from numpy.typing import NDArray
 
+from winnow.data.places import place_of
 from winnow.errors import UserError
 
 
@@ -28,8 +30,9 @@ def without_empty_rows(split: Dataset, name: str, columns: Mapping[str, bool], *
         first = int(rows.argmax())
         column = next(column for column, cells in empty.items() if cells[first])
         raise UserError(
-            f"the {name} split has {rows.sum():,} of {len(rows):,} rows with an empty cell, row {first + 1} in column "
-            f"'{column}' is the first; fill them, or leave them out with task.data.drop_empty=true."
+            f"the {name} split has {rows.sum():,} of {len(rows):,} rows with an empty cell; the first is in column "
+            f"'{column}' of {place_of(split, name, first)}. Fill them, or leave them out with "
+            "task.data.drop_empty=true."
         )
     if rows.all():
         raise UserError(f"every row of the {name} split has an empty cell; name other files or columns.")
@@ -42,7 +45,7 @@ def _empty_cells(split: Dataset, column: str, *, blank: bool) -> NDArray[np.bool
     for table in split.select_columns([column]).with_format("arrow").iter(10_000):
         cells = table[column]
         empty = pc.is_null(cells, nan_is_null=True)
-        if blank and split.features[column].dtype in ("string", "large_string"):
+        if blank and (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)):
             empty = pc.or_(empty, pc.fill_null(pc.equal(pc.utf8_trim_whitespace(cells), ""), True))
         parts.append(empty.to_numpy())
     return np.concatenate(parts)

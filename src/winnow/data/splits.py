@@ -1,7 +1,7 @@
 """Reading the splits of a task: hub data sets, local folders, single files, or a generator of the project."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,9 @@ import datasets
 import hydra
 from datasets import Dataset, DatasetDict
 
-from winnow.config.task import Data
-from winnow.data.cached_map import DAMAGED
-from winnow.data.squad_json import is_squad_json, read_squad_json
+from winnow.config.task import CustomData, Data, QuestionAnsweringData
+from winnow.data.reader import Layout
+from winnow.data.stored_rows import Wanted, stored_rows
 from winnow.errors import UserError, nearest
 from winnow.files.local_files import formats, local_files
 
@@ -31,7 +31,6 @@ def load_splits(data: Data) -> DatasetDict:
     for name, split in splits.items():
         if len(split) == 0:
             raise UserError(f"the {name} split is empty: it has no rows.")
-    _check_columns(splits, data)
     return splits
 
 
@@ -55,17 +54,21 @@ def arrange_splits(splits: DatasetDict, data: Data) -> DatasetDict:
     return arranged
 
 
-def _check_columns(splits: DatasetDict, data: Data) -> None:
-    """Refuse splits without a column that the settings of the task name; a test split needs no labels."""
+def _check_columns(columns: Sequence[str], data: Data, split: str) -> None:
+    """Refuse a split without a column that the settings of the task name; a test split needs no labels."""
+    for setting, wanted in _column_settings(data).items():
+        for column in wanted:
+            if column not in columns and not (split == "test" and setting == "label_column"):
+                raise UserError(
+                    f"task.data.{setting}: there is no column '{column}' in the {split} split; "
+                    f"it has {', '.join(columns)}.{nearest(column, columns)}"
+                )
+
+
+def _column_settings(data: Data) -> dict[str, list[str]]:
+    """The columns that each setting names."""
     settings = {name: value for name, value in data.model_dump().items() if name.endswith(("_column", "_columns"))}
-    for name, split in splits.items():
-        for setting, columns in settings.items():
-            for column in [columns] if isinstance(columns, str) else columns or ():
-                if column not in split.column_names and not (name == "test" and setting == "label_column"):
-                    raise UserError(
-                        f"task.data.{setting}: there is no column '{column}' in the {name} split; "
-                        f"it has {', '.join(split.column_names)}.{nearest(column, split.column_names)}"
-                    )
+    return {name: [value] if isinstance(value, str) else list(value or ()) for name, value in settings.items()}
 
 
 def _read(data: Data) -> DatasetDict:
@@ -73,7 +76,7 @@ def _read(data: Data) -> DatasetDict:
         return hydra.utils.get_method(data.generator)()
     files = local_files(data)
     if files:
-        return DatasetDict({name: _read_files(paths, data) for name, paths in _wanted(files, data).items()})
+        return DatasetDict({name: _read_files(paths, name, data) for name, paths in _wanted(files, data).items()})
     if not data.path:
         raise UserError(
             "there is no data: name a hub data set or a local folder with task.data.path=..., "
@@ -86,7 +89,10 @@ def _read(data: Data) -> DatasetDict:
             f"task.data.path={data.path} is no local folder and could not be read from the hub ({_cause(error)}). "
             "Without a connection name a local folder whose files are named after their splits."
         ) from error
-    return DatasetDict(_wanted(splits, data))
+    wanted = _wanted(splits, data)
+    for name, split in wanted.items():
+        _check_columns(split.column_names, data, name)
+    return DatasetDict(wanted)
 
 
 def _wanted(splits: Mapping[str, Any], data: Data) -> dict[str, Any]:
@@ -98,44 +104,22 @@ def _wanted(splits: Mapping[str, Any], data: Data) -> dict[str, Any]:
     return {name: split for name, split in splits.items() if name in ("train", "test", *data.validation)}
 
 
-def _read_files(paths: list[Path], data: Data) -> Dataset:
-    """One split from its files; an error names the damaged file."""
-    options: dict[str, Any] = {}
-    kind = formats(data)[paths[0].suffix]
-    if kind == "csv":  # "null" and "NA" are texts, not missing values
-        options = {"keep_default_na": False, "sep": "\t" if paths[0].suffix == ".tsv" else ","}
-    for path in paths:
-        if path.stat().st_size == 0:
-            raise UserError(f"{path} is empty: it has 0 bytes.")
-    if kind == "conll":
-        options = {"column_names": _conll_columns(paths[0], data), "comment_prefix": data.comment_prefix}
-    try:
-        if paths[0].suffix == ".json" and all(map(is_squad_json, paths)):
-            return read_squad_json(paths)
-        return _load(kind, data_files=[str(path) for path in paths], split="train", **options)
-    except Exception as error:
-        names = ", ".join(str(path) for path in paths)
-        if "corresponds to no data" in str(error):
-            raise UserError(f"{names} has no rows.") from error
-        raise UserError(f"{names} could not be read as {kind}: {_cause(error)}.") from error
-
-
-def _load(kind: str, **options: Any) -> Dataset:
-    """A split by a loader of `datasets`, which caches it; a damaged cache is written again."""
-    try:
-        return datasets.load_dataset(kind, **options)
-    except DAMAGED:
-        return datasets.load_dataset(kind, download_mode="force_redownload", **options)
-
-
-def _conll_columns(path: Path, data: Data) -> list[str]:
-    """Names for the columns of a CoNLL file: the first has the word, the last its tag."""
-    skipped = ("-DOCSTART-", *filter(None, [data.comment_prefix]))
-    with path.open(errors="replace") as file:
-        width = next((len(line.split()) for line in file if line.strip() and not line.startswith(skipped)), 0)
-    if width < 2:
-        raise UserError(f"{path} has no line with a word and its tag; task.data.plain_text=conll expects them.")
-    return [data.text_columns[0], *(f"column_{i}" for i in range(2, width)), str(data.label_column)]
+def _read_files(paths: Sequence[Path], name: str, data: Data) -> Dataset:
+    """One split from its files."""
+    layout = Layout(
+        formats(data)[paths[0].suffix.lower()],
+        encoding=data.encoding,
+        header=data.header,
+        comment_prefix=data.comment_prefix,
+        text_column=data.text_columns[0],
+        tag_column=data.label_column or "",
+        prefix="task.data.",
+    )
+    columns = None if isinstance(data, CustomData) else {c for named in _column_settings(data).values() for c in named}
+    structured = {data.label_column} if isinstance(data, QuestionAnsweringData) else ()
+    split, columns_there = stored_rows(paths, layout, Wanted(columns, structured))
+    _check_columns(columns_there, data, name)
+    return split
 
 
 def _cause(error: BaseException) -> str:

@@ -37,6 +37,11 @@ class RowFormat:
         columns = dict(zip(task.input_fields, places, strict=True))
         return cls(columns, task.accepts_word_lists, **options)
 
+    @property
+    def first_column(self) -> str:
+        """The column of the first text."""
+        return next(iter(self.columns.values()))[0]
+
 
 def checked_rows(rows: Iterable[tuple[str, Any]], row_format: RowFormat) -> Iterator[dict[str, Any]]:
     """Each row as its kept columns and its texts by name.

@@ -2,15 +2,23 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from winnow.errors import UserError, nearest
 
-_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-_PLAIN_TEXT = (".txt", ".conll", ".bio", ".iob", ".iob2")
-_ALIASES = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
+FORMATS = {  # suffix -> format
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+PLAIN_TEXT = (".txt", ".conll", ".bio", ".iob", ".iob2")
+_ALIASES = re.compile(r"^(dev|valid|val|eval)(?=$|_)")  # of validation, also in dev_matched
+_SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)(?:-[0-9a-f]{16})?")  # train-00000-of-00002.parquet belongs to train
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -36,6 +44,8 @@ class DataPlaces(Protocol):
     def files(self) -> SplitFiles: ...
     @property
     def plain_text(self) -> str | None: ...
+    @property
+    def validation(self) -> Sequence[str]: ...
 
 
 def local_files(data: DataPlaces) -> dict[str, list[Path]]:
@@ -54,15 +64,17 @@ def local_files(data: DataPlaces) -> dict[str, list[Path]]:
         return {split: [path] for split, path in files.items()}
     if data.path and Path(data.path).is_dir():
         part = Path(data.path, data.subset or "")  # a copy of a hub data set has a folder for each
-        return _files_by_split(part if part.is_dir() else Path(data.path), formats(data))
+        return _files_by_split(
+            part if part.is_dir() else Path(data.path), formats(data), ("train", *data.validation, "test")
+        )
     if data.path and looks_local(data.path):
         raise UserError(f"task.data.path={data.path}: there is no such folder.{_nearest_file(Path(data.path))}")
     return {}
 
 
 def formats(data: DataPlaces) -> dict[str, str]:
-    """Suffix -> format of files with this suffix; plain text only for tasks that define how to read it."""
-    return _FORMATS | (dict.fromkeys(_PLAIN_TEXT, data.plain_text) if data.plain_text else {})
+    """Suffix in lower case -> format of its files; plain text only for tasks that define how to read it."""
+    return FORMATS | (dict.fromkeys(PLAIN_TEXT, data.plain_text) if data.plain_text else {})
 
 
 def looks_local(name: str) -> bool:
@@ -70,32 +82,65 @@ def looks_local(name: str) -> bool:
     return Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
-def _files_by_split(folder: Path, known: Iterable[str]) -> dict[str, list[Path]]:
+def _files_by_split(folder: Path, known: Iterable[str], wanted: Sequence[str]) -> dict[str, list[Path]]:
+    """The files of each split of a folder.
+
+    Args:
+        folder: with the files, or with folders that have them.
+        known: suffixes.
+        wanted: splits that are used; other files are not looked at.
+    """
     by_split = _grouped(folder.glob("*"), known)
     if "train" not in by_split:  # the files are deeper, such as in data/
         by_split = _grouped(folder.rglob("*"), known)
     if not by_split:
         raise UserError(f"task.data.path={folder}: the folder holds no {', '.join(known)} files.")
-    for split in ("train", "validation", "test"):
+    for split in wanted:
         folders = list(dict.fromkeys(str(path.parent) for path in by_split.get(split, ())))
         if len(folders) > 1:  # likely several data sets, whose rows must not be mixed
             raise UserError(
                 f"task.data.path={folder}: {split} files are in {len(folders)} of its folders; name one of them, such "
                 f"as task.data.path={folders[0]}."
             )
+    for split in wanted:
+        if split in by_split:
+            _check_files(split, by_split[split])
     return by_split
 
 
 def _grouped(paths: Iterable[Path], known: Iterable[str]) -> dict[str, list[Path]]:
+    """The files of each split; a split is one file, or all its shards."""
     by_split: dict[str, list[Path]] = {}
-    for path in sorted(path for path in paths if path.suffix in known):
-        stem = re.sub(r"-\d+-of-\d+$", "", path.stem)  # train-00000-of-00002.parquet belongs to train
-        by_split.setdefault(_ALIASES.get(stem, stem), []).append(path)
+    for path in sorted(path for path in paths if path.suffix.lower() in known and path.is_file()):
+        shard = _SHARD.fullmatch(path.stem)
+        name = (shard[1] if shard else path.stem).lower()
+        by_split.setdefault(_ALIASES.sub("validation", name), []).append(path)
     return by_split
 
 
+def _check_files(split: str, paths: Sequence[Path]) -> None:
+    """Refuse several files that are no shards of one split, and shards with one missing."""
+    shards = [_SHARD.fullmatch(path.stem) for path in paths]
+    for path, shard in zip(paths, shards, strict=True):
+        if len(paths) > 1 and (shard is None or (path.suffix, *shard.group(1, 3)) != _kind_of_shard(paths[0])):
+            raise UserError(
+                f"{path.parent}: {paths[0].name} and {paths[1].name} both are {split} files; remove one of them, or "
+                f"name the right one with task.data.files.{split}=FILE."
+            )
+    if shards[0] is not None and len(paths) < int(shards[0][3]):
+        raise UserError(
+            f"{paths[0].parent}: the {split} split has {int(shards[0][3])} files, as {paths[0].name} says, but only "
+            f"{len(paths)} of them are there; copy the others too."
+        )
+
+
+def _kind_of_shard(path: Path) -> tuple[str, ...]:
+    shard = _SHARD.fullmatch(path.stem)
+    return (path.suffix, *shard.group(1, 3)) if shard else ()
+
+
 def _check_format(path: Path, known: Iterable[str]) -> None:
-    if path.suffix not in known:
+    if path.suffix.lower() not in known:
         raise UserError(f"{path}: files must end in {', '.join(known)}.")
 
 

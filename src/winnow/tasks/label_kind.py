@@ -1,14 +1,20 @@
 """The interface of a label kind, and what several kinds share: names, ids and ranking of labels."""
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from datasets import ClassLabel, Dataset, LargeList, List
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import ClassLabel, Dataset, Features, LargeList, List
 from torch import Tensor
 from torchmetrics import Metric
 
+from winnow.data.cached_map import cached_map
+from winnow.data.places import place_of
 from winnow.errors import UserError, nearest
+from winnow.functional.printed import printed_value
 from winnow.tasks.task import SCORE_DIGITS
 
 
@@ -16,7 +22,7 @@ class LabelError(ValueError):
     """A cell that holds no valid label.
 
     Args:
-        cell: index of the cell.
+        cell: index of the cell among those at hand.
         message: the problem and the remedy.
     """
 
@@ -40,13 +46,23 @@ class LabelKind:
     def __init__(self, column: str) -> None:
         self.column = column
 
-    def check_type(self, feature: Any) -> None:
-        """Raise an error for a label column of another kind."""
-        if is_list(feature):
+    def read(self, split: Dataset, name: str) -> Dataset:
+        """The split with its label column in the form that the other methods take.
+
+        Raises:
+            UserError: for a label column of another kind.
+        """
+        if is_list(split.features[self.column]) or any(
+            is_printed_list(value) for value in distinct(split, self.column)
+        ):
             raise UserError(
-                f"task.data.label_column: '{self.column}' holds lists; "
+                f"task.data.label_column: '{self.column}' of the {name} split holds lists; "
                 "set task.multi_label=true (and task.regression=false) to predict all labels of a row."
             )
+        return split
+
+    def check_known(self, split: Dataset, name: str, names: Sequence[str]) -> None:
+        """Raise an error for the labels of a split that the training split lacks."""
 
     def names(self, train: Dataset) -> list[str]:
         """The label names in the order of their ids; empty for numbers."""
@@ -104,9 +120,93 @@ def is_list(feature: Any) -> bool:
     return isinstance(feature, (List, LargeList))
 
 
-def sorted_names(values: Iterable[Any]) -> list[str]:
-    """The different names of some label values: numbers by value, texts in alphabetical order."""
-    return list(dict.fromkeys(label_name(value, None) for value in sorted(values)))
+def mapped_labels(
+    split: Dataset, name: str, column: str, function: Callable[[Sequence[Any]], list[Any]], feature: Any
+) -> Dataset:
+    """The label column alone, its cells mapped to a type; a `LabelError` becomes an error that names the row.
+
+    Args:
+        split: any rows.
+        name: name of the split.
+        column: of the labels.
+        function: from some cells to their new values.
+        feature: type of a new value.
+    """
+
+    def mapped(cells: Sequence[Any], rows: Sequence[int]) -> dict[str, list[Any]]:
+        try:
+            return {column: function(cells)}
+        except LabelError as error:
+            raise LabelError(rows[error.cell], str(error)) from error
+
+    try:
+        return cached_map(
+            split.select_columns([column]),
+            mapped,
+            batched=True,
+            with_indices=True,
+            input_columns=[column],
+            features=Features({column: feature}),
+        )
+    except LabelError as error:
+        raise UserError(f"{place_of(split, name, error.cell)}: {error}") from error
+
+
+def distinct(split: Dataset, column: str) -> dict[Any, int]:
+    """Value -> the number of its cells, without missing values; for lists the number of its places in them."""
+    counts: dict[Any, int] = {}
+    for table in split.select_columns([column]).with_format("arrow").iter(10_000):
+        cells = table[column]
+        cells = pc.list_flatten(cells) if pa.types.is_nested(cells.type) else cells
+        for pair in pc.value_counts(cells).to_pylist():
+            if pair["values"] is not None:
+                counts[pair["values"]] = counts.get(pair["values"], 0) + pair["counts"]
+    return counts
+
+
+def check_known(split: Dataset, column: str, name: str, names: Sequence[str]) -> None:
+    """Raise an error for the labels in a column, or in its lists, that the training split lacks."""
+    feature = split.features[column]
+    inner = feature.feature if is_list(feature) else feature
+    known = label_ids(names)
+    unknown: dict[str, int] = {}
+    for value, count in distinct(split, column).items():
+        label = label_name(value, inner)
+        if label and plain_number(label) not in known:
+            unknown[label] = unknown.get(label, 0) + count
+    if unknown:
+        row = first_row(split, column, lambda value: label_name(value, inner) in unknown)
+        raise UserError(unknown_labels(unknown, names, name, place_of(split, name, row), "label"))
+
+
+def unknown_labels(labels: Mapping[str, int], known: Iterable[str], split: str, place: str, word: str) -> str:
+    """The message for labels that the training split lacks.
+
+    Args:
+        labels: unknown label -> how often it occurs.
+        known: labels of the training split.
+        split: name of the split.
+        place: of the first of them.
+        word: label or tag.
+    """
+    shown = [f"'{label}' ({count:,} times)" for label, count in itertools.islice(labels.items(), _SHOWN)]
+    more = f" and {len(labels) - _SHOWN:,} more" if len(labels) > _SHOWN else ""
+    first = next(iter(labels))
+    return (
+        f"{place}: {word} '{first}' does not occur in the training split; of the {word}s of the {split} split it lacks "
+        f"{', '.join(shown)}{more}. Correct them or add training rows with them.{nearest(first, known)}"
+    )
+
+
+def sorted_names(values: Iterable[Any], feature: Any = None) -> list[str]:
+    """The different names of some label values: numbers by value, texts in alphabetical order.
+
+    A number is one label, whether it is written as 1 or as 1.0.
+    """
+    names: dict[str, str] = {}
+    for name in sorted({label_name(value, feature) for value in values} - {""}, key=len):
+        names.setdefault(plain_number(name), name)
+    return sorted(names.values(), key=_number_or_text if all(map(is_number, names)) else None)
 
 
 def label_name(value: Any, feature: Any) -> str:
@@ -115,21 +215,69 @@ def label_name(value: Any, feature: Any) -> str:
         return ""
     if isinstance(feature, ClassLabel):
         return str(feature.names[value]) if value in range(len(feature.names)) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+
+def label_ids(names: Iterable[str]) -> dict[str, int]:
+    """The plain form of each label name -> its id."""
+    return {plain_number(name): i for i, name in enumerate(names)}
+
+
+def plain_number(name: str) -> str:
+    """A whole number without decimals, another name as it is."""
+    return name.partition(".")[0] if _WHOLE.fullmatch(name) else name
 
 
 def label_id(name: str, ids: Mapping[str, int], cell: int) -> int:
     """The id of a label name.
 
     Raises:
-        LabelError: if the name is empty or unknown.
+        LabelError: if the name is empty.
     """
     if not name:
         raise LabelError(cell, "the label '' is empty; fill it or leave the row out.")
-    if name not in ids:
-        raise LabelError(
-            cell,
-            f"label '{name}' does not occur in the training split; correct it or add training rows with it."
-            f"{nearest(name, ids)}",
-        )
-    return ids[name]
+    return ids[plain_number(name)]
+
+
+def first_row(split: Dataset, column: str, is_it: Callable[[Any], bool]) -> int:
+    """The first row whose cell, or an item of whose list, is what is looked for."""
+    for row, cell in enumerate(split.select_columns([column])[column]):
+        if any(map(is_it, cell if isinstance(cell, list) else [cell])):
+            return row
+    raise AssertionError("no row has it")
+
+
+def is_number(name: str) -> bool:
+    return _NUMBER.fullmatch(name) is not None
+
+
+def is_float(values: Iterable[Any]) -> bool:
+    """True if the file has decimal numbers, not texts that look so."""
+    return any(isinstance(value, float) for value in values)
+
+
+def is_printed_list(value: Any) -> bool:
+    return isinstance(value, str) and (as_printed_list(value) is not None or _QUOTED_ITEM.match(value) is not None)
+
+
+def as_printed_list(text: str) -> list[Any] | None:
+    """The list that a text prints, such as ``['a', 'b']``; None for another text."""
+    if not (text.lstrip().startswith("[") and text.rstrip().endswith("]")):
+        return None
+    try:
+        value = printed_value(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, list) else None
+
+
+def _number_or_text(name: str) -> tuple[float, str]:
+    return float(name), name
+
+
+_SHOWN = 10  # labels in a message
+_QUOTED_ITEM = re.compile(r"""\s*\[\s*['"].*\]\s*$""", re.DOTALL)  # also the form that numpy prints
+_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+_WHOLE = re.compile(r"-?\d+\.0+", re.ASCII)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from datasets import Dataset, DatasetDict, Value
+from datasets import Dataset, DatasetDict
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from transformers import AutoModelForMaskedLM, PreTrainedTokenizerBase
@@ -14,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from winnow.data.batch import Batch, Collator, Columns, ModelOutputs
 from winnow.data.cached_map import cached_map
+from winnow.data.text_column import text_column
 from winnow.errors import UserError
 from winnow.functional.distillation_loss import distillation_loss
 from winnow.functional.masked_tokens import IGNORED, mask_tokens
@@ -22,6 +23,8 @@ from winnow.tasks.task import Task, check_metric_names
 TokenIds = list[int]
 Masking = Callable[..., tuple[Tensor, Tensor]]  # token ids -> corrupted ids, labels
 RowBuilder = Callable[[Sequence[str | None], Sequence[int]], list[TokenIds]]  # texts, their indices -> rows
+
+_TEXT = "text"  # the column of a prepared split
 
 
 class _MeanOverTokens(MeanMetric):
@@ -93,7 +96,9 @@ class MaskedLM(Task):
         self.mask_probability = mask_probability
 
     def prepare(self, splits: DatasetDict) -> DatasetDict:
-        return DatasetDict({name: self._text_column(split, name) for name, split in splits.items()})
+        return DatasetDict(
+            {name: text_column(split, self.text_columns[0], _TEXT, name) for name, split in splits.items()}
+        )
 
     def encode(self, split: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> Dataset:
         _check_special_tokens(tokenizer)
@@ -111,7 +116,7 @@ class MaskedLM(Task):
             features,
             batched=True,
             with_indices=True,
-            input_columns=self.text_columns,
+            input_columns=[_TEXT],
             remove_columns=split.column_names,
         )
         if len(encoded) == 0:
@@ -158,17 +163,8 @@ class MaskedLM(Task):
     def update_metrics(self, metrics: MetricCollection, outputs: ModelOutputs, batch: Batch) -> None:
         metrics.update(outputs.logits.float(), _masked_labels(batch))
 
-    def _text_column(self, split: Dataset, name: str) -> Dataset:
-        """Only the text column, as strings."""
-        column = self.text_columns[0]
-        feature = split.features[column]
-        if not isinstance(feature, Value):
-            raise UserError(
-                f"task.data.text_columns: column '{column}' of the {name} split must hold texts, got {feature}; name "
-                "another column."
-            )
-        split = split.select_columns([column])
-        return split if feature.dtype in ("string", "large_string") else split.cast_column(column, Value("string"))
+    def texts(self, split: Dataset) -> list[str]:
+        return list(filter(None, split[:100][_TEXT]))
 
     def _masking(self, tokenizer: PreTrainedTokenizerBase) -> Masking:
         return partial(

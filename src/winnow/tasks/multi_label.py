@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pyarrow.compute as pc
 import torch
 import torch.nn.functional as F
-from datasets import ClassLabel, Dataset, List, Value
+from datasets import ClassLabel, Dataset, List, Value, concatenate_datasets
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import (
@@ -16,19 +15,28 @@ from torchmetrics.classification import (
     MultilabelRecall,
 )
 
+from winnow.data.places import place_of
 from winnow.errors import UserError
 from winnow.functional.distillation_loss import distillation_loss
 from winnow.tasks.label_kind import (
     LabelError,
     LabelKind,
+    as_printed_list,
+    check_known,
+    distinct,
     is_list,
+    is_printed_list,
     label_id,
+    label_ids,
     label_name,
+    mapped_labels,
     ranked,
     sorted_names,
     top_scores,
 )
 from winnow.tasks.task import SCORE_DIGITS
+
+_MULTI_HOT = {"0", "1", "0.0", "1.0", "true", "false"}
 
 
 class MultiLabel(LabelKind):
@@ -54,24 +62,62 @@ class MultiLabel(LabelKind):
         super().__init__(column)
         self.separator = separator
 
-    def check_type(self, feature: Any) -> None:
-        if self.separator is None and not is_list(feature):
-            raise UserError(
-                f"task.data.label_column: '{self.column}' holds no lists; name the separator of the labels in a cell, "
-                "\"task.data.label_separator=','\", or set task.multi_label=false."
-            )
+    def read(self, split: Dataset, name: str) -> Dataset:
+        """The split with a list of labels in each cell of the label column."""
+        feature = split.features[self.column]
         if self.separator is not None and is_list(feature):
             raise UserError(
                 f"task.data.label_separator: '{self.column}' holds lists, which need no separator; "
                 "set task.data.label_separator=null."
             )
+        if not is_list(feature):
+            split = self._with_lists(split, name)
+        self._check_names(split, name)
+        return split
+
+    def _with_lists(self, split: Dataset, name: str) -> Dataset:
+        """The split with the texts of the label column as lists."""
+        texts = [str(value) for value in distinct(split, self.column) if str(value).strip()]
+        printed = [text for text in texts if is_printed_list(text)]
+        if self.separator is not None and printed:
+            raise UserError(
+                f"task.data.label_separator: '{self.column}' of the {name} split holds printed lists such as "
+                f"{printed[0]}, which need no separator; set task.data.label_separator=null."
+            )
+        if self.separator is None and (not printed or len(printed) < len(texts)):
+            raise UserError(
+                f"task.data.label_column: '{self.column}' of the {name} split holds no lists; name the separator of "
+                "the labels in a cell, \"task.data.label_separator=','\", or set task.multi_label=false."
+            )
+        separator = self.separator
+
+        def lists(cells: Sequence[Any]) -> list[Any]:
+            return [_labels_of(text, separator, cell) for cell, text in enumerate(cells)]
+
+        labels = mapped_labels(split, name, self.column, lists, List(Value("string")))
+        return concatenate_datasets([split.remove_columns([self.column]), labels], axis=1)
+
+    def _check_names(self, split: Dataset, name: str) -> None:
+        """Refuse lists with a 0 or 1, or true or false, for each class."""
+        if isinstance(split.features[self.column].feature, ClassLabel):
+            return
+        values = {label_name(value, None).lower() for value in distinct(split, self.column)}
+        if not values or not values <= _MULTI_HOT:
+            return
+        lists = [cell for cell in split.select_columns([self.column])[self.column] if cell]
+        lengths = {len(cell) for cell in lists}
+        if max(lengths) > 2 or lengths == {2} or any(len(set(cell)) < len(cell) for cell in lists):
+            raise UserError(
+                f"{place_of(split, name, 0)}: the label {lists[0]} has a 0 or 1 for each class, as all of them; a list "
+                f'in \'{self.column}\' must name the labels that apply, such as ["action", "drama"].'
+            )
 
     def names(self, train: Dataset) -> list[str]:
         feature = train.features[self.column]
-        if is_list(feature) and isinstance(feature.feature, ClassLabel):
+        if isinstance(feature.feature, ClassLabel):
             labels = list(feature.feature.names)
         else:
-            labels = sorted_names(self._distinct(train))
+            labels = sorted_names(distinct(train, self.column))
         if len(labels) < 2:
             found = f"the single label '{labels[0]}'" if labels else "no label"
             raise UserError(
@@ -80,19 +126,16 @@ class MultiLabel(LabelKind):
             )
         return labels
 
+    def check_known(self, split: Dataset, name: str, names: Sequence[str]) -> None:
+        check_known(split, self.column, name, names)
+
     def targets(self, cells: Sequence[Any], feature: Any, names: Sequence[str]) -> list[Any]:
-        ids = {name: i for i, name in enumerate(names)}
-        inner = feature.feature if is_list(feature) else feature
+        ids = label_ids(names)
         targets = []
-        for cell, value in enumerate(cells):
-            labels = [label_name(label, inner) for label in self._labels_of(value)]
-            if names == ["0", "1"] and len(labels) > 2:
-                raise LabelError(
-                    cell, f"the label {value} has a 0 or 1 for each class; list the names of the labels that apply."
-                )
+        for cell, labels in enumerate(cells):
             target = [0.0] * len(names)
             for label in labels:
-                target[label_id(label, ids, cell)] = 1.0
+                target[label_id(label_name(label, feature.feature), ids, cell)] = 1.0
             targets.append(target)
         return targets
 
@@ -120,17 +163,18 @@ class MultiLabel(LabelKind):
         ]
         return {"labels": labels, **top_scores(ranking, top_k)}
 
-    def _labels_of(self, cell: Any) -> Sequence[Any]:
-        if self.separator is None:
-            return list(cell)
-        return [label for label in str(cell).split(self.separator) if label.strip()]
 
-    def _distinct(self, train: Dataset) -> set[Any]:
-        """All label values that occur in the split, without blank ones."""
-        found: set[Any] = set()
-        for table in train.select_columns([self.column]).with_format("arrow").iter(10_000):
-            cells = table[self.column]
-            if self.separator is not None:
-                cells = pc.split_pattern(cells.cast("string"), self.separator)
-            found.update(pc.list_flatten(cells).unique().to_pylist())
-        return {label for label in found if label is not None and str(label).strip()}
+def _labels_of(text: Any, separator: str | None, cell: int) -> list[Any] | None:
+    """The labels in a text: between separators, or in a printed list."""
+    if text is None or not str(text).strip():
+        return text if text is None else []
+    if separator is not None:
+        return [label for label in str(text).split(separator) if label.strip()]
+    labels = as_printed_list(str(text))
+    if labels is None or not all(isinstance(label, str) for label in labels):
+        raise LabelError(
+            cell,
+            f"the label {text} is no list of labels as Python or JSON write it, such as ['action', 'drama']; correct "
+            "it (numpy writes no commas: use .tolist() before writing the file).",
+        )
+    return labels

@@ -1,5 +1,7 @@
 """A number for each text: regression."""
 
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +14,9 @@ from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef, SpearmanC
 from winnow.functional.distillation_loss import regression_distillation_loss
 from winnow.tasks.label_kind import LabelError, LabelKind
 from winnow.tasks.task import SCORE_DIGITS
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_LARGEST = 3e38  # of float32
 
 
 class NumericLabel(LabelKind):
@@ -29,14 +34,7 @@ class NumericLabel(LabelKind):
         return []
 
     def targets(self, cells: Sequence[Any], feature: Any, names: Sequence[str]) -> list[Any]:
-        targets = []
-        for cell, value in enumerate(cells):
-            try:
-                targets.append(float(value))
-            except ValueError:
-                message = f"the label {value!r} is not a number; correct it, or set task.regression=false for classes."
-                raise LabelError(cell, message) from None
-        return targets
+        return [_number(value, cell) for cell, value in enumerate(cells)]
 
     def target_feature(self, names: Sequence[str]) -> Any:
         return Value("float32")
@@ -56,3 +54,16 @@ class NumericLabel(LabelKind):
     def prediction(self, scores: Sequence[float], names: Sequence[str], top_k: int | None) -> dict[str, Any]:
         (number,) = scores
         return {"value": round(float(number), SCORE_DIGITS)}
+
+
+def _number(value: Any, cell: int) -> float:
+    text = str(value).strip()
+    number = float(text) if not isinstance(value, str) or _NUMBER.fullmatch(text) else math.nan
+    if not abs(number) <= _LARGEST:
+        reason = "a finite number" if text.lower().lstrip("+-") in ("inf", "infinity", "nan") else "a number"
+        raise LabelError(
+            cell,
+            f"the label {value!r} is not {reason} such as 3, 3.5 or 1e-3; correct it, or set task.regression=false for "
+            "classes.",
+        )
+    return number

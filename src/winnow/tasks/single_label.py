@@ -1,5 +1,6 @@
 """One of several classes for each text."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,8 +21,23 @@ from torchmetrics.classification import (
 
 from winnow.errors import UserError
 from winnow.functional.distillation_loss import distillation_loss
-from winnow.tasks.label_kind import LabelKind, label_id, label_name, ranked, sorted_names, top_scores
+from winnow.tasks.label_kind import (
+    LabelKind,
+    check_known,
+    distinct,
+    is_float,
+    is_number,
+    label_id,
+    label_ids,
+    label_name,
+    plain_number,
+    ranked,
+    sorted_names,
+    top_scores,
+)
 from winnow.tasks.task import SCORE_DIGITS
+
+_DECIMAL_CLASSES = 100  # more different decimal numbers are no classes
 
 
 class SingleLabel(LabelKind):
@@ -42,22 +58,35 @@ class SingleLabel(LabelKind):
         feature = train.features[self.column]
         if isinstance(feature, ClassLabel):
             return list(feature.names)
-        values = train.unique(self.column)
-        if any(map(_is_decimal, values)):
-            raise UserError(
-                f"task.data.label_column: '{self.column}' holds decimal numbers; "
-                "set task.regression=true 'task.metrics=[pearson,spearmanr]' to predict them."
-            )
-        labels = sorted_names(values)
+        counts = distinct(train, self.column)
+        labels = sorted_names(counts)
+        self._check_decimals(labels, counts)
         if len(labels) < 2:
             raise UserError(
-                f"task.data.label_column: '{self.column}' has the single value '{labels[0]}', but a classification "
-                "needs two classes or more; name another column or other files."
+                f"task.data.label_column: '{self.column}' has the single value '{''.join(labels)}', but a "
+                "classification needs two classes or more; name another column or other files."
             )
         return labels
 
+    def _check_decimals(self, labels: Sequence[str], counts: Mapping[Any, int]) -> None:
+        """Numbers such as 2.75 are hardly the names of classes, unless there are few of them."""
+        decimals = [label for label in labels if is_number(label) and plain_number(label) != str(int(float(label)))]
+        if not decimals or not all(map(is_number, labels)):
+            return
+        remedy = "set task.regression=true 'task.metrics=[pearson,spearmanr]' to predict them"
+        if len(labels) > _DECIMAL_CLASSES or 2 * len(labels) > sum(counts.values()) or is_float(counts):
+            raise UserError(f"task.data.label_column: '{self.column}' holds decimal numbers; {remedy}.")
+        print(
+            f"note: the {len(labels)} classes in '{self.column}' are decimal numbers such as {decimals[0]}; "
+            f"{remedy} as numbers.",
+            file=sys.stderr,
+        )
+
+    def check_known(self, split: Dataset, name: str, names: Sequence[str]) -> None:
+        check_known(split, self.column, name, names)
+
     def targets(self, cells: Sequence[Any], feature: Any, names: Sequence[str]) -> list[Any]:
-        ids = {name: i for i, name in enumerate(names)}
+        ids = label_ids(names)
         return [label_id(label_name(value, feature), ids, cell) for cell, value in enumerate(cells)]
 
     def target_feature(self, names: Sequence[str]) -> Any:
@@ -79,7 +108,3 @@ class SingleLabel(LabelKind):
         ranking = ranked(scores, names)
         label, score = next(iter(ranking.items()))
         return {"label": label, "score": round(score, SCORE_DIGITS), **top_scores(ranking, top_k)}
-
-
-def _is_decimal(value: Any) -> bool:
-    return isinstance(value, float) and not value.is_integer()

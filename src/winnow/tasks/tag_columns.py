@@ -2,20 +2,33 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
-from datasets import ClassLabel, Dataset, Features, LargeList, List, Value
+from datasets import ClassLabel, Dataset, Features, List, Value, concatenate_datasets
 
 from winnow.data.batch import Columns
 from winnow.data.cached_map import cached_map
-from winnow.errors import UserError, nearest
+from winnow.data.places import place_of
+from winnow.errors import UserError
 from winnow.functional.entities import OUTSIDE, is_entity_tag, split_tag
+from winnow.tasks.label_kind import LabelError, as_printed_list, is_list, mapped_labels, unknown_labels
 
 IGNORED = -100  # the label of a token without a tag, as in torch and transformers
+WORDS = "words"  # the column of the words of a prepared split
 _NO_TAG = (None, "", -1, IGNORED)  # a missing tag in data sets
 
-FirstRows = Mapping[str, int]  # tag -> the first row that has it, counted from 1
+
+@dataclass
+class Occurrences:
+    """Where a tag occurs: its first row, counted from 0, and the number of its words."""
+
+    first_row: int
+    count: int = 0
+
+
+TagsOf = Mapping[str, Occurrences]  # of a split
 
 
 @dataclass(frozen=True)
@@ -32,16 +45,33 @@ class TagColumns:
     tags: str
     drop_empty: bool
 
-    def check_types(self, split: Dataset, name: str) -> None:
-        """Raise an error for a column that holds no lists; the column of tags may be absent."""
+    def read(self, split: Dataset, name: str) -> Dataset:
+        """The split with lists in both columns; the column of tags may be absent.
+
+        Raises:
+            UserError: for a column that holds no lists.
+        """
         for column in (self.words, self.tags):
             feature = split.features.get(column)
-            if feature is not None and not isinstance(feature, (List, LargeList)):
-                raise UserError(
-                    f"column '{column}' of the {name} split holds no lists, but a row must be a sentence "
-                    'with a list of words and a list of tags: JSON lines such as {"tokens": ["in", "Rome"], '
-                    '"ner_tags": ["O", "B-place"]}, Parquet, or .conll files with a word and its tag on each line.'
-                )
+            if feature is not None and not is_list(feature):
+                split = self._with_lists(split, column, name)
+        return split
+
+    def _with_lists(self, split: Dataset, column: str, name: str) -> Dataset:
+        """The split with the printed lists of a column, such as ``['in', 'Rome']``, as lists."""
+
+        def lists(cells: Sequence[Any]) -> list[Any]:
+            return [_printed(text, cell) for cell, text in enumerate(cells)]
+
+        first = next((text for text in split[:100][column] if text is not None), None)
+        if not isinstance(first, str) or as_printed_list(first) is None:
+            raise UserError(
+                f"column '{column}' of the {name} split holds no lists, but a row must be a sentence "
+                'with a list of words and a list of tags: JSON lines such as {"tokens": ["in", "Rome"], '
+                '"ner_tags": ["O", "B-place"]}, Parquet, or .conll files with a word and its tag on each line.'
+            )
+        read = mapped_labels(split, name, column, lists, List(Value("string")))
+        return concatenate_datasets([split.remove_columns([column]), read], axis=1)
 
     def sentences(self, split: Dataset) -> Iterator[tuple[list[Any], list[str]]]:
         """The words of each sentence and the names of their tags."""
@@ -51,36 +81,36 @@ class TagColumns:
             for words, tags in zip(*(rows[column] for column in columns), strict=True):
                 yield words or [], names_of(tags)
 
-    def first_rows(self, split: Dataset, name: str) -> FirstRows:
-        """Check every sentence and find the first row of each tag."""
-        found: dict[str, int] = {}
-        for row, (words, tags) in enumerate(self.sentences(split), start=1):
-            self._check_sentence(words, tags, f"the {name} split, row {row}")
+    def occurrences(self, split: Dataset, name: str) -> TagsOf:
+        """Check every sentence and count each tag."""
+        found: dict[str, Occurrences] = {}
+        for row, (words, tags) in enumerate(self.sentences(split)):
+            self._check_sentence(words, tags, partial(place_of, split, name, row))
             for tag in tags:
-                found.setdefault(tag, row)
+                found.setdefault(tag, Occurrences(row)).count += 1
         if not found:
             raise UserError(f"the {name} split has no sentence with words; name other files or columns.")
         return found
 
-    def _check_sentence(self, words: Sequence[Any], tags: Sequence[str], where: str) -> None:
+    def _check_sentence(self, words: Sequence[Any], tags: Sequence[str], where: Callable[[], str]) -> None:
         if not words and not self.drop_empty:
             raise UserError(
-                f"{where}: the sentence has no words; fill it, or leave such rows out with task.data.drop_empty=true."
+                f"{where()}: the sentence has no words; fill it, or leave such rows out with task.data.drop_empty=true."
             )
         if len(words) != len(tags):
             raise UserError(
-                f"{where}: there are {len(words)} words but {len(tags)} tags; each word of '{self.words}' needs one "
+                f"{where()}: there are {len(words)} words but {len(tags)} tags; each word of '{self.words}' needs one "
                 f"tag in '{self.tags}'."
             )
         if "" in tags:
             index = tags.index("")
             raise UserError(
-                f"{where}: word {index + 1}, '{words[index]}', has no tag; every word needs one, {OUTSIDE} if it "
+                f"{where()}: word {index + 1}, '{words[index]}', has no tag; every word needs one, {OUTSIDE} if it "
                 "belongs to no entity."
             )
 
     def with_tag_ids(self, split: Dataset, labels: Sequence[str]) -> Dataset:
-        """The words as strings, and ``labels``, the ids of their tags; sentences without words are left out."""
+        """``words``, as strings, and ``labels``, the ids of their tags; sentences without words are left out."""
         word_column, tag_column = self.words, self.tags
         names_of = _tag_names(split.features[tag_column])
         ids = {tag: i for i, tag in enumerate(labels)}
@@ -88,7 +118,7 @@ class TagColumns:
         def words_and_ids(rows: Columns) -> dict[str, list[Any]]:
             kept = [i for i, sentence in enumerate(rows[word_column]) if sentence]
             return {
-                word_column: [["" if word is None else str(word) for word in rows[word_column][i]] for i in kept],
+                WORDS: [["" if word is None else str(word) for word in rows[word_column][i]] for i in kept],
                 "labels": [[ids[tag] for tag in names_of(rows[tag_column][i])] for i in kept],
             }
 
@@ -97,11 +127,11 @@ class TagColumns:
             words_and_ids,
             batched=True,
             remove_columns=split.column_names,
-            features=Features({word_column: List(Value("string")), "labels": List(Value("int64"))}),
+            features=Features({WORDS: List(Value("string")), "labels": List(Value("int64"))}),
         )
 
 
-def tag_set(tags_feature: Any, found: Mapping[str, FirstRows]) -> list[str]:
+def tag_set(tags_feature: Any, found: Mapping[str, TagsOf]) -> list[str]:
     """The tags of the training split, and tags of other splits whose entity type the training split has.
 
     Args:
@@ -118,7 +148,13 @@ def tag_set(tags_feature: Any, found: Mapping[str, FirstRows]) -> list[str]:
     return sorted([*known, *added], key=_tag_order)
 
 
-def check_tag_set(labels: Sequence[str], found: Mapping[str, FirstRows], column: str, metrics: Sequence[str]) -> None:
+def check_tag_set(
+    labels: Sequence[str],
+    splits: Mapping[str, Dataset],
+    found: Mapping[str, TagsOf],
+    column: str,
+    metrics: Sequence[str],
+) -> None:
     """Raise an error for tags that cannot be learned, scored by a metric, or known from the training split."""
     if len(labels) < 2:
         raise UserError(
@@ -132,14 +168,23 @@ def check_tag_set(labels: Sequence[str], found: Mapping[str, FirstRows], column:
             f"task.metrics: {entity_metrics[0]} counts entities, but '{other_tags[0]}' in column '{column}' "
             "is not a tag such as B-person, I-person and O; write such tags there, or set task.metrics=[accuracy]."
         )
-    for name, rows in found.items():
-        unknown = [tag for tag in rows if tag not in labels]
+    for name, split in splits.items():
+        unknown = {tag: found[name][tag].count for tag in found[name] if tag not in labels}
         if unknown:
-            tag = min(unknown, key=lambda tag: rows[tag])
-            raise UserError(
-                f"the {name} split, row {rows[tag]}: tag '{tag}' does not occur in the training split; correct it or "
-                f"add training rows with it.{nearest(tag, labels)}"
-            )
+            place = place_of(split, name, found[name][next(iter(unknown))].first_row)
+            raise UserError(unknown_labels(unknown, labels, name, place, "tag"))
+
+
+def _printed(text: Any, cell: int) -> list[Any] | None:
+    """The list that a text prints; None for a missing text."""
+    words = as_printed_list(text) if text else []
+    if words is None or not all(isinstance(word, str | None) for word in words):
+        raise LabelError(
+            cell,
+            f"{text} is no list as Python or JSON write it, such as ['in', 'Rome']; correct it (numpy writes no "
+            "commas: use .tolist() before writing the file).",
+        )
+    return words
 
 
 def _tag_names(feature: Any) -> Callable[[Sequence[Any] | None], list[str]]:

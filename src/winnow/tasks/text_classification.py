@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from transformers import AutoModelForSequenceClassification, BatchEncoding, PreTrainedTokenizerBase
@@ -11,12 +11,15 @@ from transformers import AutoModelForSequenceClassification, BatchEncoding, PreT
 from winnow.data.batch import Batch, Columns, ModelOutputs
 from winnow.data.cached_map import cached_map
 from winnow.data.empty_rows import without_empty_rows
+from winnow.data.text_column import text_column
 from winnow.errors import UserError
-from winnow.tasks.label_kind import LabelError, LabelKind
+from winnow.tasks.label_kind import LabelKind, distinct, mapped_labels
 from winnow.tasks.multi_label import MultiLabel
 from winnow.tasks.numeric_label import NumericLabel
 from winnow.tasks.single_label import SingleLabel
 from winnow.tasks.task import Row, Task, WindowPrediction, check_metric_names, label_settings
+
+_NO_LABEL = (-1, "-1", "", None)
 
 
 class TextClassification(Task):
@@ -54,18 +57,20 @@ class TextClassification(Task):
         self.drop_empty: bool = data["drop_empty"]
 
     def prepare(self, splits: DatasetDict) -> DatasetDict:
-        splits = self.labelled_splits(splits)
-        for split in splits.values():
-            self.label_kind.check_type(split.features[self.label_column])
-        checked = DatasetDict({name: self._checked(split, name) for name, split in splits.items()})
+        labelled = self.labelled_splits(splits)
+        checked = {name: self._checked(self.label_kind.read(split, name), name) for name, split in labelled.items()}
         self.labels = self.label_kind.names(checked["train"])
+        for name, split in checked.items():
+            self.label_kind.check_known(split, name, self.labels)
         return DatasetDict({name: self._with_targets(split, name) for name, split in checked.items()})
 
     def has_labels(self, split: Dataset) -> bool:
-        """False without a label column, and for the test splits of benchmarks, whose labels are all -1."""
+        """False without a label column, and for the test splits of benchmarks, whose labels are all -1 or blank."""
         if not super().has_labels(split):
             return False
-        return bool(split[0][self.label_column] != -1 or split.unique(self.label_column) != [-1])
+        if split[0][self.label_column] not in _NO_LABEL:
+            return True
+        return any(value not in _NO_LABEL for value in distinct(split, self.label_column))
 
     def head_settings(self) -> dict[str, Any]:
         return {
@@ -74,7 +79,7 @@ class TextClassification(Task):
         }
 
     def encode(self, split: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> Dataset:
-        columns, max_length = self.text_columns, min(self.max_length, tokenizer.model_max_length)
+        columns, max_length = self.input_fields, min(self.max_length, tokenizer.model_max_length)
 
         # All that a mapped function refers to is part of the cache key: these few values, not the whole task.
         def features(rows: Columns) -> dict[str, Any]:
@@ -115,35 +120,29 @@ class TextClassification(Task):
         prediction = self.label_kind.prediction(window["score"].tolist(), self.labels, top_k)
         return {**row, **prediction, **({"truncated": True} if window["truncated"] else {})}
 
+    def texts(self, split: Dataset) -> list[str]:
+        return [text for field in self.input_fields for text in split[:100][field]]
+
     def _checked(self, split: Dataset, name: str) -> Dataset:
-        """The split without empty rows, its text columns as strings."""
+        """The split without rows that have an empty text or label."""
         columns = {**dict.fromkeys(self.text_columns, True), self.label_column: self.label_kind.blank_is_missing}
-        split = without_empty_rows(split, name, columns, drop=self.drop_empty)
-        for column in self.text_columns:  # numbers become texts
-            if split.features[column].dtype not in ("string", "large_string"):
-                split = split.cast_column(column, Value("string"))
-        return split
+        return without_empty_rows(split, name, columns, drop=self.drop_empty)
 
     def _with_targets(self, split: Dataset, name: str) -> Dataset:
-        """The text columns, and ``labels`` in the form that the loss needs."""
+        """The texts under the names of ``input_fields``, and ``labels`` in the form that the loss needs."""
         kind, names, feature = self.label_kind, self.labels, split.features[self.label_column]
-
-        def targets(cells: Sequence[Any], rows: Sequence[int]) -> dict[str, list[Any]]:
-            try:
-                return {"labels": kind.targets(cells, feature, names)}
-            except LabelError as error:
-                raise UserError(f"the {name} split, row {rows[error.cell] + 1}: {error}") from error
-
-        labels = cached_map(
-            split.select_columns([self.label_column]),
-            targets,
-            batched=True,
-            with_indices=True,
-            input_columns=[self.label_column],
-            remove_columns=[self.label_column],
-            features=Features({"labels": kind.target_feature(names)}),
+        labels = mapped_labels(
+            split,
+            name,
+            self.label_column,
+            lambda cells: kind.targets(cells, feature, names),
+            kind.target_feature(names),
         )
-        return concatenate_datasets([split.select_columns(self.text_columns), labels], axis=1)
+        texts = [
+            text_column(split, column, field, name)
+            for column, field in zip(self.text_columns, self.input_fields, strict=True)
+        ]
+        return concatenate_datasets([*texts, labels.rename_column(self.label_column, "labels")], axis=1)
 
 
 def _tokenized(columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> BatchEncoding:

@@ -17,7 +17,7 @@ from winnow.data.flat_lists import flat_lists
 from winnow.errors import UserError
 from winnow.functional.distillation_loss import distillation_loss
 from winnow.functional.entities import OUTSIDE, entities, is_entity_tag, split_tag
-from winnow.tasks.tag_columns import IGNORED, TagColumns, check_tag_set, tag_set
+from winnow.tasks.tag_columns import IGNORED, WORDS, TagColumns, check_tag_set, tag_set
 from winnow.tasks.tag_scores import TagScores
 from winnow.tasks.task import SCORE_DIGITS, Row, Task, WindowPrediction, check_metric_names, label_settings
 from winnow.tasks.word_windows import first_and_later_tokens, split_words, word_windows
@@ -56,12 +56,11 @@ class TokenClassification(Task):
         self.label_all_tokens = label_all_tokens
 
     def prepare(self, splits: DatasetDict) -> DatasetDict:
-        for name, split in splits.items():
-            self.columns.check_types(split, name)
-        splits = self.labelled_splits(splits)
-        found = {name: self.columns.first_rows(split, name) for name, split in splits.items()}
+        read = DatasetDict({name: self.columns.read(split, name) for name, split in splits.items()})
+        splits = self.labelled_splits(read)
+        found = {name: self.columns.occurrences(split, name) for name, split in splits.items()}
         self.labels = tag_set(splits["train"].features[self.label_column], found)
-        check_tag_set(self.labels, found, self.label_column, self.metric_names)
+        check_tag_set(self.labels, splits, found, self.label_column, self.metric_names)
         return DatasetDict({name: self.columns.with_tag_ids(split, self.labels) for name, split in splits.items()})
 
     def has_labels(self, split: Dataset) -> bool:
@@ -78,10 +77,10 @@ class TokenClassification(Task):
         """
         max_length = self._window_length(tokenizer)
         words_before = np.cumsum([0, *flat_lists(split, "labels")[1]])  # before each sentence of the split
-        column, later_tags = self.columns.words, self._tags_of_later_tokens()
+        later_tags = self._tags_of_later_tokens()
 
         def features(rows: Columns, indices: list[int]) -> dict[str, Any]:
-            encoded, _, words = word_windows(rows[column], tokenizer, max_length)
+            encoded, _, words = word_windows(rows[WORDS], tokenizer, max_length)
             first, later = first_and_later_tokens(words)
             tags = np.concatenate(rows["labels"])[words]
             labels = np.select([first, later], [tags, later_tags[tags]], IGNORED)
@@ -152,7 +151,7 @@ class TokenClassification(Task):
         return {**row, "tags": [entity(tag, i, i) for i, tag in enumerate(tags)]}
 
     def texts(self, split: Dataset) -> list[str]:
-        return [" ".join(words) for words in split[:100][self.columns.words]]
+        return [" ".join(words) for words in split[:100][WORDS]]
 
     def _word_tags(self, count: int, windows: Sequence[WindowPrediction]) -> tuple[list[str], list[float]]:
         """The tag of each word of a sentence and its probability; O and 0 for a word without a token."""

@@ -1,0 +1,159 @@
+"""Rows of JSON and JSON lines files. Numbers, true and false are read as the text that is written."""
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+from winnow.data.squad_json import is_nested, question_rows
+from winnow.errors import UserError
+
+JsonRows = Iterator[tuple[str, dict[str, Any]]]  # where a row is, and its cells
+
+
+class Literal(str):
+    """A number, true or false as it is written in the file."""
+
+    def value(self) -> Any:
+        """The number or truth value."""
+        return json.loads(self)
+
+
+def json_lines(lines: Iterable[str], name: str) -> JsonRows:
+    """The row of each line, as it arrives; blank lines are skipped.
+
+    Raises:
+        UserError: for a line that is no object.
+    """
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield from _rows_of(_decoded(line, name, number), f"line {number}", name)
+
+
+def is_object(head: bytes) -> bool:
+    """True if the first line of a file, of which these are the first bytes, is or may be an object."""
+    line, end, _ = head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
+    if not end:
+        return line.lstrip().startswith(b"{")
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def json_document(lines: Iterable[str], name: str) -> JsonRows:
+    """The rows of a file: a list of objects, an object on each line, or an object that holds the rows.
+
+    Raises:
+        UserError: for anything else.
+    """
+    numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+    begin, first = next(numbered, (1, ""))
+    try:
+        is_line = isinstance(_DECODER.decode(first.strip()), dict)
+    except (ValueError, RecursionError):
+        is_line = False
+    if is_line:
+        for number, line in chain([(begin, first)], numbered):
+            yield from _rows_of(_decoded(line, name, number), f"line {number}", name)
+    else:
+        yield from _document_rows(first + "".join(line for _, line in numbered), name)
+
+
+def _document_rows(text: str, name: str) -> JsonRows:
+    """The rows of a text that is one JSON value; the items of a list are read one by one."""
+    try:
+        if text.lstrip().startswith("["):
+            for i, item in enumerate(_items(text), start=1):
+                yield from _rows_of(item, f"row {i}", name)
+        else:
+            yield from _rows_of(_DECODER.decode(text.strip()), "", name)
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name}{_problem(error)}") from error
+
+
+def _items(text: str) -> Iterator[Any]:
+    """The items of a list, decoded one at a time."""
+    position = _after_blanks(text, text.index("[") + 1)
+    if text[position : position + 1] == "]":
+        return
+    while True:
+        item, position = _DECODER.raw_decode(text, position)
+        yield item
+        position = _after_blanks(text, position)
+        mark = text[position : position + 1]
+        if mark == "]":
+            break
+        if mark != ",":
+            raise json.JSONDecodeError("Expecting ',' or ']'", text, position)
+        position = _after_blanks(text, position + 1)
+    if text[position + 1 :].strip():
+        raise json.JSONDecodeError("Extra data", text, position + 1)
+
+
+def _after_blanks(text: str, position: int) -> int:
+    while text[position : position + 1] in _BLANKS:
+        position += 1
+    return position
+
+
+def _rows_of(value: Any, where: str, name: str) -> JsonRows:
+    """The rows that a JSON value holds: itself, or the questions of articles.
+
+    Args:
+        value: of a line, an item or, with an empty ``where``, the whole file.
+        where: its place in the file.
+        name: of the file.
+    """
+    if is_nested(value):
+        try:
+            for inner, row in question_rows(value):
+                yield f"{where}, {inner}" if where else inner, row
+        except UserError as error:
+            raise UserError(f"{name}, {where}: {error}" if where else f"{name}: {error}") from error
+    elif isinstance(value, dict):
+        yield where or "row 1", value
+    else:
+        shown = json.dumps(value, ensure_ascii=False)[:40]
+        raise UserError(f'{name}, {where or "row 1"} must be an object such as {{"text": "..."}}, got {shown}.')
+
+
+def _decoded(line: str, name: str, number: int) -> Any:
+    try:
+        return _DECODER.decode(line.strip())
+    except (ValueError, RecursionError) as error:
+        problem = _problem(error)
+        raise UserError(f"{name}, line {number}{problem.removeprefix(', line 1')}") from error
+
+
+def _problem(error: Exception) -> str:
+    """The end of a message, after the name of the file."""
+    if isinstance(error, json.JSONDecodeError):
+        return f", line {error.lineno}, column {error.colno} is not JSON ({error.msg})."
+    return f": {error}" if isinstance(error, ValueError) else ": its values are nested too deeply."
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = {key: _leaf(value) for key, value in pairs}
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"an object has the key '{repeated}' twice; rename or remove one of them.")
+    return row
+
+
+def _leaf(value: Any) -> Any:
+    if isinstance(value, bool):
+        return Literal("true" if value else "false")
+    return [_leaf(item) for item in value] if isinstance(value, list) else value
+
+
+def _constant(name: str) -> str | None:
+    """NaN is a missing value, as pandas writes it; Infinity is a text that is no finite number."""
+    return None if name == "NaN" else name
+
+
+_BLANKS = frozenset(" \t\r\n")
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=Literal, parse_float=Literal, parse_constant=_constant)
