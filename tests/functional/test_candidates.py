@@ -48,6 +48,13 @@ def test_without_a_candidate_there_is_no_answer():
     assert (best, given_answer(best, None), probabilities(best)) == ([], None, [])
 
 
+def test_the_odds_of_no_answer_are_finite_without_another_candidate():
+    found = windows_of([(0, 0, -math.inf, -math.inf)], null=(-3.0, -3.0))
+    best = best_candidates(CONTEXT, found, n_best=5, unanswerable=True)
+    assert given_answer(best, threshold=9.0)["text"] == ""
+    assert 1000 < null_odds(best) < math.inf
+
+
 def test_probabilities_are_the_softmax_of_the_scores():
     found = windows_of([(4, 7, math.log(3), 0.0), (8, 12, 0.0, 0.0)])
     assert probabilities(best_candidates(CONTEXT, found, n_best=5, unanswerable=False)) == pytest.approx([0.75, 0.25])

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics import MetricCollection
 from torchmetrics.functional.text import squad
+from transformers import AutoTokenizer
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from tests.toys import TINY, data_section, failure, run, toy_model, typed_data
 from winnow.data.demo_questions import questions
+from winnow.data.places import PLACE
 from winnow.data.splits import load_splits
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError
@@ -30,7 +32,8 @@ def qa_task(**changes):
     shipped = yaml.safe_load((CONF / "task/question_answering.yaml").read_text())
     settings = {key: shipped[key] for key in shipped if key not in ("defaults", "_target_", "data")}
     small = {"max_seq_length": 32, "doc_stride": 8, "max_question_length": 8}
-    data = data_section("question_answering", **{k: changes.pop(k) for k in list(changes) if k.endswith("_column")})
+    columns = {k: changes.pop(k) for k in list(changes) if k.endswith(("_column", "_columns"))}
+    data = data_section("question_answering", **columns)
     return QuestionAnswering(**{**settings, **small, **changes}, data=data)
 
 
@@ -188,14 +191,8 @@ def test_the_head_has_two_outputs():
             ("the barn", "where ?", None, 0),
             r"row 2: the question has no answer.*task=squad_v2 or task\.unanswerable=true",
         ),
-        (
-            ("the barn", "", "barn", 4),
-            r"1 of 2 rows with an empty cell; the first is in column 'question' of the train split, row 2",
-        ),
-        (
-            ("  ", "where ?", " ", 0),
-            r"1 of 2 rows with an empty cell; the first is in column 'context' of the train split, row 2",
-        ),
+        (("the barn", "", "barn", 4), r"1 of 2 rows with an empty cell; the first is in column 'question' of the train split, row 2"),
+        (("  ", "where ?", " ", 0), r"1 of 2 rows with an empty cell; the first is in column 'context' of the train split, row 2"),
     ],
 )
 def test_a_bad_row_is_refused_with_its_place_and_a_remedy(example, message):
@@ -231,6 +228,85 @@ def test_answers_in_the_columns_of_a_csv_file_are_read():
         {"text": ["barn"], "answer_start": [4]},
         {"text": [], "answer_start": []},
     ]
+
+
+def test_columns_may_have_the_names_of_other_columns():
+    swapped = {"text_columns": ["context", "question"], "label_column": "id", "id_column": "answers"}
+    table = {"question": ["the barn"], "context": ["where ?"], "id": [{"text": ["barn"], "answer_start": [4]}]}
+    split = Dataset.from_dict({**table, "answers": ["q1"], "extra": [1], PLACE: ["a.jsonl, line 1"]})
+    row = {"id": "q1", "question": "where ?", "context": "the barn", "answers": split[0]["id"]}
+    assert list(prepared(qa_task(**swapped), split)) == [row]
+
+
+def test_numbers_are_texts():
+    table = {"context": [190119], "question": [7], "answer": [1901], "start": [0.0], "id": [42]}
+    task = qa_task(label_column="answer", answer_start_column="start", id_column="id")
+    answers = {"text": ["1901"], "answer_start": [0]}
+    assert list(prepared(task, Dataset.from_dict(table))) == [
+        {"id": "42", "question": "7", "context": "190119", "answers": answers}
+    ]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"text_columns": ["question", "question"]},
+        {"id_column": "question"},
+        {"label_column": "context"},
+        {"answer_start_column": "answers"},
+    ],
+)
+def test_a_column_that_is_named_twice_is_refused(columns):
+    with pytest.raises(
+        UserError, match=r"column '(question|context|answers)' is named twice among task\.data\.text_col"
+    ):
+        qa_task(**columns)
+
+
+@pytest.mark.parametrize("columns", [["context"], ["a", "b", "c"]])
+def test_other_than_two_texts_are_refused(columns):
+    with pytest.raises(UserError, match=r"task\.data\.text_columns must be two columns.*, got \["):
+        qa_task(text_columns=columns)
+
+
+def test_errors_name_the_file_and_the_line_of_a_row():
+    split = rows(("the mill", "where ?", "mill", 4), ("the barn", "where ?", "barn", 3))
+    split = split.add_column(PLACE, ["a.json, question 1", "a.json, question 9"])
+    with pytest.raises(UserError, match=r"^a\.json, question 9: answer_start 3 is wrong"):
+        prepared(qa_task(), split)
+
+
+@pytest.mark.parametrize(
+    ("names", "noted"),
+    [(["train"], ["train"]), (["train", "test"], ["train", "test"]), (["train", "validation"], ["validation"])],
+)
+def test_repeated_ids_are_noted_for_the_questions_that_are_scored(names, noted, capsys):
+    ids = [f"id of {names}"] * 2  # a note is printed once
+    split = rows(("the mill", "where ?", "mill", 4), ("the barn", "where ?", "barn", 4)).add_column("id", ids)
+    found = qa_task(id_column="id").prepare(DatasetDict(dict.fromkeys(names, split)))
+    assert [each["id"][1] for each in found.values()] == [f"{ids[0]}#2"] * len(names)
+    notes = capsys.readouterr().err.splitlines()
+    assert len(notes) == len(noted)
+    assert all(f"ids of the {name} split" in note for name, note in zip(noted, notes, strict=True))
+
+
+MINILM = CONF.parent.parent / "shared/models/minilm"
+REAL = [pytest.mark.real, pytest.mark.skipif(not MINILM.is_dir(), reason="there is no ../shared/models/minilm")]
+UNSEEN = ["\u200b\ufeff", "\x00\x01", "\u200d"]  # texts without tokens
+
+
+@pytest.mark.parametrize("unanswerable", [False, True])
+@pytest.mark.parametrize("folder", [None, pytest.param(MINILM, marks=REAL)])
+def test_texts_without_tokens_have_no_answer(folder, unanswerable):
+    tokenizer = AutoTokenizer.from_pretrained(folder) if folder else tiny_tokenizer()
+    task = qa_task(unanswerable=unanswerable)
+    empty = [(text, "where ?", text, 0) for text in UNSEEN]
+    unasked = [("the mill", text, "mill", 4) for text in UNSEEN]
+    split = prepared(task, rows(*empty, *unasked, (UNSEEN[0], UNSEEN[1], UNSEEN[0], 0)))
+    files = oracle(task, split, tokenizer)
+    assert list(files["predictions.json"].values()) == [""] * 3 + ["mill"] * 3 + [""]
+    assert not any(candidate["text"] for candidate in files["nbest_predictions.json"]["0"])
+    json.dumps(files, allow_nan=False)
 
 
 def test_answers_without_positions_are_refused_with_the_setting_that_names_their_column():

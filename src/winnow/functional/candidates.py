@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+_MISSING = -1e4  # the score of the best answer where there is none; JSON has no infinity
+
 
 def best_candidates(
     context: str, windows: Mapping[str, np.ndarray], *, n_best: int, unanswerable: bool
@@ -50,9 +52,9 @@ def given_answer(candidates: Sequence[Mapping[str, Any]], threshold: float | Non
 
 
 def null_odds(candidates: Sequence[Mapping[str, Any]]) -> float:
-    """The score of no answer minus the score of the best answer."""
+    """The score of no answer minus the score of the best answer; a large number if there is no other candidate."""
     none = next(_score(c) for c in candidates if not c["text"])
-    return none - max((_score(c) for c in candidates if c["text"]), default=-math.inf)
+    return none - max((_score(c) for c in candidates if c["text"]), default=_MISSING)
 
 
 def probabilities(candidates: Sequence[Mapping[str, Any]]) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from datasets import Dataset, DatasetDict, Value
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerBase
@@ -17,6 +17,7 @@ from winnow.data.batch import Batch, Columns, ModelOutputs
 from winnow.data.cached_map import cached_map
 from winnow.data.empty_rows import without_empty_rows
 from winnow.data.places import PLACE, place_of
+from winnow.data.text_column import text_column
 from winnow.errors import UserError
 from winnow.functional.candidates import best_candidates, given_answer, probabilities
 from winnow.functional.distillation_loss import distillation_loss
@@ -191,12 +192,14 @@ class QuestionAnswering(Task):
         split = with_answer_lists(split, self.label_column, self.answer_start_column, partial(place_of, split, name))
         split = with_ids(split, name, self.id_column, scored=scored)
         split = without_empty_rows(split, name, {question: True, context: True}, drop=self.drop_empty)
-        for column in self.text_columns:  # numbers become texts
-            if split.features[column].dtype not in ("string", "large_string"):
-                split = split.cast_column(column, Value("string"))
-        columns = {ID: "id", question: "question", context: "context", self.label_column: "answers"}
         places = [PLACE] if PLACE in split.column_names else []
-        split = split.select_columns([*columns, *places]).rename_columns(columns)
+        others = split.select_columns([ID, self.label_column, *places])
+        parts = [
+            others.rename_columns({ID: "id", self.label_column: "answers"}),
+            text_column(split, question, "question", name),
+            text_column(split, context, "context", name),
+        ]
+        split = concatenate_datasets(parts, axis=1)
         check_answers(split, name, unanswerable=self.unanswerable)
         return split.remove_columns(places)
 

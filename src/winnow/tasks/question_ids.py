@@ -66,7 +66,7 @@ def _texts(split: Dataset, name: str, column: str) -> list[str]:
     """The ids as texts; an empty list if no row has one."""
     if column not in split.column_names:
         return []
-    ids = ["" if value is None else str(value) for value in split[column]]
+    ids = ["" if value is None else str(value) for value in split[column][:]]
     missing = [row for row, each in enumerate(ids) if not each.strip()]
     if len(missing) == len(ids):
         return []
