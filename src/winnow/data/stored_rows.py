@@ -137,7 +137,7 @@ def _cells(paths: Sequence[Path], layout: Layout, wanted: Wanted, names: dict[st
     for path in paths:
         rows = read_file(path, layout)
         while chunk := list(islice(rows, _BATCH)):
-            names.update(dict.fromkeys(chain.from_iterable({tuple(row) for _, row in chunk})))
+            names.update(dict.fromkeys(chain.from_iterable(dict.fromkeys(tuple(row) for _, row in chunk))))
             places = [f"{path.name}, {where}" for where, _ in chunk]
             arrays = [
                 _column([row.get(name) for _, row in chunk], name, places, types, structured=name in wanted.structured)

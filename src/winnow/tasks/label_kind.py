@@ -61,8 +61,8 @@ class LabelKind:
             )
         return split
 
-    def check_known(self, split: Dataset, name: str, names: Sequence[str]) -> None:
-        """Raise an error for the labels of a split that the training split lacks."""
+    def check_split(self, split: Dataset, name: str, names: Sequence[str]) -> None:
+        """Raise an error for labels that the training split lacks; note what makes a metric meaningless."""
 
     def names(self, train: Dataset) -> list[str]:
         """The label names in the order of their ids; empty for numbers."""
@@ -121,21 +121,22 @@ def is_list(feature: Any) -> bool:
 
 
 def mapped_labels(
-    split: Dataset, name: str, column: str, function: Callable[[Sequence[Any]], list[Any]], feature: Any
+    split: Dataset, name: str, column: str, function: Callable[[Sequence[Any]], list[Any]], field: str, feature: Any
 ) -> Dataset:
-    """The label column alone, its cells mapped to a type; a `LabelError` becomes an error that names the row.
+    """The label column alone, mapped; a `LabelError` becomes an error that names the row.
 
     Args:
         split: any rows.
         name: name of the split.
         column: of the labels.
         function: from some cells to their new values.
+        field: name of the new column.
         feature: type of a new value.
     """
 
     def mapped(cells: Sequence[Any], rows: Sequence[int]) -> dict[str, list[Any]]:
         try:
-            return {column: function(cells)}
+            return {field: function(cells)}
         except LabelError as error:
             raise LabelError(rows[error.cell], str(error)) from error
 
@@ -146,7 +147,8 @@ def mapped_labels(
             batched=True,
             with_indices=True,
             input_columns=[column],
-            features=Features({column: feature}),
+            remove_columns=[column],
+            features=Features({field: feature}),
         )
     except LabelError as error:
         raise UserError(f"{place_of(split, name, error.cell)}: {error}") from error

@@ -94,7 +94,7 @@ class MultiLabel(LabelKind):
         def lists(cells: Sequence[Any]) -> list[Any]:
             return [_labels_of(text, separator, cell) for cell, text in enumerate(cells)]
 
-        labels = mapped_labels(split, name, self.column, lists, List(Value("string")))
+        labels = mapped_labels(split, name, self.column, lists, self.column, List(Value("string")))
         return concatenate_datasets([split.remove_columns([self.column]), labels], axis=1)
 
     def _check_names(self, split: Dataset, name: str) -> None:
@@ -126,7 +126,7 @@ class MultiLabel(LabelKind):
             )
         return labels
 
-    def check_known(self, split: Dataset, name: str, names: Sequence[str]) -> None:
+    def check_split(self, split: Dataset, name: str, names: Sequence[str]) -> None:
         check_known(split, self.column, name, names)
 
     def targets(self, cells: Sequence[Any], feature: Any, names: Sequence[str]) -> list[Any]:

@@ -83,7 +83,7 @@ class SingleLabel(LabelKind):
             file=sys.stderr,
         )
 
-    def check_known(self, split: Dataset, name: str, names: Sequence[str]) -> None:
+    def check_split(self, split: Dataset, name: str, names: Sequence[str]) -> None:
         check_known(split, self.column, name, names)
 
     def targets(self, cells: Sequence[Any], feature: Any, names: Sequence[str]) -> list[Any]:
