@@ -56,13 +56,14 @@ def arrange_splits(splits: DatasetDict, data: Data) -> DatasetDict:
 
 def _check_columns(columns: Sequence[str], data: Data, split: str) -> None:
     """Refuse a split without a column that the settings name; a test split needs no labels, and none needs ids."""
-    optional = {"id_column", *(["label_column"] if split == "test" else [])}
     for setting, wanted in _column_settings(data).items():
         for column in wanted:
-            if column not in columns and setting not in optional:
+            hint = nearest(column, columns)
+            optional = (setting == "id_column" and not hint) or (setting == "label_column" and split == "test")
+            if column not in columns and not optional:
                 raise UserError(
                     f"task.data.{setting}: there is no column '{column}' in the {split} split; "
-                    f"it has {', '.join(columns)}.{nearest(column, columns)}"
+                    f"it has {', '.join(columns)}.{hint}"
                 )
 
 
