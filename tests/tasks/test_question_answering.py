@@ -191,8 +191,14 @@ def test_the_head_has_two_outputs():
             ("the barn", "where ?", None, 0),
             r"row 2: the question has no answer.*task=squad_v2 or task\.unanswerable=true",
         ),
-        (("the barn", "", "barn", 4), r"1 of 2 rows with an empty cell; the first is in column 'question' of the train split, row 2"),
-        (("  ", "where ?", " ", 0), r"1 of 2 rows with an empty cell; the first is in column 'context' of the train split, row 2"),
+        (
+            ("the barn", "", "barn", 4),
+            r"1 of 2 rows with an empty cell; the first is in column 'question' of the train split, row 2",
+        ),
+        (
+            ("  ", "where ?", " ", 0),
+            r"1 of 2 rows with an empty cell; the first is in column 'context' of the train split, row 2",
+        ),
     ],
 )
 def test_a_bad_row_is_refused_with_its_place_and_a_remedy(example, message):
