@@ -118,5 +118,10 @@ def test_a_tsv_row_of_another_width_is_refused():
         list(tsv_rows(io.StringIO("a\tb\n1\t2\t3\n"), "in.tsv", header=True))
 
 
-def test_a_blank_line_of_a_tsv_file_with_one_column_is_an_empty_cell():
-    assert list(tsv_rows(io.StringIO("a\n\nb\n"), "in.tsv", header=True))[1:] == [(2, [""]), (3, ["b"])]
+@pytest.mark.parametrize("rows", [csv_rows, tsv_rows])
+def test_a_blank_line_of_a_file_with_one_column_is_an_empty_cell(rows):
+    assert list(rows(io.StringIO("a\n\nb\n"), "in", header=True))[1:] == [(2, [""]), (3, ["b"])]
+
+
+def test_a_row_with_a_single_empty_cell_in_quotes_is_no_blank_line():
+    assert refused('a,b\n1,2\n""\n').startswith("in.csv, line 3 has 1 cells, but there are 2 columns")

@@ -25,7 +25,8 @@ def csv_rows(lines: Iterable[str], name: str, *, header: bool) -> Numbered:
     width, begin = 0, 1
     try:
         for cells in reader:
-            if cells:
+            if cells or width == 1:
+                cells = cells or [""]
                 width = width or _checked_width(cells, name, begin, header)
                 _check_count(cells, width, name, begin)
                 swallowed.see(begin, cells, several_lines=reader.line_num > begin)

@@ -14,6 +14,8 @@ JsonRows = Iterator[tuple[str, dict[str, Any]]]  # where a row is, and its cells
 class Literal(str):
     """A number, true or false as it is written in the file."""
 
+    __slots__ = ()  # the garbage collector does not visit it
+
 
 def native(cell: Any) -> Any:
     """A cell with numbers and truth values in place of their `Literal` texts; one that JSON has no number for stays."""

@@ -10,6 +10,7 @@ from winnow.text import truncated
 Rows = Iterator[tuple[str, dict[str, Any]]]
 
 _PARTS = {"article": ("paragraphs", "paragraph"), "paragraph": ("qas", "question")}  # kind -> key, kind of the parts
+_LISTS = ("data", "paragraphs", "qas")
 _EXPECTED = {
     "article": 'an article with "paragraphs", a list of objects',
     "paragraph": 'a paragraph with "context", a text, and "qas", a list of objects',
@@ -48,7 +49,7 @@ def question_rows(document: Any) -> Rows:
 
 def _kind(value: Any) -> str:
     """document, article or paragraph by the lists of a JSON value; anything else is a row."""
-    if not isinstance(value, Mapping) or "question" in value:
+    if not isinstance(value, Mapping) or "question" in value or value.keys().isdisjoint(_LISTS):
         return "row"
     if _objects(value.get("data")):
         return "document"

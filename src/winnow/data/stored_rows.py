@@ -17,7 +17,7 @@ from datasets.table import MemoryMappedTable
 from winnow.data.cached_map import DAMAGED, code_hash
 from winnow.data.parquet_rows import parquet_batches, parquet_columns
 from winnow.data.places import PLACE
-from winnow.data.reader import Layout, check_not_empty, read_file
+from winnow.data.reader import Layout, Rows, check_not_empty, read_file
 from winnow.errors import UserError
 from winnow.files.atomic import write_atomically
 from winnow.files.checksums import sha256
@@ -136,14 +136,29 @@ def _cells(paths: Sequence[Path], layout: Layout, wanted: Wanted, names: dict[st
     columns = _all_columns(paths, layout) if wanted.columns is None else sorted(wanted.columns)
     for path in paths:
         rows = read_file(path, layout)
-        while chunk := list(islice(rows, _BATCH)):
-            names.update(dict.fromkeys(chain.from_iterable(dict.fromkeys(tuple(row) for _, row in chunk))))
-            places = [f"{path.name}, {where}" for where, _ in chunk]
+        while batch := _by_column(islice(rows, _BATCH), columns, names):
+            places = [f"{path.name}, {where}" for where in batch.pop(PLACE)]
             arrays = [
-                _column([row.get(name) for _, row in chunk], name, places, types, structured=name in wanted.structured)
-                for name in columns
+                _column(cells, name, places, types, structured=name in wanted.structured)
+                for name, cells in batch.items()
             ]
-            yield pa.RecordBatch.from_arrays([*arrays, pa.array(places, pa.string())], names=[*columns, PLACE])
+            yield pa.RecordBatch.from_arrays([*arrays, pa.array(places, pa.string())], names=[*batch, PLACE])
+
+
+def _by_column(rows: Rows, columns: Sequence[str], names: dict[str, None]) -> dict[str, list[Any]]:
+    """The cells of rows, and under `PLACE` where they are; empty without rows. Adds their names to ``names``.
+
+    No row is kept, since the garbage collector would visit thousands of them again and again.
+    """
+    cells: dict[str, list[Any]] = {name: [] for name in columns}
+    places = []
+    for where, row in rows:
+        places.append(where)
+        for name, column in cells.items():
+            column.append(row.get(name))
+        if not row.keys() <= names.keys():
+            names.update(dict.fromkeys(row))
+    return {**cells, PLACE: places} if places else {}
 
 
 def _all_columns(paths: Sequence[Path], layout: Layout) -> list[str]:
