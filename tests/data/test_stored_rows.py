@@ -37,7 +37,7 @@ def test_a_key_after_many_rows_without_it_is_read(tmp_path):
 
 def test_a_table_that_could_not_be_read_leaves_nothing_to_be_found_later(tmp_path):
     for _ in range(2):
-        with pytest.raises(UserError, match=r"bad\.csv, line 3 has 1 cells"):
+        with pytest.raises(UserError, match=r"bad\.csv, line 3 has 1 cell,"):
             stored(tmp_path / "bad.csv", "a,b\n1,2\n3\n", kind="csv")
 
 

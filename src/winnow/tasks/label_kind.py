@@ -178,6 +178,11 @@ def check_known(split: Dataset, column: str, name: str, names: Sequence[str]) ->
             unknown[label] = unknown.get(label, 0) + count
     if unknown:
         row = first_row(split, column, lambda value: label_name(value, inner) in unknown)
+        if name == "train":  # the classes have names, and this is the number of none
+            raise UserError(
+                f"{place_of(split, name, row)}: the label {next(iter(unknown))} is no class; those of '{column}' are 0 "
+                f"to {len(names) - 1}. Correct it or leave the row out."
+            )
         raise UserError(unknown_labels(unknown, names, name, place_of(split, name, row), "label"))
 
 
@@ -261,12 +266,15 @@ def is_float(values: Iterable[Any]) -> bool:
 
 
 def is_printed_list(value: Any) -> bool:
-    return isinstance(value, str) and (as_printed_list(value) is not None or _QUOTED_ITEM.match(value) is not None)
+    """True for a text that JSON, Python or numpy prints for a list, a tuple or a set."""
+    if not isinstance(value, str):
+        return False
+    return as_printed_list(value) is not None or any(form.fullmatch(value) for form in (_QUOTED, _NUMPY))
 
 
 def as_printed_list(text: str) -> list[Any] | None:
-    """The list that a text prints, such as ``['a', 'b']``; None for another text."""
-    if not (text.lstrip().startswith("[") and text.rstrip().endswith("]")):
+    """The list that a text prints, such as ``['a', 'b']`` or ``('a', 'b')``; None for another text."""
+    if not text.strip().startswith(("[", "(")):
         return None
     try:
         value = printed_value(text)
@@ -280,6 +288,7 @@ def _number_or_text(name: str) -> tuple[float, str]:
 
 
 _SHOWN = 10  # labels in a message
-_QUOTED_ITEM = re.compile(r"""\s*\[\s*['"].*\]\s*$""", re.DOTALL)  # also the form that numpy prints
+_QUOTED = re.compile(r"""\s*[\[({]\s*['"].*[\])}]\s*""", re.DOTALL)
+_NUMPY = re.compile(r"\s*\[\s*(?:\d[\d.\s]*|(?:True|False)[\sTrueFals]*)\]\s*", re.ASCII)  # without commas
 _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 _WHOLE = re.compile(r"-?\d+\.0+", re.ASCII)

@@ -18,6 +18,7 @@ from torchmetrics.classification import (
 from winnow.data.places import place_of
 from winnow.errors import UserError
 from winnow.functional.distillation_loss import distillation_loss
+from winnow.tasks.alike_labels import note_alike
 from winnow.tasks.label_kind import (
     LabelError,
     LabelKind,
@@ -84,7 +85,7 @@ class MultiLabel(LabelKind):
                 f"task.data.label_separator: '{self.column}' of the {name} split holds printed lists such as "
                 f"{printed[0]}, which need no separator; set task.data.label_separator=null."
             )
-        if self.separator is None and (not printed or len(printed) < len(texts)):
+        if self.separator is None and not printed:
             raise UserError(
                 f"task.data.label_column: '{self.column}' of the {name} split holds no lists; name the separator of "
                 "the labels in a cell, \"task.data.label_separator=','\", or set task.multi_label=false."
@@ -118,6 +119,7 @@ class MultiLabel(LabelKind):
             labels = list(feature.feature.names)
         else:
             labels = sorted_names(distinct(train, self.column))
+            note_alike(labels, self.column)
         if len(labels) < 2:
             found = f"the single label '{labels[0]}'" if labels else "no label"
             raise UserError(

@@ -68,9 +68,10 @@ class NumericLabel(LabelKind):
 
 def _number(value: Any, cell: int) -> float:
     text = str(value).strip()
-    number = float(text) if not isinstance(value, str) or _NUMBER.fullmatch(text) else math.nan
+    number = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not abs(number) <= _LARGEST:
-        reason = "a finite number" if text.lower().lstrip("+-") in ("inf", "infinity", "nan") else "a number"
+        is_endless = math.isinf(number) or text.lower().lstrip("+-") in ("inf", "infinity", "nan")
+        reason = "a finite number" if is_endless else "a number of float32" if math.isfinite(number) else "a number"
         raise LabelError(
             cell,
             f"the label {value!r} is not {reason} such as 3, 3.5 or 1e-3; correct it, or set task.regression=false for "
