@@ -268,6 +268,7 @@ def test_a_failed_export_keeps_an_earlier_one_and_its_report(place, exported, mo
     assert not (place / "run" / "deployment.partial").exists()
 
 
+@pytest.mark.slow
 def test_the_console_is_quiet(place):
     done = run_command("export", f"run={place / 'run'}", "export.opset=18", *SHAPE)
     assert done.returncode == 0, done.stderr
