@@ -12,6 +12,7 @@ from datasets import DatasetDict
 from winnow.config.run import RunConfig
 from winnow.data.splits import arrange_splits
 from winnow.files.atomic import compact_json, require_disk_space, save_folder, write_atomically
+from winnow.models.finite import check_weights
 from winnow.models.pretrained import load_saved, load_student, load_tokenizer, save_model
 from winnow.models.teacher import find_teacher
 from winnow.modifiers.clock import Clock, recipe_clock
@@ -124,6 +125,7 @@ def train(
     write_atomically(folder / "events.json", compact_json(outcome.events))
     for modifier in modifiers:
         modifier.check()
+    check_weights(prepared.student, "the trained model", f"try a smaller {config.learning_rate_setting}")
     save_folder(folder / "model", lambda path: save_model(prepared.student, prepared.tokenizer, path))
     examples = outcome.epochs * len(data.encoded["train"])
     return {

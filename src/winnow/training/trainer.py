@@ -18,6 +18,7 @@ from winnow.errors import StoppedError, UserError, first_line
 from winnow.files.run_files import CHECKPOINTS
 from winnow.modifiers.modifier import Modifier
 from winnow.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from winnow.training.finite_loss import DivergedError, FiniteLoss
 from winnow.training.progress import ProgressBar, progress_callback
 from winnow.training.random_state import RandomState
 
@@ -113,6 +114,7 @@ def build_trainer(
         limit_train_batches=trainer.limit_train_batches,
         log_every_n_steps=trainer.log_every_n_steps,
         callbacks=[
+            FiniteLoss(config.learning_rate_setting),  # before the modifiers, which would act on weights that are NaN
             *modifiers,
             progress,
             RandomState(),
@@ -139,11 +141,12 @@ def fit(
 
     Raises:
         StoppedError: if the user or a cluster stops the training.
+        DivergedError: if a loss is not finite.
     """
     run = next(c for c in callbacks_of(trainer) if isinstance(c, RunCheckpoint))
     try:
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    except StoppedError:
+    except (StoppedError, DivergedError):  # in all processes
         if not trainer.is_global_zero:
             sys.exit()  # with another status Lightning would kill the main process while it records the end
         raise
