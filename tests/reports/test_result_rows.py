@@ -8,10 +8,6 @@ from winnow.reports.folder_scan import scan
     ("changes", "sentence"),
     [
         (
-            {"metrics": {"accuracy": float("nan"), "f1": 0.5}},
-            "metrics accuracy is nan, but should be greater than or equal to -1",
-        ),
-        (
             {"metrics": {"accuracy": 10**400, "f1": 0.5}},
             "metrics accuracy is 100000000000000000...0000000000000000000, but should be less than or equal to 1",
         ),
@@ -38,6 +34,14 @@ def test_invalid_values_are_left_out_and_reported(tmp_path, changes, sentence):
     assert len(found.left_out) == 1
     assert found.left_out[0].startswith(f"{tmp_path}/run/result.json: {sentence}")
     assert found.left_out[0].endswith("; the other values are used.")
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_metric_without_a_finite_value_keeps_its_place(tmp_path, value):
+    put(tmp_path, metrics={"accuracy": value, "f1": 0.5}, test_metrics={"accuracy": value})
+    found = scan([tmp_path])
+    assert found.rows[0].metrics == {"accuracy": None, "f1": 0.5, "accuracy (test)": None}
+    assert not found.left_out
 
 
 @pytest.mark.parametrize("latency", [3, {}, {"batches": {"8": {}}}, {"batches": {"1": []}}])

@@ -1,6 +1,5 @@
 """Write the deployment of a finished run, verified against PyTorch: ``export run=outputs/runs/...``."""
 
-import json
 from pathlib import Path
 
 import hydra
@@ -15,6 +14,7 @@ from winnow.deployment.exportable import exportable
 from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
+from winnow.files.json_text import read_json
 from winnow.files.run_files import read_result
 from winnow.quiet import limit_kernel_cache
 from winnow.values import Text
@@ -44,7 +44,7 @@ def _main(composed: DictConfig) -> None:
 
         limit_kernel_cache()
         folder = export_run(run, settings.export)
-        report = json.loads((folder / "verification.json").read_text())
+        report = read_json(folder / "verification.json")
         print(export_summary(read_result(run), report, folder))
 
 

@@ -22,6 +22,7 @@ from winnow.config.outputs import Logger
 from winnow.config.resolve import run_config
 from winnow.errors import UserError, describe, short_errors
 from winnow.files.atomic import write_atomically
+from winnow.files.json_text import json_text
 from winnow.reports.report_files import write_report
 from winnow.reports.results import collect
 from winnow.reports.sweep_log import log_sweep
@@ -45,7 +46,7 @@ class Sweep(Callback):
             if errors and len(errors) == len(jobs):
                 raise UserError(errors[0])
             folder = Path(config.hydra.sweep.dir)
-            write_atomically(folder / SWEEP_PLAN, json.dumps(_plan(config, folder, jobs), indent=2) + "\n")
+            write_atomically(folder / SWEEP_PLAN, json_text(_plan(config, folder, jobs), indent=2) + "\n")
             print(f"sweep: {len(jobs)} job{'s' * (len(jobs) != 1)} in {folder}, {progress(folder)}")
             if errors:
                 print(f"note: {len(errors)} of them cannot run: {errors[0]}")

@@ -1,6 +1,5 @@
 """Train, prune, distil and quantise one model, or the models of a sweep: ``train task=sst2 recipe=prune80``."""
 
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -23,6 +22,7 @@ from winnow.deployment.exportable import check_export_of
 from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
+from winnow.files.json_text import read_json
 from winnow.files.locks import named_lock
 from winnow.files.run_files import ended_well, read_result
 from winnow.loggers.run_log import run_log
@@ -128,7 +128,7 @@ def deploy(folder: Path, settings: Export) -> str:
     from winnow.reports.export_summary import export_summary
 
     deployment = export_run(folder, settings)
-    report = json.loads((deployment / "verification.json").read_text())
+    report = read_json(deployment / "verification.json")
     return export_summary(read_result(folder), report, deployment)
 
 

@@ -51,8 +51,10 @@ class Row(BaseModel):
     error: Line = ""  # reason of a failure; with status ok the failure of a step after the training
     command: str = ""
     written: float = 0.0
-    metrics: dict[str, Number] = {}  # in the task's order; on the test split their names end in TEST
-    test_metrics: dict[str, Number] = {}
+    metrics: dict[
+        str, Number | None
+    ] = {}  # None for one without a finite value; in the task's order; on the test split their names end in TEST
+    test_metrics: dict[str, Number | None] = {}
     sparsity: Share | None = None
     parameters: Size | None = None
     nonzero_parameters: Size | None = None

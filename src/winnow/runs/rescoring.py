@@ -18,7 +18,7 @@ from winnow.training.task_data import TaskData
 
 def evaluate_run(
     model: Path, config: RunConfig, split: str | None, engine: str | None, batch_size: int | None
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | None]]:
     """Metrics of a saved model, or of the deployment beside it, on the data of its run.
 
     Args:

@@ -17,8 +17,12 @@ from winnow.training.task_data import TaskData
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: TaskData, splits: Iterable[str], folder: Path | None = None) -> dict[str, float]:
+def evaluate(
+    model: nn.Module, data: TaskData, splits: Iterable[str], folder: Path | None = None
+) -> dict[str, float | None]:
     """Metrics of each split: ``accuracy`` for the first, with the split's suffix for the others.
+
+    A metric without a finite value is None.
 
     Args:
         model: in float32.
@@ -32,7 +36,7 @@ def evaluate(model: nn.Module, data: TaskData, splits: Iterable[str], folder: Pa
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = model.to(device).train(False)
     names = list(splits)
-    result: dict[str, float] = {}
+    result: dict[str, float | None] = {}
     for name, suffix in zip(names, metric_suffixes(names), strict=True):
         metrics = metric_collection(data.task.metrics(data.splits[name])).to(device)
         finite = torch.tensor(True, device=device)

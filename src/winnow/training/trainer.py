@@ -187,6 +187,11 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict | moved)
         self.current_score = state_dict["current_score"]
 
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: torch.Tensor | None = None) -> bool:
+        """Without a finite score so far the newest model is the best one, since it is trained longest."""
+        best = self.best_model_score
+        return super().check_monitor_top_k(trainer, current) or (best is not None and not best.isfinite())
+
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         if 0 < trainer.max_steps <= trainer.global_step:
             trainer.should_stop = True  # makes Lightning validate although the last step is within an epoch
