@@ -81,6 +81,12 @@ class RunConfig(Section):
         return [self.task.data.path, self.teacher.name, model]
 
     @property
+    def chosen_lengths(self) -> dict[str, int]:
+        """The tokens of the longest input by the full name of the setting, where the command line sets them."""
+        lengths = {f"task.{name}": length for name, length in self.task.lengths.items()}
+        return {name: length for name, length in lengths.items() if name in self.settings}
+
+    @property
     def learning_rate_setting(self) -> str:
         """Full name of the setting of the learning rate, for messages; a dense teacher has its own."""
         same = self.recipe.without_teacher() == self.dense.without_teacher()

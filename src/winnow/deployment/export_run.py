@@ -29,6 +29,7 @@ from winnow.files.atomic import save_folder, write_atomically
 from winnow.files.json_text import json_text
 from winnow.files.locks import run_lock
 from winnow.files.run_files import write_result
+from winnow.files.token_limit import limit_tokenizer
 from winnow.models.pretrained import load_saved
 from winnow.quiet import quiet_libraries
 from winnow.tasks.task import build_task
@@ -63,6 +64,7 @@ def export_run(run: Path, settings: Export) -> Path:
         quiet_libraries()
         task = build_task(task_settings)
         tokenizer = AutoTokenizer.from_pretrained(run / "model")
+        limit_tokenizer(tokenizer, run / "model")
         shape = {"batch_size": settings.batch_size, "sequence_length": settings.sequence_length}
         samples = real_inputs(task, tokenizer, task_settings.data, limit=settings.samples, **shape)
         model = load_saved(run / "model", task)

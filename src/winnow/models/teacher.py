@@ -14,6 +14,7 @@ from winnow.config.teacher import Teacher as TeacherSettings
 from winnow.data.stored_outputs import StoredOutputs
 from winnow.errors import UserError
 from winnow.files.local_files import looks_local, resolve_model_folder
+from winnow.files.token_limit import token_limit
 from winnow.models.encoder_layers import state_of_kept_layers
 from winnow.models.finite import are_finite, check_weights
 from winnow.models.pretrained import load_saved
@@ -154,10 +155,10 @@ def checkpoint_teacher(name: str, task: Task, tokenizer: PreTrainedTokenizerBase
         )
     order = label_order(model.config, task, name)
     check_same_tokenizer(tokenizer, teacher_tokenizer, texts, name)
-    longest, room = min(task.max_length, tokenizer.model_max_length), model.config.max_position_embeddings
-    if room < longest:
+    longest, limit = min(task.max_length, tokenizer.model_max_length), token_limit(model.config.to_dict())
+    if limit is not None and longest > limit:
         raise UserError(
-            f"teacher.name={name} reads at most {room} tokens, but {task.name} has texts of up to {longest}; "
+            f"teacher.name={name} reads {limit} tokens at most, but {task.name} has texts of up to {longest}; "
             "name another teacher, or shorten the texts."
         )
     return Teacher(model, order)

@@ -15,6 +15,7 @@ from winnow.files.atomic import compact_json, require_disk_space, save_folder, w
 from winnow.models.finite import check_weights
 from winnow.models.pretrained import load_saved, load_student, load_tokenizer, save_model
 from winnow.models.teacher import find_teacher
+from winnow.models.text_length import limit_length
 from winnow.modifiers.clock import Clock, recipe_clock
 from winnow.modifiers.modifier import Modifier, build_modifiers, recorded_events, trainer_clock
 from winnow.modifiers.rehearsal import rehearse
@@ -78,6 +79,7 @@ def prepare(config: RunConfig, folder: Path, stored: DatasetDict) -> Preparation
     splits = arrange_splits(task.prepare(stored), config.task.data)
     tokenizer = load_tokenizer(config.model, **task.tokenizer_options)
     student = load_student(config.model, task, tokenizer)
+    limit_length(tokenizer, config, student.config)
     require_disk_space(folder, bytes_needed=52 * student.num_parameters())
     data = TaskData(
         task=task,
