@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 
 from winnow.command_line import SWEEP_PLAN, command_line
 from winnow.commands.hydra_errors import describe_hydra
@@ -20,6 +20,7 @@ from winnow.config.checks import check
 from winnow.config.composed import plain_values
 from winnow.config.outputs import Logger
 from winnow.config.resolve import run_config
+from winnow.config.sweep_values import listed
 from winnow.errors import UserError, describe, short_errors
 from winnow.files.atomic import write_atomically
 from winnow.files.json_text import json_text
@@ -39,6 +40,7 @@ class Sweep(Callback):
         """Write sweep.json and print the progress; an error that every job has ends the command."""
         with short_errors():
             check_launcher(config.hydra)
+            _list_values(config)
             if runs_beside_others(config.hydra):
                 end_by_sigterm()
             jobs = {job["folder"]: job for job in _planned(config)}
@@ -65,6 +67,21 @@ class Sweep(Callback):
         missed = sum(state.word != "done" for state in states)
         if missed:
             sys.exit(f"error: {missed} of {len(states)} jobs have not succeeded; the same command repeats them.")
+
+
+def _list_values(sweep: DictConfig) -> None:
+    """Replace the values of a sweep by plain lists, before Hydra makes jobs of them."""
+    if not _is_basic(sweep):
+        return  # another sweeper has its own ways to choose values
+    loader = GlobalHydra.instance().config_loader()
+    params = [f"{name}={value}" for name, value in (sweep.hydra.sweeper.params or {}).items()]
+    with flag_override(sweep, ["struct", "readonly"], [False, False]):
+        sweep.hydra.overrides.task = listed(sweep.hydra.overrides.task, loader)
+        sweep.hydra.sweeper.params = dict(each.split("=", 1) for each in listed(params, loader)) or None
+
+
+def _is_basic(sweep: DictConfig) -> bool:
+    return bool(sweep.hydra.sweeper._target_.endswith(f".{BasicSweeper.__name__}"))
 
 
 def _plan(config: DictConfig, folder: Path, jobs: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +116,7 @@ def _wait_for_others(folder: Path) -> None:
 
 def _planned(sweep: DictConfig) -> Iterator[dict[str, Any]]:
     """Each job as sweep.json lists it, with its error where its configuration has one."""
-    if not sweep.hydra.sweeper._target_.endswith(f".{BasicSweeper.__name__}"):
+    if not _is_basic(sweep):
         return  # another sweeper chooses its jobs during the sweep
     params = [f"{name}={value}" for name, value in (sweep.hydra.sweeper.params or {}).items()]
     overrides = OverridesParser.create().parse_overrides([*params, *sweep.hydra.overrides.task])
