@@ -52,6 +52,14 @@ def test_only_a_latency_at_batch_1_is_used(tmp_path, latency):
     assert not found.left_out
 
 
+@pytest.mark.parametrize(
+    ("typed", "shown"), [("'my data'", "my data"), (r"'it\'s'", "it's"), ("'", "'"), ("[a,b]", "[a,b]"), (3, "3")]
+)
+def test_a_setting_is_shown_without_the_quotes_of_the_command_line(tmp_path, typed, shown):
+    put(tmp_path, settings={"task.data.path": typed})
+    assert scan([tmp_path]).rows[0].settings == {"task.data.path": shown}
+
+
 def test_an_older_row_has_the_settings_of_its_command(tmp_path):
     command = (
         "python -m src.train task=sst2 'task.data.path=my data' +modifier@recipe.frozen=frozen recipe.num_epochs=2 "

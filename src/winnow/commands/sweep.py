@@ -74,10 +74,21 @@ def _list_values(sweep: DictConfig) -> None:
     if not _is_basic(sweep):
         return  # another sweeper has its own ways to choose values
     loader = GlobalHydra.instance().config_loader()
-    params = [f"{name}={value}" for name, value in (sweep.hydra.sweeper.params or {}).items()]
+    params = _params(sweep)
     with flag_override(sweep, ["struct", "readonly"], [False, False]):
-        sweep.hydra.overrides.task = listed(sweep.hydra.overrides.task, loader)
+        sweep.hydra.overrides.task = listed(_typed(sweep), loader)
         sweep.hydra.sweeper.params = dict(each.split("=", 1) for each in listed(params, loader)) or None
+
+
+def _params(sweep: DictConfig) -> list[str]:
+    return [f"{name}={value}" for name, value in (sweep.hydra.sweeper.params or {}).items()]
+
+
+def _typed(sweep: DictConfig) -> list[str]:
+    """The overrides with their interpolations, which each job resolves by itself."""
+    typed = OmegaConf.to_container(sweep.hydra.overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    return typed
 
 
 def _is_basic(sweep: DictConfig) -> bool:
@@ -118,8 +129,7 @@ def _planned(sweep: DictConfig) -> Iterator[dict[str, Any]]:
     """Each job as sweep.json lists it, with its error where its configuration has one."""
     if not _is_basic(sweep):
         return  # another sweeper chooses its jobs during the sweep
-    params = [f"{name}={value}" for name, value in (sweep.hydra.sweeper.params or {}).items()]
-    overrides = OverridesParser.create().parse_overrides([*params, *sweep.hydra.overrides.task])
+    overrides = OverridesParser.create().parse_overrides([*_params(sweep), *_typed(sweep)])
     (batch,) = BasicSweeper.split_arguments(overrides, None)
     loader = GlobalHydra.instance().config_loader()
     folders: dict[str, set[str]] = {}

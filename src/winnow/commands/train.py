@@ -26,6 +26,7 @@ from winnow.files.json_text import read_json
 from winnow.files.locks import named_lock
 from winnow.files.run_files import ended_well, read_result
 from winnow.loggers.run_log import run_log
+from winnow.path_arguments import literal_paths
 from winnow.processes import is_main_process
 from winnow.reports.run_summary import summary
 from winnow.runs.launchers import requeued, runs_beside_others, unfinished_sweeps
@@ -36,6 +37,7 @@ from winnow.runs.sweep import check_is_no_sweep, recorded_job, state_of
 
 
 def main() -> None:
+    sys.argv[1:] = literal_paths(sys.argv[1:])
     overrides = get_args(sys.argv[1:]).overrides  # last: Lightning adds some for the other processes of a run
     sys.argv[1:] = [*(argument for argument in sys.argv[1:] if argument not in overrides), *overrides]
     with hydra_errors(), unfinished_sweeps():
