@@ -116,6 +116,16 @@ def test_the_names_of_the_labels_are_in_the_saved_configuration(pruned):
     assert config["id2label"] == {"0": "negative", "1": "positive"}
 
 
+def test_a_run_whose_loss_is_nan_ends_as_failed_runs_do(place):
+    words = ["recipe=dense", "teacher=none", "recipe.num_epochs=1", "recipe.optimizer.learning_rate=1e30"]
+    message = failure("train", *own_data(place / "data"), *words, "hydra.run.dir=diverged", folder=place)
+    row = result_of(place / "diverged")
+    assert message.startswith("error: step ")
+    assert "the loss is nan, not a finite number" in message
+    assert (row["status"], f"error: {row['error']}", row["metrics"]) == ("failed", message, {})
+    assert not (place / "diverged" / "model").exists()
+
+
 def test_the_run_folder_has_every_file_of_the_contract(pruned):
     folder = pruned[0]
     names = {str(path.relative_to(folder)) for path in folder.rglob("*")}

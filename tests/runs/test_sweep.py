@@ -165,6 +165,18 @@ def test_an_error_that_all_jobs_have_is_printed_once_before_any_runs(place, trai
     assert not list((place / "wrong").rglob("result.json"))
 
 
+def test_the_values_of_a_sweep_may_be_a_pattern_and_a_range(place, trained):
+    def jobs(*words):
+        trained.clear()
+        sweep(place, "output_dir=patterns", "teacher=none", *words)
+        return trained.copy()
+
+    assert jobs("recipe=glob(oneshot97*)", "seed=range(1,3)") == [("oneshot97", "none", 1), ("oneshot97", "none", 2)]
+    assert jobs("recipe=oneshot97", "seed=1,2") == []  # the same sweep
+    message = failure("train", "-m", *own_data(place / "data"), "recipe=glob(nothing*)", "teacher=none", folder=place)
+    assert message.startswith("error: recipe=glob(nothing*) matches no recipe. There are ")
+
+
 def test_two_jobs_in_one_folder_are_refused(place, trained):
     names = "hydra.sweep.subdir=one"
     arguments = [*own_data(place / "data"), *FAST, "recipe=oneshot80", "teacher=none", "output_dir=one", names]

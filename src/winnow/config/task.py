@@ -154,6 +154,11 @@ class TaskSettings(Section):
     metrics: Texts
     data: Data
 
+    @property
+    def lengths(self) -> dict[str, int]:
+        """The settings that give the tokens of the longest input, by name; empty for a task without one."""
+        return {name: getattr(self, name) for name in ("max_length", "max_seq_length") if hasattr(self, name)}
+
     def arguments(self) -> dict[str, Any]:
         """The settings as arguments of the task's class."""
         return self.model_dump(exclude={"target"})
