@@ -124,4 +124,4 @@ def test_a_blank_line_of_a_file_with_one_column_is_an_empty_cell(rows):
 
 
 def test_a_row_with_a_single_empty_cell_in_quotes_is_no_blank_line():
-    assert refused('a,b\n1,2\n""\n').startswith("in.csv, line 3 has 1 cells, but there are 2 columns")
+    assert refused('a,b\n1,2\n""\n').startswith("in.csv, line 3 has 1 cell, but there are 2 columns")
