@@ -17,6 +17,10 @@ from winnow.files.local_files import formats, local_files
 
 # Held-out rows and sub-samples are the same in every run, whatever its seed: their metrics must be comparable.
 _SPLIT_SEED = 0
+_WITHOUT_TEST = (
+    " To leave that split out, name the files of the others with task.data.files.train=FILE and "
+    "task.data.files.validation=FILE."
+)
 
 
 def load_splits(data: Data) -> DatasetDict:
@@ -63,6 +67,7 @@ def _check_columns(columns: Sequence[str], data: Data, split: str) -> None:
                 raise UserError(
                     f"task.data.{setting}: there is no column '{column}' in the {split} split; "
                     f"it has {', '.join(columns)}.{nearest(column, columns)}"
+                    f"{_WITHOUT_TEST if split == 'test' else ''}"
                 )
 
 
