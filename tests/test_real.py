@@ -1,5 +1,6 @@
 """Real data and a real encoder through the public commands; skipped if ``../shared`` has no data or no encoder."""
 
+import functools
 import json
 import math
 
@@ -43,6 +44,20 @@ def assert_exactly_sparse(folder, sparsity):
         assert int((weight == 0).sum()) == zeros_count(weight.numel(), sparsity), name
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Trains and prunes a GLUE task once; returns the run folder."""
+    place = tmp_path_factory.mktemp("glue")
+
+    @functools.cache
+    def folder(task):
+        run("train", f"task={task}", f"task.data.path={DATA}/glue/{task}", *MODEL, *SMALL, "recipe=oneshot80",
+            "teacher=none", f"hydra.run.dir={task}", folder=place)  # fmt: skip
+        return place / task
+
+    return folder
+
+
 @pytest.mark.parametrize(
     ("task", "metrics"),
     [
@@ -55,16 +70,15 @@ def assert_exactly_sparse(folder, sparsity):
         ("mnli", {"accuracy", "accuracy_mismatched"}),
     ],
 )
-def test_a_glue_task_is_trained_pruned_and_scored_by_the_metrics_of_the_task(tmp_path, task, metrics, capfd):
-    run("train", f"task={task}", f"task.data.path={DATA}/glue/{task}", *MODEL, *SMALL, "recipe=oneshot80",
-        "teacher=none", f"hydra.run.dir={task}", folder=tmp_path)  # fmt: skip
-    row = result_of(tmp_path / task)
+def test_a_glue_task_is_trained_pruned_and_scored_by_the_metrics_of_the_task(trained, task, metrics, capfd):
+    folder = trained(task)
+    row = result_of(folder)
     assert row["status"] == "ok"
     assert set(row["metrics"]) == metrics
     assert all(math.isfinite(value) and -1 <= value <= 1 for value in row["metrics"].values())
     assert row["test_metrics"] == {}
     assert row["sparsity"] == pytest.approx(0.8, abs=1e-5)
-    assert_exactly_sparse(tmp_path / task, 0.8)
+    assert_exactly_sparse(folder, 0.8)
     assert capfd.readouterr().err == ""
 
 
@@ -103,6 +117,7 @@ def test_banking77_trains_from_csv_files_with_overrides_only(tmp_path):
     assert_exactly_sparse(tmp_path / "banking", 0.9)
 
 
+@pytest.mark.slow
 def test_entities_of_wnut17_are_scored_as_seqeval_scores_the_predictions(tmp_path):
     """The settings are such that the model learns to find some entities."""
     overrides = ["task=wnut17", f"task.data.path={DATA}/wnut_17", *MODEL, "task.data.max_eval_samples=100"]
@@ -129,12 +144,11 @@ def test_entities_of_wnut17_are_scored_as_seqeval_scores_the_predictions(tmp_pat
         }
 
 
-def test_a_teacher_of_another_task_is_refused(tmp_path):
-    run("train", "task=mnli", f"task.data.path={DATA}/glue/mnli", *MODEL, *SMALL, "recipe=dense",
-        "hydra.run.dir=other", folder=tmp_path)  # fmt: skip
+def test_a_teacher_of_another_task_is_refused(trained, tmp_path):
+    other = trained("mnli")
     message = failure("train", "task=sst2", f"task.data.path={DATA}/glue/sst2", *MODEL, *SMALL, "teacher=checkpoint",
-                      "teacher.name=other", "hydra.run.dir=refused", folder=tmp_path)  # fmt: skip
-    assert "teacher.name=other has 3 outputs" in message
+                      f"teacher.name={other}", "hydra.run.dir=refused", folder=tmp_path)  # fmt: skip
+    assert f"teacher.name={other} has 3 outputs" in message
     assert "but sst2 has 2" in message
 
 
@@ -144,6 +158,7 @@ def test_an_encoder_without_a_trained_head_is_refused_as_teacher(tmp_path):
     assert "is not fine-tuned for sst2: it has no trained head" in message
 
 
+@pytest.mark.slow
 def test_an_encoder_pruned_on_plain_text_keeps_exactly_its_zeros_when_transferred_to_sst2(tmp_path):
     file = next((DATA / "squad").glob("train*.parquet"))
     contexts = dict.fromkeys(load_dataset("parquet", data_files=str(file), split="train[:1000]")["context"])
@@ -165,7 +180,7 @@ def test_an_encoder_pruned_on_plain_text_keeps_exactly_its_zeros_when_transferre
     assert {"bert.pooler.dense.weight", "classifier.weight"} <= after.keys() - before.keys()
 
 
-@pytest.mark.parametrize("task", ["squad", "squad_v2"])
+@pytest.mark.parametrize("task", [pytest.param("squad", marks=pytest.mark.slow), "squad_v2"])
 def test_squad_is_trained_pruned_and_scored_like_an_independent_scorer(tmp_path, task):
     data = [f"task={task}", f"task.data.path={DATA}/{task}", "task.max_seq_length=128", "task.doc_stride=32"]
     run("train", *data, *MODEL, *SMALL, "recipe=oneshot80", "teacher=none", f"hydra.run.dir={task}", folder=tmp_path)
@@ -198,24 +213,19 @@ def test_the_answers_of_squad_are_recovered_from_the_tokens_of_a_real_tokenizer(
         assert best["end"] >= start + len(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "path", "matmuls", "row"),
     [
-        ("sst2", "glue/sst2", 18, {"text": "a gripping, tender film"}),  # with two layers
-        pytest.param("sst2", "glue/sst2", 50, {"text": "a gripping, tender film"}, marks=pytest.mark.slow),
-        pytest.param(
-            *("squad", "squad", 49, {"question": "Who sold it?", "context": "Ann sold the old mill to the town."}),
-            marks=pytest.mark.slow,
-        ),
-        pytest.param("wnut17", "wnut_17", 49, {"text": "Ann sold the mill in Oslo"}, marks=pytest.mark.slow),
+        ("sst2", "glue/sst2", 50, {"text": "a gripping, tender film"}),
+        ("squad", "squad", 49, {"question": "Who sold it?", "context": "Ann sold the old mill to the town."}),
+        ("wnut17", "wnut_17", 49, {"text": "Ann sold the mill in Oslo"}),
     ],
 )
 def test_a_quantised_encoder_is_deployed_with_every_matmul_in_int8_and_predicts(tmp_path, task, path, matmuls, row):
     overrides = [f"task={task}", f"task.data.path={DATA}/{path}", *MODEL, "task.data.max_train_samples=96"]
     if task == "squad":
         overrides += ["task.max_seq_length=128", "task.doc_stride=32"]
-    if matmuls == 18:
-        overrides += ["+modifier@recipe.layers=layers", "recipe.layers.keep=2"]
     run("train", *overrides, "task.data.max_eval_samples=200", "task.data.batch_size=8", "recipe=quant",
         "recipe.num_epochs=1", "teacher=none", "export=onnx", "hydra.run.dir=deployed", folder=tmp_path)  # fmt: skip
     verification = json.loads((tmp_path / "deployed" / "deployment" / "verification.json").read_text())

@@ -10,7 +10,10 @@ TRACES = "WINNOW_TRACES"  # the user's HYDRA_FULL_ERROR, which commands replace
 
 
 class UserError(ValueError):
-    """What is wrong, the value, and the remedy, in one or two sentences."""
+    """What is wrong, the value, and the remedy, in one or two sentences; invisible characters become escapes."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(visible(message))
 
 
 class StoppedError(UserError):
@@ -23,6 +26,11 @@ class StoppedError(UserError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+def visible(text: str) -> str:
+    """The text with escapes for what is not seen in print, such as a byte order mark or a zero-width space."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,6 +11,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
 
 
+def four_digits(value: float | None) -> str:
+    """A metric with four digits, - for one without a value."""
+    return "-" if value is None else f"{value:.4f}"
+
+
 def aligned(table: Sequence[Sequence[str]], left: Container[int] = (0,), separator: str = "  ") -> list[str]:
     """One line a row; the columns with the indices ``left`` are aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

@@ -165,7 +165,7 @@ def test_an_export_that_cannot_work_is_refused_before_training(place):
         ("export.opset=99", "got 99"),
         ("export.precision=float8", "export.precision must be one of auto, float32, float16, int8"),
         ("export.precision=int8", "the run is not quantised"),
-        ("export.sequence_length=129", "export.sequence_length=129: the model reads at most 128 tokens"),
+        ("export.sequence_length=129", "export.sequence_length=129: the model reads 128 tokens at most"),
         ("export.sequence_length=3", "leaves no room for a text"),
         ("export.batch_size=0", "export.batch_size must be a whole number, 1 or more, or null"),
         ("export.samples=0", "export.samples must be"),
@@ -268,6 +268,7 @@ def test_a_failed_export_keeps_an_earlier_one_and_its_report(place, exported, mo
     assert not (place / "run" / "deployment.partial").exists()
 
 
+@pytest.mark.slow
 def test_the_console_is_quiet(place):
     done = run_command("export", f"run={place / 'run'}", "export.opset=18", *SHAPE)
     assert done.returncode == 0, done.stderr

@@ -114,3 +114,11 @@ def test_the_trace_is_shown_on_request_and_the_environment_is_restored(message, 
     monkeypatch.delenv("HYDRA_FULL_ERROR")
     message("task=sst3")
     assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+@pytest.mark.parametrize("override", ["seed=1,2", "seed=range(1,3)", "recipe=glob(oneshot9*)", "task.data.path=a,b"])
+def test_several_values_without_m_are_refused_with_how_to_run_a_sweep_or_quote_one_value(message, override):
+    assert message(override) == (
+        f"error: '{override}' has several values, which make a sweep: run it with 'python -m src.train -m'; a single "
+        "value with commas or parentheses needs quotes: \"name='a,b'\"."
+    )

@@ -1,8 +1,9 @@
 import json
 
 import pytest
+from transformers import PreTrainedModel
 
-from tests.toys import TINY, failure, own_data, review_tables, run, run_command
+from tests.toys import TINY, failure, own_data, review_tables, run
 
 SMALL = "task.data.max_train_samples=640"  # of the demo: 20 steps an epoch
 CYCLIC = ["recipe=cyclic80", "recipe.num_epochs=5"]
@@ -85,14 +86,18 @@ def test_the_plan_of_bert_base_on_squad_has_the_parameters_of_published_models(t
     assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_plan_opens_no_connection_and_reads_no_weights():
-    """In a process of its own, where a connection fails at once and a weight file is never opened."""
-    ended = run_command("plan", "task=mnli", "recipe=cyclic90", "model=roberta_base", "plan.picture=null")
-    assert ended.returncode == 0, ended.stderr
-    assert "392,702 examples (published)" in ended.stdout
-    assert "roberta.encoder.layer.*.attention.self.query.weight" in ended.stdout
-    assert "90.00 %" in ended.stdout
-    assert ended.stderr == ""
+def test_a_plan_opens_no_connection_and_reads_no_weights(tmp_path, monkeypatch, capfd):
+    def refuse(*args, **kwargs):
+        pytest.fail("a connection or a file of weights was opened")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", refuse)
+    words = ["task=mnli", "recipe=cyclic90", "model=roberta_base", "plan.picture=null"]
+    output = run("plan", *words, folder=tmp_path)
+    assert "392,702 examples (published)" in output
+    assert "roberta.encoder.layer.*.attention.self.query.weight" in output
+    assert "90.00 %" in output
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("model", ["bert_large", "distilbert", "minilm", "obert_pruned90"])

@@ -26,6 +26,21 @@ def test_a_missing_teacher_folder_is_refused_before_anything_heavy_is_loaded(con
     )
 
 
+def test_texts_longer_than_the_positions_of_a_local_model_are_refused(configured, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "max_position_embeddings": 512}')
+    (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    words = ["task=sst2", f"model.name={tmp_path}"]
+    refused(configured(*words, "task.max_length=600"), r"^task\.max_length=600: the model reads 512 tokens at most; ")
+    check(configured(*words, "task.max_length=512"))
+
+
+def test_texts_longer_than_the_positions_of_a_model_to_build_are_refused(configured):
+    refused(
+        configured("task=demo", "task.max_length=129"), r"^task\.max_length=129: the model reads 128 tokens at most"
+    )
+    check(configured("task=demo", "model.config.max_position_embeddings=16"))  # a default is cut
+
+
 @pytest.mark.parametrize("plus", ["", "+"])
 def test_a_setting_of_distillation_without_a_teacher_is_refused(configured, plus):
     override = plus + "recipe.distillation.hardness=0.5"

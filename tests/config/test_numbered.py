@@ -138,13 +138,14 @@ def own_folder(tmp_path):
     return folder
 
 
+@pytest.mark.parametrize(("name", "epochs"), [("mine", 2), ("prune85_slow", 12)])
 @pytest.mark.parametrize("way", ["--config-dir", "hydra.searchpath"])
-def test_recipes_and_families_of_a_user_run_too(own_folder, way):
+def test_recipes_and_families_of_a_user_run_too(own_folder, way, name, epochs):
     found = ["--config-dir", "my_conf"] if way == "--config-dir" else [f"hydra.searchpath=[file://{own_folder}]"]
-    for name, epochs in (("mine", 2), ("prune85_slow", 12)):
-        run("plan", *found, f"recipe={name}", "plan.picture=null", "plan.json=plan.json", folder=own_folder.parent)
-        written = json.loads((own_folder.parent / "plan.json").read_text())
-        assert (written["recipe"], written["num_epochs"]) == (name, epochs)
+    words = [f"recipe={name}", "task.data.max_train_samples=64", "plan.picture=null", "plan.json=plan.json"]
+    run("plan", *found, *words, folder=own_folder.parent)
+    written = json.loads((own_folder.parent / "plan.json").read_text())
+    assert (written["recipe"], written["num_epochs"]) == (name, epochs)
 
 
 def test_the_recipes_of_a_user_are_listed_for_a_mistyped_name(own_folder):

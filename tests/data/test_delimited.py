@@ -63,7 +63,7 @@ def test_a_row_is_known_by_the_line_where_it_begins():
     ("text", "message"),
     [
         ("a,b\n1,2,\n", "in.csv, line 2 has 3 cells, but there are 2 columns; correct the row"),
-        ("a,b\n1,2\n1\n", "in.csv, line 3 has 1 cells, but there are 2 columns"),
+        ("a,b\n1,2\n1\n", "in.csv, line 3 has 1 cell, but there are 2 columns"),
         ("a,b,\n1,2,3\n", "in.csv, line 1: column 3 of the header has no name"),
         (",a\n0,b\n", "in.csv, line 1: column 1 of the header has no name; name it, or leave it out (pandas writes"),
         ("a,b,a\n1,2,3\n", "in.csv, line 1: two columns of the header are named 'a'"),
@@ -124,4 +124,4 @@ def test_a_blank_line_of_a_file_with_one_column_is_an_empty_cell(rows):
 
 
 def test_a_row_with_a_single_empty_cell_in_quotes_is_no_blank_line():
-    assert refused('a,b\n1,2\n""\n').startswith("in.csv, line 3 has 1 cells, but there are 2 columns")
+    assert refused('a,b\n1,2\n""\n').startswith("in.csv, line 3 has 1 cell, but there are 2 columns")

@@ -38,7 +38,7 @@ def test_a_folder_says_what_its_graph_is_for(folder):
     assert deployment.task.labels == deployment.labels == LABELS
     assert (deployment.inputs, deployment.outputs) == (INPUTS, ["logits"])
     assert (deployment.precision, deployment.batch_size, deployment.sequence_length) == ("float32", None, None)
-    assert deployment.tokenizer.model_max_length == 128
+    assert deployment.tokenizer.model_max_length == 64  # the positions of the model, not the 128 of the tokenizer
 
 
 def test_a_run_stands_for_its_deployment(folder):

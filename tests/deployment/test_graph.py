@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import onnx
 import pytest
 import torch
@@ -139,15 +142,19 @@ def test_weights_are_stored_as_integers(integer_model, integer_graph):
 
 
 @pytest.fixture(scope="module")
-def four_bits():
-    """RoBERTa has token types of one row, so with one scale."""
-    return {name: quantized(family(name, layers=1), embedding_bits=4) for name in ("bert", "roberta")}
+def four_bits(tmp_path_factory):
+    """Models and their graphs, one of any shape, one of a fixed shape."""
+
+    def deployed_with(name, **shape):
+        model = quantized(family(name, layers=1), embedding_bits=4)
+        return model, written(model, tmp_path_factory.mktemp(name) / "model.onnx", **shape)
+
+    return {"bert": deployed_with("bert"), "roberta": deployed_with("roberta", **SHAPE)}
 
 
-@pytest.mark.parametrize("shape", [{}, SHAPE])
-@pytest.mark.parametrize("name", ["bert", "roberta"])
-def test_rows_of_four_bits_are_looked_up_with_their_scales(four_bits, tmp_path, name, shape):
-    model, path = four_bits[name], written(four_bits[name], tmp_path / "model.onnx", **shape)
+@pytest.mark.parametrize("name", ["bert", "roberta"])  # RoBERTa has token types of one row, so with one scale
+def test_rows_of_four_bits_are_looked_up_with_their_scales(four_bits, name):
+    model, path = four_bits[name]
     values, words = stored(path), getattr(model, name).embeddings.word_embeddings
     assert torch.equal(values[f"{name}.embeddings.word_embeddings.weight_scale.scale"], words.weight_quantizer.scale)
     codes = values[f"{name}.embeddings.word_embeddings.weight"]
@@ -162,13 +169,14 @@ def test_rows_of_four_bits_are_looked_up_with_their_scales(four_bits, tmp_path, 
 
 
 def test_a_changed_scale_of_one_row_is_found_in_each_embedding(four_bits, tmp_path):
-    path, changed = written(four_bits["bert"], tmp_path / "model.onnx"), []
+    model, graph = four_bits["bert"]
+    path, changed = Path(shutil.copy(graph, tmp_path)), []
     for module in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
         changed.append(f"bert.embeddings.{module}.weight_scale.scale")
         scale = stored(path)[changed[-1]]
         scale[1] *= 1.01
         with_initialiser(path, changed[-1], scale)
-        assert compare_weights(four_bits["bert"], path)["differ"] == changed
+        assert compare_weights(model, path)["differ"] == changed
 
 
 def test_query_key_and_value_share_their_quantised_input(integer_graph):
@@ -188,17 +196,23 @@ def test_a_reduced_range_clips_as_the_model_does(tmp_path):
     assert (deployed(path, batch) - logits(model, batch)).abs().median() < 1e-5
 
 
+@pytest.fixture(scope="module")
+def reduced(tmp_path_factory):
+    """A model of a reduced range and its graph."""
+    model = quantized(family("bert", layers=1), reduce_range=True)
+    return model, written(model, tmp_path_factory.mktemp("reduced") / "model.onnx")
+
+
 @pytest.mark.parametrize("engine", STOCK_ENGINES)
 def test_where_integer_sums_overflow_a_graph_is_computed_in_float32_unless_its_range_is_reduced(
-    integer_model, integer_graph, tmp_path, monkeypatch, capsys, engine
+    integer_model, integer_graph, reduced, monkeypatch, capsys, engine
 ):
     pytest.importorskip(engine)
-    reduced = quantized(family("bert", layers=1), reduce_range=True)
     opened = []
     monkeypatch.setattr(engines, "_saturates", lambda name: True)  # a processor without VNNI
     monkeypatch.setattr(engines, "_open", lambda *args, open_one=engines._open: opened.append(args) or open_one(*args))
     engines._warn_of_overflow.cache_clear()
-    for model, path in ((integer_model, integer_graph), (reduced, written(reduced, tmp_path / "model.onnx"))):
+    for model, path in ((integer_model, integer_graph), reduced):
         batch = inputs_of(model, 16, 20)
         assert (deployed(path, batch, engine=engine) - logits(model, batch)).abs().median() < 1e-3
     assert [in_float for *_, in_float in opened] == [True, False]

@@ -232,6 +232,14 @@ def test_metrics_may_differ_by_one_example_in_872(examples, apart, unlike, contr
     assert (not failures) == passes
 
 
+@pytest.mark.parametrize(
+    ("pytorch", "deployed", "passes"), [(None, None, True), (None, 0.5, False), (0.5, None, False)]
+)
+def test_a_metric_without_a_value_must_have_none_in_both(pytorch, deployed, passes):
+    failures = metric_failures(accuracies(pytorch, deployed), examples=872, unlike=5, control_unlike=0)
+    assert (not failures) == passes
+
+
 def test_metrics_of_answers_are_percentages():
     metrics = {name: {"exact_match": value} for name, value in (("pytorch", 50.0), ("onnxruntime", 50.1))}
     assert not metric_failures(metrics, examples=872, unlike=5, control_unlike=0)

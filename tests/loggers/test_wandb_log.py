@@ -165,6 +165,7 @@ def test_nothing_about_the_machine_the_code_or_the_packages_is_sent(tmp_path):
     assert not names & {"requirements.txt", "wandb-metadata.json", "output.log", "diff.patch"}
 
 
+@pytest.mark.slow
 def test_wandb_is_imported_only_if_it_is_used():
     words = "src.train, winnow.loggers.run_log, winnow.training.trainer, winnow.deployment.export_run"
     code = f"import sys, {words}; sys.exit('wandb' in sys.modules or 'tensorboard' in sys.modules)"

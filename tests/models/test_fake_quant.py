@@ -162,7 +162,11 @@ IDS = torch.tensor([[2, 5, 9, 7, 3], [2, 8, 4, 3, 0]])
 BATCH = {"input_ids": IDS, "attention_mask": (IDS != 0).long()}
 
 
-@pytest.mark.parametrize(("observer_enabled", "fake_quant_enabled"), [(False, False), (True, True), (False, True)])
+@pytest.mark.parametrize(
+    ("quantized", "observer_enabled", "fake_quant_enabled"),
+    [(8, False, False), (8, True, True), (8, False, True), (4, True, True)],
+    indirect=["quantized"],
+)
 def test_a_model_compiles_whole_in_every_phase(quantized, observer_enabled, fake_quant_enabled):
     set_fake_quant(quantized, observer_enabled=True, fake_quant_enabled=False)
     quantized(**BATCH)

@@ -187,3 +187,11 @@ def test_teacher_dense_is_the_model_of_the_dense_run(task, saved, tmp_path, batc
     teacher = find_teacher(Settings(kind="dense"), None, task, None, None, tmp_path / "dense")
     assert isinstance(teacher, Teacher)
     assert torch.equal(teacher(**batch).logits, logits_of_saved(saved, task, batch))
+
+
+def test_a_teacher_that_reads_fewer_tokens_than_the_student_is_refused(tmp_path):
+    task = task_with(["negative", "positive"], max_length=100)
+    toy_model(task, max_position_embeddings=64).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="reads 64 tokens at most, but toy has texts of up to 100; name another"):
+        load(tmp_path, task)

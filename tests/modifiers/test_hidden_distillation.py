@@ -226,6 +226,7 @@ def test_a_run_learns_from_the_layers_of_a_deeper_and_wider_teacher(tmp_path, ta
     assert not [name for name in load_file(tmp_path / "run" / "model" / "model.safetensors") if "projection" in name]
 
 
+@pytest.mark.slow
 def test_data_parallel_processes_wait_for_no_projection_outside_the_window(tmp_path):
     """Nor for parameters that are frozen for a while."""
     review_tables(tmp_path / "data")

@@ -71,6 +71,11 @@ def test_the_best_of_a_smaller_is_better_metric_is_the_smallest(tmp_path):
     assert "80 %: perplexity 8.00 (movement80, dense)" in findings(collect([tmp_path]).groups)[0]
 
 
+def test_a_main_metric_without_any_value_is_mentioned(tmp_path):
+    put(tmp_path, metrics={"pearson": None, "spearmanr": 0.5})
+    assert findings(collect([tmp_path]).groups) == ["No run has a value of pearson."]
+
+
 def test_without_a_result_there_is_no_other_finding(tmp_path):
     put(tmp_path / "a", **failed())
     assert findings(collect([tmp_path]).groups) == ["No run has a result yet."]

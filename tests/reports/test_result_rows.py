@@ -8,10 +8,6 @@ from winnow.reports.folder_scan import scan
     ("changes", "sentence"),
     [
         (
-            {"metrics": {"accuracy": float("nan"), "f1": 0.5}},
-            "metrics accuracy is nan, but should be greater than or equal to -1",
-        ),
-        (
             {"metrics": {"accuracy": 10**400, "f1": 0.5}},
             "metrics accuracy is 100000000000000000...0000000000000000000, but should be less than or equal to 1",
         ),
@@ -40,12 +36,28 @@ def test_invalid_values_are_left_out_and_reported(tmp_path, changes, sentence):
     assert found.left_out[0].endswith("; the other values are used.")
 
 
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_metric_without_a_finite_value_keeps_its_place(tmp_path, value):
+    put(tmp_path, metrics={"accuracy": value, "f1": 0.5}, test_metrics={"accuracy": value})
+    found = scan([tmp_path])
+    assert found.rows[0].metrics == {"accuracy": None, "f1": 0.5, "accuracy (test)": None}
+    assert not found.left_out
+
+
 @pytest.mark.parametrize("latency", [3, {}, {"batches": {"8": {}}}, {"batches": {"1": []}}])
 def test_only_a_latency_at_batch_1_is_used(tmp_path, latency):
     put(tmp_path, deployment={"precision": "int8", "bytes": 5, "latency": latency})
     found = scan([tmp_path])
     assert found.rows[0].latency is None
     assert not found.left_out
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"), [("'my data'", "my data"), (r"'it\'s'", "it's"), ("'", "'"), ("[a,b]", "[a,b]"), (3, "3")]
+)
+def test_a_setting_is_shown_without_the_quotes_of_the_command_line(tmp_path, typed, shown):
+    put(tmp_path, settings={"task.data.path": typed})
+    assert scan([tmp_path]).rows[0].settings == {"task.data.path": shown}
 
 
 def test_an_older_row_has_the_settings_of_its_command(tmp_path):

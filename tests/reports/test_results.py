@@ -3,7 +3,9 @@ import pytest
 from tests.reports.runs import DENSE, deployed, lines, plan, published, put
 from winnow.files.locks import run_lock
 from winnow.reports.groups import mean, sd
+from winnow.reports.report_files import write_report
 from winnow.reports.results import collect
+from winnow.reports.tables import NOT_MEASURED, tables
 
 
 def test_the_deviation_is_that_of_a_sample_and_one_value_has_none():
@@ -76,6 +78,19 @@ def test_there_is_no_recovery_from_nothing(tmp_path, dense):
     put(tmp_path / "a", **(DENSE | {"metrics": metrics}))
     put(tmp_path / "b")
     assert lines(tmp_path)["prune80, dense"].values("recovery") == ()
+
+
+def test_a_metric_without_a_value_is_in_every_form_of_the_report(tmp_path):
+    put(tmp_path / "a", **DENSE | {"metrics": {"pearson": None, "spearmanr": 0.5}})
+    put(tmp_path / "b", metrics={"pearson": None, "spearmanr": 0.25}, deployment=deployed(10, 1.0))
+    results = collect([tmp_path])
+    files = write_report(results, tmp_path / "report")
+    assert [group.values("recovery") for group in results.groups] == [(), ()]
+    assert [[cell.text for cell in line.cells[3:5]] for line in tables(results)[0].lines] == [
+        [NOT_MEASURED, "0.5000"],
+        [NOT_MEASURED, "0.2500"],
+    ]
+    assert {path.suffix for path in files} >= {".md", ".csv", ".html", ".tex"}
 
 
 def test_published_figures_of_our_own_model_and_data_need_no_note(tmp_path):

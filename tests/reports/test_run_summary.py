@@ -40,6 +40,14 @@ def test_the_summary_sets_the_pruned_model_beside_the_dense_one():
     assert cells(text, "dense  ") == ["out/dense"]
 
 
+def test_a_metric_without_a_value_is_a_dash():
+    text = summary(ROW | {"metrics": {"pearson": None}}, Path("out/run"), (Path("out/dense"), DENSE))
+    assert cells(text, "pearson ") == ["-", "-"]
+    both = comparison({"validation": {"pearson": None}}, {"validation": {"pearson": None}})
+    assert cells(both, "validation pearson") == ["-", "-"]
+    assert progress_texts({"pearson": float("nan")}) == {"pearson": "-"}
+
+
 def test_without_a_dense_run_there_is_one_column():
     text = summary(ROW, Path("out/run"), None)
     assert cells(text, "accuracy ") == ["0.9500"]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 
 import pytest
 import torch
@@ -15,11 +16,12 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from tests.kill_and_resume import differences, training_state
-from tests.toys import failure, own_data, review_tables, run, run_command
+from tests.toys import changed, failure, own_data, review_tables, run, run_command
 from winnow.command_line import resuming_command
 from winnow.config.fingerprint import fingerprint
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
+from winnow.files.locks import is_running
 from winnow.runs.resume import find_unfinished
 from winnow.runs.run_folder import recorded_run
 from winnow.training.checkpoints import AtomicCheckpointIO
@@ -201,6 +203,7 @@ def unfinished(folder, configured, *overrides, age=0):
 
 def test_the_newest_intact_run_that_is_neither_finished_nor_running_is_found(tmp_path, configured, monkeypatch):
     monkeypatch.setattr("winnow.files.locks._SECONDS_TO_DIE", 0.1)
+    monkeypatch.setattr("winnow.runs.resume.is_running", partial(is_running, patience=0.1))
     wanted = {unfinished(tmp_path / name, configured, age=age) for age, name in enumerate("abcde")}.pop()
     unfinished(tmp_path / "other", configured, "seed=9", age=-9)
     assert find_unfinished(tmp_path, wanted) == tmp_path / "a"
@@ -246,7 +249,7 @@ def test_a_run_stopped_by_sigterm_exits_with_status_75_and_prints_how_to_resume(
         assert ended.returncode == 0, ended.stderr
         output = ended.stdout
     else:
-        output = run("train", *command, "resume=true", folder=tmp_path)
+        output = run("train", *changed(command, "trainer.num_workers=0", "resume=true"), folder=tmp_path)
     assert f"Resumed at step {step} of" in output
 
 

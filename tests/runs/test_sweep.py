@@ -90,8 +90,13 @@ def test_the_plan_of_a_sweep_lists_each_job_once(place, trained):
     assert job["settings"]["recipe.num_epochs"] == "1"
 
 
-@pytest.mark.parametrize("recipes", ["dense,oneshot80", "oneshot80,dense"])
-@pytest.mark.parametrize("teachers", ["none,dense", "dense,none"])
+@pytest.mark.parametrize(
+    ("recipes", "teachers"),
+    [
+        ("dense,oneshot80", "none,dense"),  # a job before it is a teacher
+        ("oneshot80,dense", "dense,none"),  # a teacher before it is a job
+    ],
+)
 def test_a_dense_run_that_is_both_a_job_and_a_teacher_is_trained_once(place, trained, recipes, teachers):
     output_dir = f"{recipes}_{teachers}".replace(",", "_")
     sweep(place, f"recipe={recipes}", f"teacher={teachers}", "seed=1", f"output_dir={output_dir}")
@@ -160,6 +165,18 @@ def test_an_error_that_all_jobs_have_is_printed_once_before_any_runs(place, trai
     assert not list((place / "wrong").rglob("result.json"))
 
 
+def test_the_values_of_a_sweep_may_be_a_pattern_and_a_range(place, trained):
+    def jobs(*words):
+        trained.clear()
+        sweep(place, "output_dir=patterns", "teacher=none", *words)
+        return trained.copy()
+
+    assert jobs("recipe=glob(oneshot97*)", "seed=range(1,3)") == [("oneshot97", "none", 1), ("oneshot97", "none", 2)]
+    assert jobs("recipe=oneshot97", "seed=1,2") == []  # the same sweep
+    message = failure("train", "-m", *own_data(place / "data"), "recipe=glob(nothing*)", "teacher=none", folder=place)
+    assert message.startswith("error: recipe=glob(nothing*) matches no recipe. There are ")
+
+
 def test_two_jobs_in_one_folder_are_refused(place, trained):
     names = "hydra.sweep.subdir=one"
     arguments = [*own_data(place / "data"), *FAST, "recipe=oneshot80", "teacher=none", "output_dir=one", names]
@@ -168,6 +185,16 @@ def test_two_jobs_in_one_folder_are_refused(place, trained):
     assert not trained
     run("train", "-m", *arguments[:-1], "seed=1,2", "hydra.sweep.subdir=${hydra.job.num}", folder=place)
     assert sorted(rows(place / "one")) == ["0", "1"]
+
+
+def test_a_sweep_continues_after_a_job_with_a_wrong_value(place, trained):
+    arguments = [*own_data(place / "data"), *FAST, "recipe=oneshot80", "teacher=none", "output_dir=continued"]
+    sparsities = "recipe.pruning.final_sparsity=0.5,95,0.75"
+    message = failure("train", "-m", *arguments, sparsities, folder=place)
+    assert message == "error: 1 of 3 jobs have not succeeded; the same command repeats them."
+    (failed,) = (row for row in rows(place / "continued").values() if not is_good(row))
+    assert "final_sparsity must be in [0, 1), got 95" in failed["error"]
+    assert len(trained) == 2
 
 
 def test_a_job_that_fails_before_its_training_has_a_row_with_the_error(place):
@@ -214,7 +241,7 @@ def test_the_job_that_does_not_have_a_setting_is_named(place):
     assert "recipe.pruning is not a setting" in message
 
 
-def test_over_six_runs_a_teacher_is_trained_once_and_reads_the_training_data_once(place, monkeypatch):
+def test_over_four_runs_a_teacher_is_trained_once_and_reads_the_training_data_once(place, monkeypatch):
     dense, read = [], []
     train, forward = winnow.runs.training_run.train, Teacher.forward
 
@@ -228,12 +255,12 @@ def test_over_six_runs_a_teacher_is_trained_once_and_reads_the_training_data_onc
 
     monkeypatch.setattr(winnow.runs.training_run, "train", counted_train)
     monkeypatch.setattr(Teacher, "forward", counted_forward)
-    sparsities = "recipe.pruning.final_sparsity=0.5,0.6,0.7"
-    sweep(place, "recipe=oneshot80,oneshot90", "teacher=dense", sparsities, "seed=1", "output_dir=six")
-    assert len(rows(place / "six")) == 6
+    sparsities = "recipe.pruning.final_sparsity=0.5,0.7"
+    sweep(place, "recipe=oneshot80,oneshot90", "teacher=dense", sparsities, "seed=1", "output_dir=four")
+    assert len(rows(place / "four")) == 4
     assert dense == [1]
     assert len(read) == 48  # as many as there are examples
-    assert {row["teacher_outputs"] for row in rows(place / "six").values()} == {"stored"}
+    assert {row["teacher_outputs"] for row in rows(place / "four").values()} == {"stored"}
 
 
 @pytest.mark.slow

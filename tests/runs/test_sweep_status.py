@@ -87,6 +87,7 @@ def test_a_title_has_every_setting_in_which_the_jobs_differ(sweep):
 def test_the_outcome_of_a_row_is_its_main_metric_or_its_error():
     assert outcome({"metrics": {"f1": 0.51234, "recall": 1}}) == "f1 0.5123"
     assert outcome({"error": "no data", "metrics": {"f1": 1.0}}) == "no data"
+    assert outcome({"metrics": {"pearson": None}}) == "pearson -"
     assert outcome({}) == ""
 
 

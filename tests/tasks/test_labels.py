@@ -288,3 +288,91 @@ def test_files_with_several_labels_a_row_are_trained_distilled_and_evaluated_by_
 def test_the_same_files_without_multi_label_are_refused_with_the_remedy(own_data, tmp_path):
     overrides = [override for override in own_data if override != "task.multi_label=true"]
     assert "task.multi_label=true" in failure("train", *overrides, "hydra.run.dir=run", folder=tmp_path)
+
+
+def test_texts_that_look_like_numbers_are_labels_as_they_are_written():
+    task, splits = prepared(["01", "1", "0201", "01"], task=toy_task())
+    assert task.labels == ["01", "1", "0201"]
+    assert splits["train"]["labels"] == [0, 1, 2, 0]
+
+
+def test_a_number_is_one_label_with_and_without_decimals():
+    task, splits = prepared(["1.0", "0.0", "2.0"], ["1", "2"], task=toy_task())
+    assert task.labels == ["0.0", "1.0", "2.0"]
+    assert splits["validation"]["labels"] == [1, 2]
+    assert prepared(["1.0", "1", "0"], task=toy_task())[0].labels == ["0", "1"]
+
+
+def test_a_few_decimal_numbers_are_classes_with_a_note(capsys):
+    task, _ = prepared(["3.9", "3.10", "3.9", "3.10"], task=toy_task())
+    assert task.labels == ["3.10", "3.9"]
+    assert "the 2 classes in 'label' are decimal numbers such as 3.10" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"holds decimal numbers; set task\.regression=true"):
+        prepared(["0.25", "1.5", "2.75"], task=toy_task())
+
+
+def test_every_label_that_the_training_split_lacks_is_named_with_its_number():
+    message = r"validation split, row 2: label 'c' does not occur .* 'c' \(2 times\), 'd' \(1 times\)\. Correct"
+    with pytest.raises(UserError, match=message):
+        prepared(["a", "b"], ["a", "c", "d", "c"], task=toy_task())
+
+
+@pytest.mark.parametrize("cells", [["['action', 'drama']", "[]", ""], ['["action", "drama"]', "[]", "[ ]"]])
+def test_printed_lists_are_lists(cells):
+    task, splits = prepared([*cells, "['drama']"])
+    assert task.labels == ["action", "drama"]
+    assert splits["train"]["labels"] == [[1, 1], [0, 0], [0, 0], [0, 1]]
+
+
+def test_printed_lists_are_no_names_of_labels():
+    with pytest.raises(UserError, match=r"'label' of the train split holds lists; set task\.multi_label=true"):
+        prepared(["['a', 'b']", "['a']"], task=toy_task())
+    with pytest.raises(UserError, match=r"holds printed lists such as \['a', 'b'\], which need no separator"):
+        prepared(["['a', 'b']", "['a']"], label_separator=",")
+
+
+def test_the_lists_that_numpy_prints_are_refused_since_they_have_no_commas():
+    with pytest.raises(UserError, match=r"row 2: the label \['a' 'b'\] is no list of labels as Python or JSON"):
+        prepared(["['a', 'b']", "['a' 'b']"])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [[1, 0], [0, 1]],
+        [[True, False, False], [False, True, False]],
+        [["1.0", "0.0"], ["0.0", "0.0"]],
+        ["[1, 0]", "[0, 1]"],
+        ["[True, False]", "[False, True]"],
+    ],
+)
+def test_lists_of_0_and_1_name_no_labels(cells):
+    with pytest.raises(UserError, match=r"has a 0 or 1 for each class; a list in 'label' must name the labels"):
+        prepared(cells)
+
+
+def test_a_list_of_the_labels_0_and_1_is_a_list_of_names():
+    assert prepared([[0], [1], [0, 1]])[0].labels == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    "label", ["3,5", "1_000", "nan", "inf", "-Infinity", "1e999", "0x10", "\u0663", "three", "1 2"]
+)
+def test_only_finite_decimal_numbers_are_labels_of_a_regression(label):
+    task = toy_task(metrics=["pearson"], regression=True)
+    with pytest.raises(UserError, match=r"the train split, row 2: the label .* is not a (finite )?number such as 3"):
+        prepared(["1", label], task=task)
+
+
+def test_blanks_and_signs_around_the_number_of_a_regression_are_read():
+    task = toy_task(metrics=["pearson"], regression=True)
+    assert prepared([" 2.5 ", "-1e-3", "+.5", "3."], task=task)[1]["train"]["labels"][:] == pytest.approx(
+        [2.5, -1e-3, 0.5, 3]
+    )
+
+
+def test_equal_labels_of_a_regression_are_noted(capsys):
+    prepared(["1", "2"], ["3.0", "3.0"], task=toy_task(metrics=["pearson"], regression=True))
+    assert (
+        "all labels of the validation split are 3.0, so a correlation with them has no value" in capsys.readouterr().err
+    )

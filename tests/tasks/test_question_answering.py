@@ -241,7 +241,14 @@ def test_columns_may_have_the_names_of_other_columns():
     table = {"question": ["the barn"], "context": ["where ?"], "id": [{"text": ["barn"], "answer_start": [4]}]}
     split = Dataset.from_dict({**table, "answers": ["q1"], "extra": [1], PLACE: ["a.jsonl, line 1"]})
     row = {"id": "q1", "question": "where ?", "context": "the barn", "answers": split[0]["id"]}
-    assert list(prepared(qa_task(**swapped), split)) == [row]
+    task = qa_task(**swapped)
+    assert list(prepared(task, split)) == [row]
+
+
+def test_the_texts_for_a_teacher_do_not_depend_on_the_names_of_the_columns():
+    task = qa_task(text_columns=["asked", "read"])
+    split = rows(("the barn", "where ?", "barn", 4)).rename_columns({"question": "asked", "context": "read"})
+    assert task.texts(prepared(task, split)) == ["where ?", "the barn"]
 
 
 def test_numbers_are_texts():

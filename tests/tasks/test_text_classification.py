@@ -327,3 +327,19 @@ def test_another_process_does_not_tokenize_again(rows_on_disk):
         [sys.executable, "-c", program], cwd=CONF.parent, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.stdout.strip() == "0", done.stderr
+
+
+@pytest.mark.parametrize("names", [("labels", "label"), ("label", "text"), ("text_pair", "labels"), ("__x__", "0")])
+def test_the_columns_of_a_file_may_have_any_names(names):
+    text, label = names
+    task = toy_task(text_columns=[text], label_column=label)
+    splits = task.prepare(DatasetDict({"train": Dataset.from_dict({text: ["one", "two"], label: ["a", "b"]})}))
+    assert splits["train"].column_names == ["text", "labels"]
+    assert (splits["train"]["text"][:], splits["train"]["labels"][:]) == (["one", "two"], [0, 1])
+    assert task.texts(splits["train"]) == ["one", "two"]
+
+
+@pytest.mark.parametrize("unlabelled", [["-1", "-1"], ["", ""], [None, None]])
+def test_a_test_split_whose_labels_are_all_blank_or_minus_one_has_none(unlabelled):
+    splits = {"train": table(["a", "b"], ["0", "1"]), "test": table(["a", "b"], unlabelled)}
+    assert list(toy_task().prepare(DatasetDict(splits))) == ["train"]

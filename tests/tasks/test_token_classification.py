@@ -577,3 +577,24 @@ def test_the_saved_byte_level_tokenizer_gives_the_recorded_predictions(roberta, 
         predicted.append([model.config.id2label[ids[places.index(i)]] for i in range(len(words))])
     assert json.loads((folder / "test_predictions.json").read_text()) == predicted
     assert len({tag for tags in predicted for tag in tags}) > 1
+
+
+def test_printed_lists_are_lists_of_words_and_tags():
+    printed = {"tokens": ["['in', 'Rome']", '["it"]'], "ner_tags": ["['O', 'B-place']", "['O']"]}
+    _, splits = prepared(train=Dataset.from_dict(printed))
+    assert splits["train"]["words"][:] == [["in", "Rome"], ["it"]]
+    with pytest.raises(UserError, match=r"the train split, row 2: \['a' 'b'\] is no list as Python or JSON write it"):
+        prepared(train=Dataset.from_dict({**printed, "tokens": ["['in', 'Rome']", "['a' 'b']"]}))
+
+
+def test_every_tag_that_the_training_split_lacks_is_named_with_its_number():
+    train = rows(tokens=[["in", "Rome"]], ner_tags=[["O", "B-place"]])
+    validation = rows(tokens=[["in"], ["x", "y", "z"]], ner_tags=[["O"], ["B-x", "B-y", "B-x"]])
+    message = r"validation split, row 2: tag 'B-x' does not occur .*lacks 'B-x' \(2 times\), 'B-y' \(1 times\)\."
+    with pytest.raises(UserError, match=message):
+        prepared(train=train, validation=validation)
+
+
+def test_a_missing_word_is_refused():
+    with pytest.raises(UserError, match="row 1: word 2 is missing; fill it or leave the row out"):
+        prepared(train=rows(tokens=[["in", None]], ner_tags=[["O", "B-place"]]))

@@ -1,10 +1,13 @@
 import json
 
 import pytest
+from datasets import DatasetDict
 
-from tests.toys import toy_data, toy_model, toy_task
+from tests.toys import table, toy_data, toy_model, toy_task
+from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.files.atomic import compact_json
 from winnow.training.evaluation import evaluate
+from winnow.training.task_data import TaskData
 
 
 def test_each_answer_and_each_sentence_has_a_line():
@@ -15,6 +18,16 @@ def test_each_answer_and_each_sentence_has_a_line():
 @pytest.mark.parametrize("content", [{}, [], {'a "quoted"\n key': [{"text": "中文", "start_logit": -1.5e-7}]}])
 def test_it_is_plain_json(content):
     assert json.loads(compact_json(content)) == content
+
+
+@pytest.mark.filterwarnings("ignore:The variance of predictions or target")
+def test_a_correlation_with_equal_labels_has_no_value():
+    task = toy_task(metrics=("pearson", "mean_squared_error"), regression=True)
+    splits = DatasetDict({name: table(["a", "b"], [1.0, 1.0]) for name in ("train", "validation")})
+    data = TaskData(task=task, splits=task.prepare(splits), tokenizer=tiny_tokenizer(), batch_size=2, eval_batch_size=2)
+    metrics = evaluate(toy_model(task), data, data.validation)
+    assert metrics["pearson"] is None
+    assert metrics["mean_squared_error"] > 0
 
 
 def test_the_metric_that_chooses_the_best_model_comes_first():

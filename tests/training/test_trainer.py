@@ -92,6 +92,25 @@ def test_the_best_model_is_that_of_the_best_validation(run, tmp_path, monkeypatc
     assert all(torch.equal(best["model." + name], p) for name, p in kept[1].items())
 
 
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(("scores", "best"), [((NAN, NAN, NAN), 2), ((NAN, 0.3, NAN), 1), ((0.5, NAN, 0.4), 0)])
+def test_a_score_that_is_nan_is_worse_than_any_and_without_a_score_the_last_model_is_the_best(
+    run, monkeypatch, scores, best
+):
+    remaining, kept = iter(scores), []
+
+    def log_score(self):
+        self.log("val/accuracy", next(remaining))
+        kept.append(self.model.classifier.weight.detach().clone())
+        self.val_metrics[0].reset()
+
+    monkeypatch.setattr(FineTuner, "on_validation_epoch_end", log_score)
+    trainer, _ = run("recipe.num_epochs=3")
+    assert torch.equal(best_weights(trainer)["model.classifier.weight"], kept[best])
+
+
 @pytest.fixture
 def scored(monkeypatch):
     """Replace the scores of validations by given ones."""

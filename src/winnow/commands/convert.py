@@ -11,9 +11,12 @@ from winnow.config.composed import plain_values
 from winnow.config.section import Section
 from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
+from winnow.plain_arguments import decoded, encoded
 from winnow.sparseml.conversion import convert, recipe_files, summary
 from winnow.sparseml.zoo import refuse_stub
 from winnow.values import Text
+
+_AS_TYPED = ("path", "out")  # read literally: Hydra's grammar does not apply
 
 
 class Settings(Section):
@@ -24,6 +27,7 @@ class Settings(Section):
 
 
 def main() -> None:
+    sys.argv[1:] = encoded(sys.argv[1:], _AS_TYPED)
     with hydra_errors():
         _main()
 
@@ -31,7 +35,7 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="convert")
 def _main(composed: DictConfig) -> None:
     with short_errors():
-        settings = Settings.read(plain_values(composed))
+        settings = Settings.read(decoded(plain_values(composed), _AS_TYPED))
         refuse_stub("path", settings.path)
         out = Path(settings.out)
         rows = convert(recipe_files(Path(settings.path), out), out)

@@ -1,5 +1,6 @@
 """Evaluate the model of a run again, or its deployment: ``evaluate run=outputs/runs/...``."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,8 +18,11 @@ from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
 from winnow.files.local_files import local_files, resolve_model_folder
 from winnow.files.run_files import read_result
+from winnow.plain_arguments import decoded, encoded
 from winnow.reports.run_summary import comparison
 from winnow.values import CountOrNull, Expected, Text, TextOrNull
+
+_AS_TYPED = ("run",)  # read literally: Hydra's grammar does not apply
 
 Split = Annotated[Literal["validation", "test"] | None, Expected("validation, test or null")]
 
@@ -33,6 +37,7 @@ class Settings(Section):
 
 
 def main() -> None:
+    sys.argv[1:] = encoded(sys.argv[1:], _AS_TYPED)
     with hydra_errors():
         _main()
 
@@ -40,7 +45,7 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")
 def _main(composed: DictConfig) -> None:
     with short_errors():
-        settings = Settings.read(plain_values(composed))
+        settings = Settings.read(decoded(plain_values(composed), _AS_TYPED))
         folder = Path(settings.run)
         row, config = read_result(folder), saved_config(folder)
         model = resolve_model_folder(str(folder), setting="run")

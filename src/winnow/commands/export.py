@@ -1,6 +1,6 @@
 """Write the deployment of a finished run, verified against PyTorch: ``export run=outputs/runs/...``."""
 
-import json
+import sys
 from pathlib import Path
 
 import hydra
@@ -15,9 +15,14 @@ from winnow.deployment.exportable import exportable
 from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
+from winnow.files.json_text import read_json
 from winnow.files.run_files import read_result
+from winnow.path_arguments import literal_paths
+from winnow.plain_arguments import decoded, encoded
 from winnow.quiet import limit_kernel_cache
 from winnow.values import Text
+
+_AS_TYPED = ("run",)  # read literally: Hydra's grammar does not apply
 
 
 class Settings(Section):
@@ -28,6 +33,7 @@ class Settings(Section):
 
 
 def main() -> None:
+    sys.argv[1:] = literal_paths(encoded(sys.argv[1:], _AS_TYPED))
     with hydra_errors():
         _main()
 
@@ -35,7 +41,7 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="export")
 def _main(composed: DictConfig) -> None:
     with short_errors():
-        settings = Settings.read(plain_values(composed))
+        settings = Settings.read(decoded(plain_values(composed), _AS_TYPED))
         run = Path(settings.run)
         exportable(run, settings.export)
         work_offline_without_a_connection([saved_config(run).task.data.path])
@@ -44,7 +50,7 @@ def _main(composed: DictConfig) -> None:
 
         limit_kernel_cache()
         folder = export_run(run, settings.export)
-        report = json.loads((folder / "verification.json").read_text())
+        report = read_json(folder / "verification.json")
         print(export_summary(read_result(run), report, folder))
 
 

@@ -12,6 +12,7 @@ from hydra.errors import ConfigCompositionException, MissingConfigException, Ove
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from winnow.command_line import command_line
 from winnow.config.composed import plain_values
 from winnow.config.numbered import families, family_of, names_like
 from winnow.errors import TRACES, UserError, describe, first_line, nearest, short_errors, wants_traces
@@ -53,13 +54,18 @@ def _is_of_hydra(error: BaseException) -> bool:
 
 def describe_hydra(error: BaseException) -> str:
     """The message for the user: the wrong name or override, and the nearest correct name."""
-    cause = error.__cause__
+    cause, first = error.__cause__, first_line(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
     if isinstance(error, OverrideParseException):
         return (
             f"'{error.override}' cannot be read as NAME=VALUE; a value with blanks, brackets or other signs needs "
             "quotes: 'name=[a,b]', \"name='a b'\"."
+        )
+    if found := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?: requires --multirun)?$", first):
+        return (
+            f"'{found[1]}' has several values, which make a sweep: run it with '{command_line('train')} -m'; a single "
+            "value with commas or parentheses needs quotes: \"name='a,b'\"."
         )
     if found := re.match(r"Could not append to config\. An item is already at '(.+)'", str(error)):
         return f"+{found[1]}: the setting exists already; leave the + out."

@@ -1,6 +1,6 @@
 """Show what a recipe would do, step by step, without training: ``plan task=squad recipe=prune80``."""
 
-import json
+import sys
 from pathlib import Path
 
 import hydra
@@ -17,6 +17,8 @@ from winnow.errors import short_errors
 from winnow.files.atomic import write_atomically
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
+from winnow.files.json_text import json_text
+from winnow.path_arguments import literal_paths
 from winnow.quiet import quiet_libraries
 from winnow.values import TextOrNull, YesNo
 
@@ -30,6 +32,7 @@ class Settings(Section):
 
 
 def main() -> None:
+    sys.argv[1:] = literal_paths(sys.argv[1:])
     with hydra_errors():
         _main()
 
@@ -54,7 +57,7 @@ def _main(composed: DictConfig) -> None:
         if options.picture:
             draw_plan(curves, plan, Path(options.picture))
         if options.json_file:
-            write_atomically(Path(options.json_file), json.dumps(plan, indent=2) + "\n")
+            write_atomically(Path(options.json_file), json_text(plan, indent=2) + "\n")
         print(plan_text(plan, every_event=options.all))
         for kind, file in files.items():
             if file:

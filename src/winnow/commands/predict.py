@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 from winnow.commands.hydra_errors import hydra_errors
 from winnow.config.composed import plain_values
 from winnow.config.section import Section
-from winnow.config.task import Encoding
+from winnow.config.task import Encoding, Separator
 from winnow.data.reader import Layout
 from winnow.deployment.engines import CHOICES, check_deployed, check_engine
 from winnow.deployment.folder import find_deployment
@@ -56,6 +56,7 @@ class Settings(Section):
     format: TextOrNull
     encoding: Encoding
     header: YesNo
+    separator: Separator
     comment_prefix: TextOrNull
     text_columns: Names
     keep: Keep
@@ -105,6 +106,7 @@ def _main(composed: DictConfig) -> None:
             settings.format or "",
             encoding=settings.encoding,
             header=settings.header,
+            separator=settings.separator,
             comment_prefix=settings.comment_prefix,
             text_column=row_format.first_column,
             tag_column=task.label_column or "tags",

@@ -35,9 +35,13 @@ class Settings(Section):
 
 
 def main() -> None:
-    sys.argv[1:] = [word if word.startswith("path=[") else encoded([word], _AS_TYPED)[0] for word in sys.argv[1:]]
+    sys.argv[1:] = [word if _is_list(word) else encoded([word], _AS_TYPED)[0] for word in sys.argv[1:]]
     with hydra_errors():
         _main()
+
+
+def _is_list(word: str) -> bool:
+    return word.startswith("path=[") and not Path(word.removeprefix("path=")).exists()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="report")

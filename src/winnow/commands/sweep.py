@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 
 from winnow.command_line import SWEEP_PLAN, command_line
 from winnow.commands.hydra_errors import describe_hydra
@@ -20,8 +20,10 @@ from winnow.config.checks import check
 from winnow.config.composed import plain_values
 from winnow.config.outputs import Logger
 from winnow.config.resolve import run_config
+from winnow.config.sweep_values import listed
 from winnow.errors import UserError, describe, short_errors
 from winnow.files.atomic import write_atomically
+from winnow.files.json_text import json_text
 from winnow.reports.report_files import write_report
 from winnow.reports.results import collect
 from winnow.reports.sweep_log import log_sweep
@@ -38,6 +40,7 @@ class Sweep(Callback):
         """Write sweep.json and print the progress; an error that every job has ends the command."""
         with short_errors():
             check_launcher(config.hydra)
+            _list_values(config)
             if runs_beside_others(config.hydra):
                 end_by_sigterm()
             jobs = {job["folder"]: job for job in _planned(config)}
@@ -45,7 +48,7 @@ class Sweep(Callback):
             if errors and len(errors) == len(jobs):
                 raise UserError(errors[0])
             folder = Path(config.hydra.sweep.dir)
-            write_atomically(folder / SWEEP_PLAN, json.dumps(_plan(config, folder, jobs), indent=2) + "\n")
+            write_atomically(folder / SWEEP_PLAN, json_text(_plan(config, folder, jobs), indent=2) + "\n")
             print(f"sweep: {len(jobs)} job{'s' * (len(jobs) != 1)} in {folder}, {progress(folder)}")
             if errors:
                 print(f"note: {len(errors)} of them cannot run: {errors[0]}")
@@ -64,6 +67,32 @@ class Sweep(Callback):
         missed = sum(state.word != "done" for state in states)
         if missed:
             sys.exit(f"error: {missed} of {len(states)} jobs have not succeeded; the same command repeats them.")
+
+
+def _list_values(sweep: DictConfig) -> None:
+    """Replace the values of a sweep by plain lists, before Hydra makes jobs of them."""
+    if not _is_basic(sweep):
+        return  # another sweeper has its own ways to choose values
+    loader = GlobalHydra.instance().config_loader()
+    params = _params(sweep)
+    with flag_override(sweep, ["struct", "readonly"], [False, False]):
+        sweep.hydra.overrides.task = listed(_typed(sweep), loader)
+        sweep.hydra.sweeper.params = dict(each.split("=", 1) for each in listed(params, loader)) or None
+
+
+def _params(sweep: DictConfig) -> list[str]:
+    return [f"{name}={value}" for name, value in (sweep.hydra.sweeper.params or {}).items()]
+
+
+def _typed(sweep: DictConfig) -> list[str]:
+    """The overrides with their interpolations, which each job resolves by itself."""
+    typed = OmegaConf.to_container(sweep.hydra.overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    return typed
+
+
+def _is_basic(sweep: DictConfig) -> bool:
+    return bool(sweep.hydra.sweeper._target_.endswith(f".{BasicSweeper.__name__}"))
 
 
 def _plan(config: DictConfig, folder: Path, jobs: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,10 +127,9 @@ def _wait_for_others(folder: Path) -> None:
 
 def _planned(sweep: DictConfig) -> Iterator[dict[str, Any]]:
     """Each job as sweep.json lists it, with its error where its configuration has one."""
-    if not sweep.hydra.sweeper._target_.endswith(f".{BasicSweeper.__name__}"):
+    if not _is_basic(sweep):
         return  # another sweeper chooses its jobs during the sweep
-    params = [f"{name}={value}" for name, value in (sweep.hydra.sweeper.params or {}).items()]
-    overrides = OverridesParser.create().parse_overrides([*params, *sweep.hydra.overrides.task])
+    overrides = OverridesParser.create().parse_overrides([*_params(sweep), *_typed(sweep)])
     (batch,) = BasicSweeper.split_arguments(overrides, None)
     loader = GlobalHydra.instance().config_loader()
     folders: dict[str, set[str]] = {}

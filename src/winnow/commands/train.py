@@ -1,6 +1,5 @@
 """Train, prune, distil and quantise one model, or the models of a sweep: ``train task=sst2 recipe=prune80``."""
 
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -23,9 +22,11 @@ from winnow.deployment.exportable import check_export_of
 from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
+from winnow.files.json_text import read_json
 from winnow.files.locks import named_lock
 from winnow.files.run_files import ended_well, read_result
 from winnow.loggers.run_log import run_log
+from winnow.path_arguments import literal_paths
 from winnow.processes import is_main_process
 from winnow.reports.run_summary import summary
 from winnow.runs.launchers import requeued, runs_beside_others, unfinished_sweeps
@@ -36,6 +37,7 @@ from winnow.runs.sweep import check_is_no_sweep, recorded_job, state_of
 
 
 def main() -> None:
+    sys.argv[1:] = literal_paths(sys.argv[1:])
     overrides = get_args(sys.argv[1:]).overrides  # last: Lightning adds some for the other processes of a run
     sys.argv[1:] = [*(argument for argument in sys.argv[1:] if argument not in overrides), *overrides]
     with hydra_errors(), unfinished_sweeps():
@@ -128,7 +130,7 @@ def deploy(folder: Path, settings: Export) -> str:
     from winnow.reports.export_summary import export_summary
 
     deployment = export_run(folder, settings)
-    report = json.loads((deployment / "verification.json").read_text())
+    report = read_json(deployment / "verification.json")
     return export_summary(read_result(folder), report, deployment)
 
 

@@ -1,5 +1,6 @@
 """Checks of a typed configuration against the machine and the command line, before anything heavy is loaded."""
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from winnow.extras import require_extra
 from winnow.files.conf_folder import CONF
 from winnow.files.local_files import local_files, looks_local, resolve_model_folder
 from winnow.files.run_files import RESOLVED
+from winnow.files.token_limit import check_length, token_limit
 from winnow.sparseml.zoo import refuse_stub
 
 _OPTIONS = ("task", "model", "recipe", "teacher", "trainer", "logger", "export")
@@ -42,10 +44,18 @@ def check(config: RunConfig, overrides: Iterable[str] = ()) -> None:
     if config.logger.kind in ("wandb", "tensorboard"):
         require_extra(f"logger={config.logger.kind}", extra=config.logger.kind, package=config.logger.kind)
     local_files(config.task.data)
-    if config.model.config is None and looks_local(config.model.name):
-        resolve_model_folder(config.model.name)
+    _check_lengths(config)
     if config.teacher.name is not None and looks_local(config.teacher.name):
         _check_teacher_windows(config, config.teacher.name)
+
+
+def _check_lengths(config: RunConfig) -> None:
+    """Refuse texts that are longer than the model can read; a hub model is checked once it is loaded."""
+    model = config.model.config
+    if model is None and looks_local(config.model.name):
+        model = json.loads((resolve_model_folder(config.model.name) / "config.json").read_text(encoding="utf-8"))
+    for setting, length in config.chosen_lengths.items():
+        check_length(setting, length, token_limit(model or {}))
 
 
 def _check_effect(override: str, config: RunConfig) -> None:

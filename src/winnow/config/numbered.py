@@ -28,6 +28,7 @@ _UNNUMBERED = re.compile(_WORD + r"(?=_|$)")
 
 _GROUP = "recipe"
 _EXAMPLES = (80, 6)  # a sparsity in percent, a number of layers
+_PUBLISHED = ((80, 90, 95, 97, 99), (1, 3, 6, 9))  # of published tables: sparsities in percent, numbers of layers
 
 
 def is_recipe(name: str) -> bool:
@@ -60,6 +61,22 @@ def families(names: Iterable[str]) -> Iterator[str]:
             yield family
         if family in _shipped() and _UNNUMBERED.search(family):
             yield _UNNUMBERED.sub(r"\1<N>", family)
+
+
+def runnable(names: Iterable[str]) -> list[str]:
+    """Recipes to choose by a pattern: files of recipe/ that need no number, and families with published numbers.
+
+    Args:
+        names: of the files.
+    """
+    found = set()
+    for family in names:
+        if _stands_alone(family):
+            found.add(family)
+        words = _UNNUMBERED.findall(family) if family in _shipped() else []
+        choices = [_PUBLISHED[word == "layers"] for word in words]
+        found |= {_with_numbers(family, numbers) for numbers in itertools.product(*choices) if numbers}
+    return sorted(found)
 
 
 def check_number(composed: DictConfig) -> None:

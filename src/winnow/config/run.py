@@ -80,6 +80,18 @@ class RunConfig(Section):
         model = self.model.name if self.model.config is None else None
         return [self.task.data.path, self.teacher.name, model]
 
+    @property
+    def chosen_lengths(self) -> dict[str, int]:
+        """The tokens of the longest input by the full name of the setting, where the command line sets them."""
+        lengths = {f"task.{name}": length for name, length in self.task.lengths.items()}
+        return {name: length for name, length in lengths.items() if name in self.settings}
+
+    @property
+    def learning_rate_setting(self) -> str:
+        """Full name of the setting of the learning rate, for messages; a dense teacher has its own."""
+        same = self.recipe.without_teacher() == self.dense.without_teacher()
+        return f"{'dense' if same else 'recipe'}.optimizer.learning_rate"
+
     def plain(self) -> dict[str, Any]:
         """Plain values, as ``.hydra/resolved.yaml`` keeps them; `RunConfig.read` reads them back."""
         unset = {name for name in ("title", "translation") if getattr(self, name) is None}

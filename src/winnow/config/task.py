@@ -50,12 +50,23 @@ def _known_encoding(name: str) -> str:
     return name
 
 
+def _one_character(separator: str) -> str:
+    separator = separator.replace(r"\t", "\t")
+    if len(separator) != 1 or separator in '"\r\n':
+        raise ValueError
+    return separator
+
+
 Generator = Annotated[
     Annotated[str, AfterValidator(_known_generator)] | None, Expected(f"one of {', '.join(_GENERATORS)}, or null")
 ]
 Encoding = Annotated[
     Annotated[str, AfterValidator(_known_encoding)] | None,
     Expected("an encoding that Python knows, such as latin-1, cp1252 or utf-16, or null"),
+]
+Separator = Annotated[
+    Annotated[str, AfterValidator(_one_character)] | None,
+    Expected(r"one character, such as ';' or '\t' for a tab, or null"),
 ]
 PlainText = Annotated[Literal["text", "conll"] | None, Expected("text, conll or null")]
 
@@ -85,8 +96,9 @@ class Data(Section):
     files: Files
     plain_text: PlainText
     comment_prefix: TextOrNull
-    encoding: Encoding = None  # defaults: the configurations of older runs do not have these two settings
+    encoding: Encoding = None  # defaults: the configurations of older runs do not have these settings
     header: YesNo = True
+    separator: Separator = None
     validation: Texts
     validation_fraction: ProperFraction
     max_train_samples: CountOrNull
@@ -141,6 +153,11 @@ class TaskSettings(Section):
     name: Name
     metrics: Texts
     data: Data
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """The settings that give the tokens of the longest input, by name; empty for a task without one."""
+        return {name: getattr(self, name) for name in ("max_length", "max_seq_length") if hasattr(self, name)}
 
     def arguments(self) -> dict[str, Any]:
         """The settings as arguments of the task's class."""

@@ -36,8 +36,9 @@ def json_lines(lines: Iterable[str], name: str) -> JsonRows:
         UserError: for a line that is no object.
     """
     for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield from _rows_of(_decoded(line, name, number), f"line {number}", name)
+        if not line.strip():
+            continue
+        yield from _rows_of(_decoded(line, name, number, _ONE_OBJECT), f"line {number}", name, _ONE_OBJECT)
 
 
 def is_object(head: bytes) -> bool:
@@ -52,7 +53,7 @@ def is_object(head: bytes) -> bool:
 
 
 def json_document(lines: Iterable[str], name: str) -> JsonRows:
-    """The rows of a file: a list of objects, an object on each line, or an object that holds the rows.
+    """The rows of a file: a list of objects, objects one after the other, or an object that holds the rows.
 
     Raises:
         UserError: for anything else.
@@ -77,7 +78,9 @@ def _document_rows(text: str, name: str) -> JsonRows:
             for i, item in enumerate(_items(text), start=1):
                 yield from _rows_of(item, f"row {i}", name)
         else:
-            yield from _rows_of(_DECODER.decode(text.strip()), "", name)
+            values = list(_values(text))
+            for i, value in enumerate(values, start=1):
+                yield from _rows_of(value, f"row {i}" if len(values) > 1 else "", name)
     except UserError:
         raise
     except (ValueError, RecursionError) as error:
@@ -103,19 +106,33 @@ def _items(text: str) -> Iterator[Any]:
         raise json.JSONDecodeError("Extra data", text, position + 1)
 
 
+def _values(text: str) -> Iterator[Any]:
+    """The values of a text, with blanks between them, at least one."""
+    position = _after_blanks(text, 0)
+    while True:
+        value, position = _DECODER.raw_decode(text, position)
+        yield value
+        position = _after_blanks(text, position)
+        if position == len(text):
+            break
+        if text[position] == ",":
+            raise json.JSONDecodeError("Objects with commas between them need brackets around them", text, position)
+
+
 def _after_blanks(text: str, position: int) -> int:
     while text[position : position + 1] in _BLANKS:
         position += 1
     return position
 
 
-def _rows_of(value: Any, where: str, name: str) -> JsonRows:
+def _rows_of(value: Any, where: str, name: str, rule: str = "") -> JsonRows:
     """The rows that a JSON value holds: itself, or the questions of articles.
 
     Args:
         value: of a line, an item or, with an empty ``where``, the whole file.
         where: its place in the file.
         name: of the file.
+        rule: added to the message for a value that is no object.
     """
     if is_nested(value):
         try:
@@ -127,15 +144,18 @@ def _rows_of(value: Any, where: str, name: str) -> JsonRows:
         yield where or "row 1", value
     else:
         shown = json.dumps(value, ensure_ascii=False)[:40]
-        raise UserError(f'{name}, {where or "row 1"} must be an object such as {{"text": "..."}}, got {shown}.')
+        raise UserError(f'{name}, {where or "row 1"} must be an object such as {{"text": "..."}}, got {shown}.{rule}')
 
 
-def _decoded(line: str, name: str, number: int) -> Any:
+def _decoded(line: str, name: str, number: int, rule: str = "") -> Any:
+    """The value of a line; ``rule`` is added to the message if the value goes on after it."""
+    text = line.strip()
     try:
-        return _DECODER.decode(line.strip())
+        return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
-        problem = _problem(error)
-        raise UserError(f"{name}, line {number}{problem.removeprefix(', line 1')}") from error
+        goes_on = isinstance(error, json.JSONDecodeError) and error.pos == len(text)
+        problem = _problem(error).removeprefix(", line 1") + (rule if goes_on else "")
+        raise UserError(f"{name}, line {number}{problem}") from error
 
 
 def _problem(error: Exception) -> str:
@@ -165,5 +185,9 @@ def _constant(name: str) -> str | None:
     return None if name == "NaN" else name
 
 
+_ONE_OBJECT = (
+    " In JSON lines each line is an object; lists, and objects over several lines, have the format json and the suffix "
+    ".json."
+)
 _BLANKS = frozenset(" \t\r\n")
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=Literal, parse_float=Literal, parse_constant=_constant)

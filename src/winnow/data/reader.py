@@ -23,6 +23,7 @@ class Layout:
         kind: csv, tsv, json, jsonl, text, conll or parquet.
         encoding: of a file that is not UTF-8 and has no byte order mark.
         header: False: a CSV or TSV file has no names; its columns are named 0, 1, ...
+        separator: of the cells of CSV and TSV files; None: a comma, a tab.
         comment_prefix: of lines of a CoNLL file that are skipped.
         text_column: name for the lines of a text, and for the words of a CoNLL file.
         tag_column: name for the last column of a CoNLL file.
@@ -32,6 +33,7 @@ class Layout:
     kind: str
     encoding: str | None = None
     header: bool = True
+    separator: str | None = None
     comment_prefix: str | None = None
     text_column: str = "text"
     tag_column: str = "tags"
@@ -74,7 +76,8 @@ def read_stream(stream: BinaryIO, name: str, layout: Layout) -> Rows:
 
 
 def _table(lines: Iterator[str], name: str, layout: Layout) -> Rows:
-    rows = (csv_rows if layout.kind == "csv" else tsv_rows)(lines, name, header=layout.header)
+    rows_of = csv_rows if layout.kind == "csv" else tsv_rows
+    rows = rows_of(lines, name, header=layout.header, separator=layout.separator, prefix=layout.prefix)
     columns: list[str] = []
     for line, cells in rows:
         if not columns:

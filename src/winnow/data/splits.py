@@ -21,6 +21,12 @@ _WITHOUT_TEST = (
     " To leave that split out, name the files of the others with task.data.files.train=FILE and "
     "task.data.files.validation=FILE."
 )
+_HEADER = " The first line has the names of the columns; if it has none, set task.data.header=false."
+_NAMING = {
+    "csv": _HEADER,
+    "tsv": _HEADER,
+    "conll": " Each line needs a word and its tag, with a tab or blanks between.",
+}
 
 
 def load_splits(data: Data) -> DatasetDict:
@@ -58,16 +64,23 @@ def arrange_splits(splits: DatasetDict, data: Data) -> DatasetDict:
     return arranged
 
 
-def _check_columns(columns: Sequence[str], data: Data, split: str) -> None:
-    """Refuse a split without a column that the settings name; a test split needs no labels, and none needs ids."""
-    optional = {"id_column", *(["label_column"] if split == "test" else [])}
+def _check_columns(columns: Sequence[str], data: Data, split: str, rule: str = "") -> None:
+    """Refuse a split without a column that the settings name; a test split needs no labels, and none needs ids.
+
+    Args:
+        columns: of the split.
+        data: the settings.
+        split: name of the split.
+        rule: how columns get their names, for messages.
+    """
     for setting, wanted in _column_settings(data).items():
         for column in wanted:
-            if column not in columns and setting not in optional:
+            hint = nearest(column, columns)
+            optional = (setting == "id_column" and not hint) or (setting == "label_column" and split == "test")
+            if column not in columns and not optional:
                 raise UserError(
                     f"task.data.{setting}: there is no column '{column}' in the {split} split; "
-                    f"it has {', '.join(columns)}.{nearest(column, columns)}"
-                    f"{_WITHOUT_TEST if split == 'test' else ''}"
+                    f"it has {', '.join(columns)}.{hint or (_WITHOUT_TEST if split == 'test' else rule)}"
                 )
 
 
@@ -116,6 +129,7 @@ def _read_files(paths: Sequence[Path], name: str, data: Data) -> Dataset:
         formats(data)[paths[0].suffix.lower()],
         encoding=data.encoding,
         header=data.header,
+        separator=data.separator,
         comment_prefix=data.comment_prefix,
         text_column=data.text_columns[0],
         tag_column=data.label_column or "",
@@ -124,7 +138,7 @@ def _read_files(paths: Sequence[Path], name: str, data: Data) -> Dataset:
     columns = None if isinstance(data, CustomData) else {c for named in _column_settings(data).values() for c in named}
     structured = {data.label_column} if isinstance(data, QuestionAnsweringData) else ()
     split, columns_there = stored_rows(paths, layout, Wanted(columns, structured))
-    _check_columns(columns_there, data, name)
+    _check_columns(columns_there, data, name, _NAMING.get(layout.kind, ""))
     return split
 
 

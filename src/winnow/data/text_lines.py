@@ -16,6 +16,13 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
     codecs.BOM_UTF8: "utf-8-sig",
 }  # the marks of UTF-32 begin like those of UTF-16, so they come first
+_NO_TEXT = {
+    b"PK\x03\x04": "a zip archive, as .xlsx files are; save its table as CSV, or unpack it",
+    b"\xd0\xcf\x11\xe0": "a file of an office program; save its table as CSV",
+    b"\x1f\x8b": "compressed with gzip; unpack it",
+    b"PAR1\x15": "a Parquet file; name it .parquet",
+}  # first bytes of files with a wrong suffix
+_ZERO_BYTES = 0.05  # part of the bytes; below it a zero byte is a character of a text
 _QUOTED = re.compile(r'"(?:[^"]|"")*(?:"|$)')
 _UNDECODED = re.compile("[\udc80-\udcff]")  # bytes that are not text, as surrogateescape shows them
 
@@ -34,15 +41,11 @@ def text_lines(stream: BinaryIO, name: str, encoding: str | None, prefix: str, *
         quoted: line ends between double quotes belong to a cell.
 
     Raises:
-        UserError: for a line that is no text in this encoding.
+        UserError: for a file that is no text, and for a line that is no text in this encoding.
     """
     head = stream.peek(BUFFER)[:BUFFER]  # type: ignore[attr-defined]  # a BufferedReader
     chosen = next((known for mark, known in _MARKS.items() if head.startswith(mark)), encoding or "utf-8")
-    if chosen == "utf-8" and b"\0" in head[:1000] and encoding is None:
-        raise UserError(
-            f"{name} has zero bytes, as UTF-16 without a byte order mark has; name its encoding, such as "
-            f"{prefix}encoding=utf-16-le."
-        )
+    _check_head(head, name, encoding, chosen, prefix)
     text = io.TextIOWrapper(
         stream, encoding=chosen, errors="surrogateescape", newline=_line_end(head.decode(chosen, "replace"), quoted)
     )
@@ -57,6 +60,31 @@ def text_lines(stream: BinaryIO, name: str, encoding: str | None, prefix: str, *
     finally:
         if not text.closed:
             text.detach()  # the stream belongs to the caller
+
+
+def _check_head(head: bytes, name: str, encoding: str | None, chosen: str, prefix: str) -> None:
+    """Refuse the first bytes of a file that is no text, or text in another encoding than the chosen one."""
+    for mark, kind in _NO_TEXT.items():
+        if head.startswith(mark):
+            raise UserError(f"{name} is {kind}.")
+    if chosen == "utf-8" and head[:1000].count(0) > _ZERO_BYTES * len(head[:1000]):
+        raise UserError(
+            f"{name} has zero bytes, as UTF-16 without a byte order mark has; name its encoding, such as "
+            f"{prefix}encoding=utf-16-le."
+        )
+    if encoding is not None and not codecs.lookup(chosen).name.startswith("utf") and _is_utf_8(head):
+        raise UserError(
+            f"{name} is UTF-8, so {prefix}encoding={encoding} would change its characters; leave this setting out, or "
+            "bring all files into one encoding."
+        )
+
+
+def _is_utf_8(head: bytes) -> bool:
+    """True for UTF-8 with characters outside of ASCII; the last one may be cut."""
+    try:
+        return not codecs.getincrementaldecoder("utf-8")().decode(head).isascii()
+    except UnicodeDecodeError:
+        return False
 
 
 def _line_end(head: str, quoted: bool) -> str:

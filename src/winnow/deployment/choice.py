@@ -1,7 +1,6 @@
 """Choose the engine of a deployment: the faster one of those that its export has verified."""
 
 import hashlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from winnow.deployment.engines import AUTO, SPARSE, STOCK, Engine, graph_file, o
 from winnow.deployment.folder import GRAPH, SPARSE_GRAPH, VERIFICATION
 from winnow.engine.library import instruction_set, library
 from winnow.errors import UserError
+from winnow.files.json_text import read_json
 from winnow.files.run_files import RESULT
 from winnow.machine import processor
 
@@ -57,7 +57,7 @@ def _verified_inputs(folder: Path) -> int:
         UserError: if it has not.
     """
     try:
-        report = json.loads((folder / VERIFICATION).read_text())
+        report = read_json(folder / VERIFICATION)
         sparse = report["sparse"]
         if sparse["failures"] == [] and sparse["sha256"] == checksum(folder / SPARSE_GRAPH):
             return int(report["samples"]["inputs"])
@@ -69,7 +69,7 @@ def _verified_inputs(folder: Path) -> int:
 def _measured(folder: Path) -> dict[str, float] | None:
     """Relative times of both engines, if ``export.compare`` has measured them on such a processor; else None."""
     try:
-        deployment: dict[str, Any] = json.loads((folder.parent / RESULT).read_text())["deployment"]
+        deployment: dict[str, Any] = read_json(folder.parent / RESULT)["deployment"]
         compared, precision = deployment["latency"], deployment["precision"]
         if folder.name != "deployment" or any(compared["machine"][n] != value for n, value in processor().items()):
             return None

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from winnow.deployment.engines import ENGINES, PACKAGES, SPARSE, STOCK, Engine, has_bfloat16, open_engine
-from winnow.deployment.exportable import token_limit
 from winnow.deployment.folder import GRAPH, SECTION, SPARSE_GRAPH
 from winnow.deployment.graph import write_graph
 from winnow.deployment.latency import measure, ratio, timings
 from winnow.errors import UserError
+from winnow.files.token_limit import saved_token_limit
 from winnow.machine import describe_machine
 from winnow.tasks.task import Task
 
@@ -95,7 +95,7 @@ def compare(run: Path, task: Task, *, opset: int, sparsity: float) -> dict[str, 
             graphs |= {(name, "float32"): plain for name in ENGINES}
         opened = _opened(listed, graphs, threads)
         listed = [way for way in listed if str(way) in opened]
-        length = section["sequence_length"] or min(LENGTH, token_limit(deployment) or LENGTH)
+        length = section["sequence_length"] or min(LENGTH, saved_token_limit(deployment) or LENGTH)
         batches = (section["batch_size"],) if section["batch_size"] else BATCHES
         measured = {str(batch): _measure(opened, listed, batch, length, config["vocab_size"]) for batch in batches}
     return {

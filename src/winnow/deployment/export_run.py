@@ -26,8 +26,10 @@ from winnow.deployment.verification import verify
 from winnow.engine.library import LIBRARY
 from winnow.errors import UserError
 from winnow.files.atomic import save_folder, write_atomically
+from winnow.files.json_text import json_text
 from winnow.files.locks import run_lock
 from winnow.files.run_files import write_result
+from winnow.files.token_limit import limit_tokenizer
 from winnow.models.pretrained import load_saved
 from winnow.quiet import quiet_libraries
 from winnow.tasks.task import build_task
@@ -62,6 +64,7 @@ def export_run(run: Path, settings: Export) -> Path:
         quiet_libraries()
         task = build_task(task_settings)
         tokenizer = AutoTokenizer.from_pretrained(run / "model")
+        limit_tokenizer(tokenizer, run / "model")
         shape = {"batch_size": settings.batch_size, "sequence_length": settings.sequence_length}
         samples = real_inputs(task, tokenizer, task_settings.data, limit=settings.samples, **shape)
         model = load_saved(run / "model", task)
@@ -83,11 +86,11 @@ def export_run(run: Path, settings: Export) -> Path:
             report = verify(model, folder / GRAPH, samples, half=half, sparse=sparse)
             report = _headed(report, precision, settings)
             if report["failures"]:
-                write_atomically(run / FAILED, json.dumps(report, indent=2) + "\n")
+                write_atomically(run / FAILED, json_text(report, indent=2) + "\n")
                 raise UserError(_refusal(run, report))
             tokenizer.save_pretrained(folder)
             write_atomically(folder / "config.json", _configuration(run, task_settings, samples, precision, settings))
-            write_atomically(folder / VERIFICATION, json.dumps(report, indent=2) + "\n")
+            write_atomically(folder / VERIFICATION, json_text(report, indent=2) + "\n")
             row["deployment"] = _facts(report, deployment_size(folder), precision)
             if sparse and report["sparse"]["failures"]:
                 sparse.remove()
@@ -150,7 +153,7 @@ def _configuration(run: Path, task: TaskSettings, samples: Samples, precision: s
         "sequence_length": settings.sequence_length,
     }
     model = json.loads((run / "model" / "config.json").read_text())
-    return json.dumps({**model, "winnow": section}, indent=2, ensure_ascii=False) + "\n"
+    return json_text({**model, "winnow": section}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _readme(row: Mapping[str, Any], precision: str, overflows: bool) -> str:

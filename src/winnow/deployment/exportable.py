@@ -1,6 +1,5 @@
 """Check that a run can be exported, before anything heavy is loaded."""
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from winnow.config.task import Data, Files, MaskedLM, TaskSettings
 from winnow.errors import UserError
 from winnow.files.local_files import local_files, resolve_model_folder
 from winnow.files.run_files import read_result
+from winnow.files.token_limit import check_length, saved_token_limit
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-_LENGTH_SETTINGS = ("max_length", "max_seq_length")  # of a task: tokens that it cuts a text to, or a window
 
 
 def exportable(run: Path, settings: Export) -> tuple[dict[str, Any], TaskSettings, str]:
@@ -51,24 +50,11 @@ def check_export_of(task: TaskSettings, settings: Export) -> None:
 
 
 def _check_length(length: int | None, model: Path) -> None:
-    limit = token_limit(model)
-    if length is not None and limit is not None and length > limit:
-        raise UserError(f"export.sequence_length={length}: the model reads at most {limit} tokens.")
-    if length is not None and length < 8:
+    if length is None:
+        return
+    check_length("export.sequence_length", length, saved_token_limit(model))
+    if length < 8:
         raise UserError(f"export.sequence_length={length} leaves no room for a text; 8 tokens are the least.")
-
-
-def token_limit(model: Path) -> int | None:
-    """Tokens that a saved model can read at once; None if its files give no limit."""
-    config = json.loads((model / "config.json").read_text())
-    limits = []
-    if "max_position_embeddings" in config:
-        # RoBERTa-like models number positions from the id of the padding token
-        first = config["pad_token_id"] + 1 if "roberta" in config["model_type"] else 0
-        limits.append(config["max_position_embeddings"] - first)
-    if (model / "tokenizer_config.json").is_file():
-        limits.append(json.loads((model / "tokenizer_config.json").read_text()).get("model_max_length", limits[0]))
-    return min(limits, default=None)
 
 
 def _present_data(run: Path, data: Data, folder: str | None) -> Data:
@@ -89,8 +75,7 @@ def _present_data(run: Path, data: Data, folder: str | None) -> Data:
 
 def _cut_to(length: int | None, task: TaskSettings, data: Data) -> TaskSettings:
     """The task with its data; for a graph of fixed length its texts are cut to that length."""
-    limits = {name: getattr(task, name) for name in _LENGTH_SETTINGS if hasattr(task, name)}
-    cut = {name: min(limit, length) for name, limit in limits.items()} if length is not None else {}
+    cut = {name: min(longest, length) for name, longest in task.lengths.items()} if length is not None else {}
     return task.model_copy(update={"data": data, **cut})
 
 

@@ -14,6 +14,7 @@ from winnow.config.section import Section
 from winnow.config.task import AnyTask
 from winnow.errors import UserError, first_line, nearest
 from winnow.files.conf_folder import CONF
+from winnow.files.token_limit import limit_tokenizer
 from winnow.values import CountOrNull, Expected, one_of
 
 if TYPE_CHECKING:
@@ -178,8 +179,10 @@ def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer  # heavy
 
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # of many classes, from two libraries
         raise UserError(
             f"deployment={folder}: the tokenizer could not be read ({type(error).__name__}); export the run again."
         ) from error
+    limit_tokenizer(tokenizer, folder)
+    return tokenizer

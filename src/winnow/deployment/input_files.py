@@ -10,7 +10,7 @@ from winnow.data.json_rows import is_object
 from winnow.data.reader import Layout, read_file, read_stream
 from winnow.data.text_lines import BUFFER
 from winnow.errors import UserError, nearest
-from winnow.files.local_files import FORMATS, PLAIN_TEXT
+from winnow.files.local_files import FORMATS, PLAIN_TEXT, check_is_file
 
 STANDARD_INPUT = "-"
 _KINDS = {**FORMATS, **dict.fromkeys(PLAIN_TEXT, "conll"), ".txt": "text"}
@@ -35,7 +35,8 @@ def read_rows(file: str, layout: Layout, fields: Sequence[str]) -> Located:
     else:
         layout = layout if layout.kind else replace(layout, kind=_kind_of(Path(file)))
         _check_texts(file, layout, fields)
-        name, rows = file, read_file(_existing(Path(file)), layout)
+        check_is_file(Path(file), "file")
+        name, rows = file, read_file(Path(file), layout)
     for where, row in rows:
         yield f"{name}, {where}", row
 
@@ -67,10 +68,3 @@ def _kind_of(path: Path) -> str:
             f"file={path}: the suffix is none of {', '.join(_KINDS)}; choose a format, such as format=text."
         )
     return _KINDS[path.suffix.lower()]
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"file={path}: there is no such file.{nearest(path.name, siblings)}")
-    return path

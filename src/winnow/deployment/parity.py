@@ -97,7 +97,7 @@ class OutputComparison:
         """Fraction of the decisions that equal those of the model in float32."""
         return self.equal_decisions / self.decisions if self.decisions else 1.0
 
-    def metric_values(self) -> dict[str, float]:
+    def metric_values(self) -> dict[str, float | None]:
         return {name: json_number(value) for name, value in self.metrics.compute().items()}
 
 

@@ -24,6 +24,7 @@ from winnow.deployment.weights import compare_weights
 from winnow.engine.library import library
 from winnow.errors import UserError
 from winnow.models.quantized_model import quantizers
+from winnow.text import four_digits
 
 # Allowed ratio of the mean logit difference to that of the noise control. The sparse engine sums in another order in
 # every layer, so that more numbers round to another integer than by noise on the embeddings alone.
@@ -214,11 +215,16 @@ def metric_failures(
         return []
     whole = 100 if "exact_match" in metrics["pytorch"] else 1  # SQuAD's metrics are percentages
     return [
-        f"{name} is {metrics[engine][name]:.4f} in {TITLES[engine]} and {value:.4f} in PyTorch, a difference of "
-        f"more than {allowed} of {examples:,} examples"
+        f"{name} is {four_digits(metrics[engine][name])} in {TITLES[engine]} and {four_digits(value)} in PyTorch, a "
+        f"difference of more than {allowed} of {examples:,} examples"
         for name, value in metrics["pytorch"].items()
-        if not abs(metrics[engine][name] - value) <= whole * (allowed / examples + _DIGITS)
+        if not _are_close(metrics[engine][name], value, whole * (allowed / examples + _DIGITS))
     ]
+
+
+def _are_close(one: float | None, other: float | None, allowed: float) -> bool:
+    """True for two values that differ by no more than is allowed, and for two that are missing."""
+    return one is other is None if one is None or other is None else abs(one - other) <= allowed
 
 
 def _some_inputs(samples: Samples) -> Mapping[str, Tensor]:

@@ -1,6 +1,5 @@
 """Atomic writes: a file or a folder appears completely written, or not at all."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from winnow.errors import UserError
+from winnow.files.json_text import json_text
 
 _PARTIAL = ".partial"  # the suffix of an unfinished file or folder
 
@@ -94,4 +94,4 @@ def compact_json(content: list[Any] | dict[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json_text(value, ensure_ascii=False)

@@ -1,8 +1,9 @@
 """Local data files and model folders, found and checked without importing anything heavy."""
 
 import json
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -58,8 +59,7 @@ def local_files(data: DataPlaces) -> dict[str, list[Path]]:
     files = {split: Path(name) for split, name in given.items() if name}
     if files:
         for split, path in files.items():
-            if not path.is_file():
-                raise UserError(f"task.data.files.{split}={path}: there is no such file.{_nearest_file(path)}")
+            check_is_file(path, f"task.data.files.{split}")
             _check_format(path, formats(data))
         return {split: [path] for split, path in files.items()}
     if data.path and Path(data.path).is_dir():
@@ -67,9 +67,32 @@ def local_files(data: DataPlaces) -> dict[str, list[Path]]:
         return _files_by_split(
             part if part.is_dir() else Path(data.path), formats(data), ("train", *data.validation, "test")
         )
+    if data.path and Path(data.path).is_file():
+        raise UserError(f"task.data.path={data.path} is a file; name it with task.data.files.train={data.path}.")
     if data.path and looks_local(data.path):
         raise UserError(f"task.data.path={data.path}: there is no such folder.{_nearest_file(Path(data.path))}")
     return {}
+
+
+def check_is_file(path: Path, setting: str) -> None:
+    """Refuse a path that is no file, or a file without permission to read it.
+
+    Args:
+        path: as the user wrote it.
+        setting: that has the path.
+    """
+    place = f"{setting}={path}"
+    if path.is_file():
+        if not os.access(path, os.R_OK):
+            raise UserError(f"{place}: there is no permission to read the file; change it with chmod.")
+    elif path.is_dir():
+        raise UserError(f"{place} is a folder; name a file in it.")
+    elif path.exists():
+        raise UserError(f"{place} is a pipe or a device; write its content to a file first.")
+    elif path.is_symlink():
+        raise UserError(f"{place} is a link to {path.readlink()}, which does not exist.")
+    else:
+        raise UserError(f"{place}: there is no such file.{_nearest_file(path)}")
 
 
 def formats(data: DataPlaces) -> dict[str, str]:
@@ -93,6 +116,7 @@ def _files_by_split(folder: Path, known: Iterable[str], wanted: Sequence[str]) -
     by_split = _grouped(folder.glob("*"), known)
     if "train" not in by_split:  # the files are deeper, such as in data/
         by_split = _grouped(folder.rglob("*"), known)
+        _check_not_saved_to_disk(folder, by_split)
     if not by_split:
         raise UserError(f"task.data.path={folder}: the folder holds no {', '.join(known)} files.")
     for split in wanted:
@@ -106,6 +130,15 @@ def _files_by_split(folder: Path, known: Iterable[str], wanted: Sequence[str]) -
         if split in by_split:
             _check_files(split, by_split[split])
     return by_split
+
+
+def _check_not_saved_to_disk(folder: Path, by_split: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse a folder of `Dataset.save_to_disk`, whose rows are in .arrow files."""
+    if "train" not in by_split and ("dataset_dict" in by_split or "state" in by_split):
+        raise UserError(
+            f"task.data.path={folder} was written by save_to_disk; write each split to a file instead, such as "
+            "dataset['train'].to_parquet('train.parquet')."
+        )
 
 
 def _grouped(paths: Iterable[Path], known: Iterable[str]) -> dict[str, list[Path]]:

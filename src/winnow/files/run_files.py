@@ -1,6 +1,5 @@
 """The files of a run folder: result.json, the resolved configuration, checkpoints."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import yaml
 
 from winnow.errors import UserError, nearest
 from winnow.files.atomic import write_atomically
+from winnow.files.json_text import json_text, read_json
 
 RESULT = "result.json"
 RESOLVED = Path(".hydra") / "resolved.yaml"  # the configuration of the run
@@ -32,7 +32,7 @@ def read_result(folder: Path) -> dict[str, Any]:
         remedy = f"finish it with resume=true hydra.run.dir={folder}" if unfinished else "name the folder of a run"
         raise UserError(f"run={folder}: there is no {RESULT}, so no run has ended here; {remedy}.")
     try:
-        row = json.loads(path.read_text())
+        row = read_json(path)
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}).") from error
     if not isinstance(row, dict):
@@ -56,13 +56,13 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def write_result(folder: Path, row: Mapping[str, Any]) -> None:
     """Write result.json atomically."""
-    write_atomically(folder / RESULT, json.dumps(row, indent=2) + "\n")
+    write_atomically(folder / RESULT, json_text(row, indent=2) + "\n")
 
 
 def ended_well(folder: Path) -> bool:
     """True if result.json has the status ok."""
     try:
-        return bool(json.loads((folder / RESULT).read_text())["status"] == "ok")
+        return bool(read_json(folder / RESULT)["status"] == "ok")
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

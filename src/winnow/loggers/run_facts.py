@@ -1,17 +1,17 @@
 """Content of a run folder in the form that loggers accept."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from winnow.files.json_text import json_text, read_json
 from winnow.files.run_files import RESULT
 
 
 def read_row(folder: Path) -> dict[str, Any]:
     """result.json; empty if the run was killed before it wrote one."""
     path = folder / RESULT
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,4 +35,4 @@ def _leaves(node: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{before}{name}/")
         else:
-            yield before + name, json.dumps(value) if isinstance(value, list) else value
+            yield before + name, json_text(value) if isinstance(value, list) else value

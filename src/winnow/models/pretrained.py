@@ -11,6 +11,7 @@ from winnow.config.model import Model
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError, nearest
 from winnow.files.local_files import looks_local, resolve_model_folder
+from winnow.models.finite import check_weights
 from winnow.models.quantized_model import QUANTIZERS, quantizers, restore_quantizers, rounded_state, save_quantizers
 from winnow.tasks.task import Task
 
@@ -48,6 +49,7 @@ def load_student(model: Model, task: Task, tokenizer: PreTrainedTokenizerBase) -
         output_loading_info=True,
         **settings,
     )
+    check_weights(student, f"model.name={model.name}", "name another model")
     student.new_head = bool(report["missing_keys"]) or bool(report["mismatched_keys"])
     if not student.new_head and _has_other_labels(model.name, task):
         _renew_head(student)

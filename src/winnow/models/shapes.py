@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import yaml
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from winnow.config.model import Model
 from winnow.data.tiny_tokenizer import tiny_tokenizer
@@ -25,23 +25,33 @@ def shape_of(model: Model, task: Task) -> PreTrainedModel:
         model: the ``model`` section.
         task: whose head it gets.
     """
-    settings, known = task.head_settings(), _known_shapes(model.name)
-    if model.config is not None:
-        config = architecture(model.config, vocab_size=len(tiny_tokenizer()), **settings)
-    elif looks_local(model.name):
-        config = AutoConfig.from_pretrained(resolve_model_folder(model.name), **settings)
-    elif known is not None:
-        config = architecture(known, **settings)
-    else:
-        try:
-            config = AutoConfig.from_pretrained(model.name, **settings)
-        except Exception as error:
-            raise UserError(
-                f"model.name={model.name}: conf/model does not give its shape, and its config.json could not be read "
-                "from the hub; name a local folder with model.name=FOLDER."
-            ) from error
+    config = configuration(model, **task.head_settings())
     with torch.device("meta"):
         return new_model(task, config)
+
+
+def configuration(model: Model, **head: Any) -> PreTrainedConfig:
+    """The configuration of a model, with the settings of a head.
+
+    Raises:
+        UserError: for a hub model that is not in conf/model and cannot be reached.
+    """
+    known = _known_shapes(model.name)
+    if model.config is not None:
+        return architecture(model.config, vocab_size=len(tiny_tokenizer()), **head)
+    if looks_local(model.name):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(resolve_model_folder(model.name), **head)
+        return config
+    if known is not None:
+        return architecture(known, **head)
+    try:
+        config = AutoConfig.from_pretrained(model.name, **head)
+    except Exception as error:
+        raise UserError(
+            f"model.name={model.name}: conf/model does not give its shape, and its config.json could not be read "
+            "from the hub; name a local folder with model.name=FOLDER."
+        ) from error
+    return config
 
 
 def _known_shapes(name: str) -> Mapping[str, Any] | None:

@@ -14,7 +14,9 @@ from winnow.config.teacher import Teacher as TeacherSettings
 from winnow.data.stored_outputs import StoredOutputs
 from winnow.errors import UserError
 from winnow.files.local_files import looks_local, resolve_model_folder
+from winnow.files.token_limit import token_limit
 from winnow.models.encoder_layers import state_of_kept_layers
+from winnow.models.finite import are_finite, check_weights
 from winnow.models.pretrained import load_saved
 from winnow.tasks.task import Task
 
@@ -65,6 +67,12 @@ class Teacher(nn.Module):
             self._last = (batch, task.outputs(self, batch) if self.stored is None else self.stored.of(batch))
         return self._last[1]
 
+    def fault(self, task: Task, batch: Mapping[str, torch.Tensor]) -> str:
+        """Why a student cannot learn from its outputs for a batch, with a remedy; '' where they are finite."""
+        if are_finite(self.outputs(task, batch)):
+            return ""
+        return "the outputs of the teacher are NaN or infinite; name another teacher, or use trainer.precision=32-true"
+
     def give_weights_to(self, student: nn.Module) -> bool:
         """Copy all weights into a student of the same shapes and label order; returns False for any other student.
 
@@ -101,10 +109,13 @@ def find_teacher(
         return self_teacher(student)
     if teacher.kind == "dense":
         assert dense is not None
-        return Teacher(load_saved(dense / "model", task))
+        model = load_saved(dense / "model", task)
+        check_weights(model, f"the dense teacher in {dense}", "train it again with recipe=dense")
+        return Teacher(model)
     assert teacher.name is not None  # the section has checked it
     found = checkpoint_teacher(teacher.name, task, tokenizer, task.texts(train))
     check_same_vocabulary(student, found.model, teacher.name)
+    check_weights(found.model, f"teacher.name={teacher.name}", "name another teacher")
     return found
 
 
@@ -144,10 +155,10 @@ def checkpoint_teacher(name: str, task: Task, tokenizer: PreTrainedTokenizerBase
         )
     order = label_order(model.config, task, name)
     check_same_tokenizer(tokenizer, teacher_tokenizer, texts, name)
-    longest, room = min(task.max_length, tokenizer.model_max_length), model.config.max_position_embeddings
-    if room < longest:
+    longest, limit = min(task.max_length, tokenizer.model_max_length), token_limit(model.config.to_dict())
+    if limit is not None and longest > limit:
         raise UserError(
-            f"teacher.name={name} reads at most {room} tokens, but {task.name} has texts of up to {longest}; "
+            f"teacher.name={name} reads {limit} tokens at most, but {task.name} has texts of up to {longest}; "
             "name another teacher, or shorten the texts."
         )
     return Teacher(model, order)

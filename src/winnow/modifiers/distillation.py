@@ -71,5 +71,8 @@ class Distillation(Modifier[DistillationSettings]):
         distance = self.task.distillation_loss(outputs, target, batch, temperature=self.settings.temperature)
         return mix_losses(loss, distance, hardness=self.settings.hardness)
 
+    def fault(self, batch: Mapping[str, Tensor]) -> str:
+        return self.teacher.fault(self.task, batch) if self.window.contains(self._last_step) else ""
+
     def facts(self) -> dict[str, Any]:
         return {"distilled": True, "teacher_outputs": "live" if self.teacher.stored is None else "stored"}

@@ -120,5 +120,8 @@ class HiddenDistillation(Modifier[HiddenDistillationSettings]):
         for hook in self._hooks:
             hook.remove()
 
+    def fault(self, batch: Mapping[str, Tensor]) -> str:
+        return self.teacher.fault(self.task, batch) if self.window.contains(self._last_step) else ""
+
     def facts(self) -> dict[str, Any]:
         return {"distilled": True}

@@ -147,6 +147,10 @@ class Modifier(pl.Callback, Generic[S]):
         """
         return loss
 
+    def fault(self, batch: Mapping[str, Tensor]) -> str:
+        """Why the loss of a batch is not finite, with a remedy, if the modifier is the cause; '' otherwise."""
+        return ""
+
     def is_settled(self, step: int) -> bool:
         """True once the model is in the state that the recipe promises; only then may a model be the best."""
         return True

@@ -104,7 +104,7 @@ def _published_scores(plot: CostPlot, group: Group) -> list[float]:
     """Published models have the sparsity of the recipe, but other sizes. Kept zeros are those of their own model."""
     kept = any(run.kept_zeros for run in group.runs)
     rows = [row for row in group.published if row.model == group.model or not kept]
-    return [row.metrics[plot.metric] for row in rows if plot.cost is SPARSITY and plot.metric in row.metrics]
+    return [score for row in rows if plot.cost is SPARSITY and (score := row.metrics.get(plot.metric)) is not None]
 
 
 def _labels(found: Sequence[Family], plot: CostPlot, looks: dict[str, Look]) -> list[PointLabel]:

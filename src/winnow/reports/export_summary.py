@@ -7,7 +7,7 @@ from typing import Any
 from winnow.command_line import command_line
 from winnow.config.labels import model_label
 from winnow.reports.engine_comparison import comparison_text
-from winnow.text import aligned, relative_path, titled
+from winnow.text import aligned, four_digits, relative_path, titled
 
 _STABLE = 0.99  # share of the predictions that small noise should leave unchanged
 _ENOUGH = 200  # inputs for a reliable verification
@@ -19,7 +19,7 @@ def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Pa
     columns = {"ONNX Runtime": _figures(report, "onnxruntime", facts)}
     if "sparse" in facts:
         columns["sparse engine"] = _figures(report["sparse"], "sparse", facts["sparse"])
-    pytorch = {n: f"{value:.4f}" for n, value in report["metrics"]["pytorch"].items()}
+    pytorch = {n: four_digits(value) for n, value in report["metrics"]["pytorch"].items()}
     pytorch[f"  of {logits['control']}"] = f"{logits['control_mean_difference']:.2g}"
     columns, names = {"PyTorch": pytorch, **columns}, dict.fromkeys(n for each in columns.values() for n in each)
     table = [["", *columns], *([name, *(each.get(name, "") for each in columns.values())] for name in names)]
@@ -39,7 +39,7 @@ def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Pa
 
 def _figures(report: Mapping[str, Any], engine: str, facts: Mapping[str, Any]) -> dict[str, str]:
     return {
-        **{name: f"{value:.4f}" for name, value in report["metrics"][engine].items()},
+        **{name: four_digits(value) for name, value in report["metrics"][engine].items()},
         "same predictions": f"{100 * report['predictions']['agreement']:.2f} %",
         "mean logit difference": f"{report['logits']['mean_difference']:.2g}",
         f"  of {report['logits']['control']}": "",

@@ -11,7 +11,10 @@ _MAX_LEVELS = 8  # sparsities of which the best group is named
 
 def findings(groups: Sequence[Group]) -> list[str]:
     """What the main metric of a task shows; groups that lack seeds are not compared."""
-    return list(_Findings(groups).sentences()) if main_metric(groups) else ["No run has a result yet."]
+    metric = main_metric(groups)
+    if not any(group.values(metric) for group in groups):
+        return [f"No run has a value of {metric}." if metric else "No run has a result yet."]
+    return list(_Findings(groups).sentences())
 
 
 class _Findings:

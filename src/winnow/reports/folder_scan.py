@@ -11,6 +11,7 @@ import yaml
 
 from winnow.command_line import SWEEP_PLAN
 from winnow.files.conf_folder import CONF
+from winnow.files.json_text import read_json
 from winnow.files.run_files import RESULT
 from winnow.reports.result_rows import Row, read_row
 from winnow.text import relative_path
@@ -65,7 +66,7 @@ def _read_json(path: Path, left_out: list[str]) -> dict[str, Any] | None:
     try:
         if path.is_symlink() or not path.is_file():
             problem = "is a link, which is not followed; name the folder that it points to"
-        elif isinstance(content := json.loads(path.read_text(encoding="utf-8")), dict):
+        elif isinstance(content := read_json(path), dict):
             json.dumps(content, ensure_ascii=False).encode()  # an unpaired surrogate cannot be written into a report
             return content
         else:

@@ -28,7 +28,7 @@ def add_recovery(groups: Sequence[Group]) -> None:
     """Give each run its `Row.recovery`; where smaller metrics are better the inverse of the quotient."""
     for group, dense in [(group, dense_group(group, groups)) for group in groups]:
         metric = main_metric([dense] if dense else [])
-        scores = {run.seed: run.metrics.get(metric, 0.0) for run in dense.runs} if dense else {}
+        scores = {run.seed: run.metrics.get(metric) or 0.0 for run in dense.runs} if dense else {}
         for i, run in enumerate(group.runs):
             part, whole = run.metrics.get(metric), scores.get(run.seed, 0.0)
             if part is not None and whole > 0 and smaller_is_better(metric):

@@ -33,6 +33,16 @@ Size = Annotated[StrictInt | StrictFloat, Field(ge=0, le=1e30)]
 Share = Annotated[StrictInt | StrictFloat, Field(ge=0, le=1)]
 
 
+def _without_quotes(value: Any) -> str:
+    """The value of an override as text, without the quotes that Hydra's grammar needs."""
+    text = str(value)
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1].replace(f"\\{text[0]}", text[0]) if is_quoted else text
+
+
+Override = Annotated[str, BeforeValidator(_without_quotes)]
+
+
 class Row(BaseModel):
     """A run or published figures; shares are fractions, sizes bytes, times seconds."""
 
@@ -45,14 +55,16 @@ class Row(BaseModel):
     teacher: Label
     seed: StrictInt
     folder: Path
-    settings: dict[str, Annotated[str, BeforeValidator(str)]] = {}  # of its command by full names, without the above
+    settings: dict[str, Override] = {}  # of its command by full names, without the above
     cell: str = ""  # fingerprint without the seed, equal for all seeds of one configuration; empty in older rows
     fingerprint: str = ""
     error: Line = ""  # reason of a failure; with status ok the failure of a step after the training
     command: str = ""
     written: float = 0.0
-    metrics: dict[str, Number] = {}  # in the task's order; on the test split their names end in TEST
-    test_metrics: dict[str, Number] = {}
+    metrics: dict[
+        str, Number | None
+    ] = {}  # None for one without a finite value; in the task's order; on the test split their names end in TEST
+    test_metrics: dict[str, Number | None] = {}
     sparsity: Share | None = None
     parameters: Size | None = None
     nonzero_parameters: Size | None = None

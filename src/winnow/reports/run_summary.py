@@ -6,7 +6,7 @@ from typing import Any
 
 from winnow.command_line import command_line
 from winnow.config.labels import model_label
-from winnow.text import aligned, duration, relative_path, titled
+from winnow.text import aligned, duration, four_digits, relative_path, titled
 
 
 def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping[str, Any]] | None) -> str:
@@ -17,10 +17,8 @@ def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping
     for section, suffix in (("metrics", ""), ("test_metrics", " (test)")):
         for name, value in row[section].items():
             values = [each[section].get(name) for each in rows]
-            difference = "" if values[0] is None else f"{value - values[0]:+.4f}"
-            table.append(
-                [name + suffix, *("-" if v is None else f"{v:.4f}" for v in values), *([difference] if dense else [])]
-            )
+            difference = "" if None in values else f"{value - values[0]:+.4f}"
+            table.append([name + suffix, *map(four_digits, values), *([difference] if dense else [])])
     sizes = [
         ["encoder sparsity", *(f"{100 * each['sparsity']:.2f} %" for each in rows)],
         ["parameters", *(f"{each['parameters']:,}" for each in rows)],
@@ -37,11 +35,13 @@ def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping
     return "\n".join(titled(title, [*aligned(table), *lines]))
 
 
-def comparison(metrics: Mapping[str, Mapping[str, float]], recorded: Mapping[str, Mapping[str, float]]) -> str:
+def comparison(
+    metrics: Mapping[str, Mapping[str, float | None]], recorded: Mapping[str, Mapping[str, float | None]]
+) -> str:
     """Each metric of each split as measured now beside its value in result.json."""
     table = [["", "now", "recorded"]]
     for split, values in metrics.items():
         for name, value in values.items():
-            before = recorded.get(split, {}).get(name)
-            table.append([f"{split} {name}", f"{value:.6f}", "-" if before is None else f"{before:.6f}"])
+            both = (value, recorded.get(split, {}).get(name))
+            table.append([f"{split} {name}", *("-" if each is None else f"{each:.6f}" for each in both)])
     return "\n".join(aligned(table))

@@ -9,6 +9,7 @@ from winnow.config.run import RunConfig
 from winnow.data.splits import arrange_splits, load_splits
 from winnow.deployment.deployed_model import deployed_model
 from winnow.errors import UserError
+from winnow.files.token_limit import limit_tokenizer
 from winnow.models.pretrained import load_saved
 from winnow.quiet import limit_kernel_cache, quiet_libraries
 from winnow.tasks.task import build_task
@@ -18,7 +19,7 @@ from winnow.training.task_data import TaskData
 
 def evaluate_run(
     model: Path, config: RunConfig, split: str | None, engine: str | None, batch_size: int | None
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | None]]:
     """Metrics of a saved model, or of the deployment beside it, on the data of its run.
 
     Args:
@@ -37,6 +38,8 @@ def evaluate_run(
     scored: Any = load_saved(model, task) if engine is None else deployed_model(model.parent, engine)
     if engine is not None and scored.sequence_length is not None:
         task.max_length = min(task.max_length, scored.sequence_length)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    limit_tokenizer(tokenizer, model)
     splits = arrange_splits(task.prepare(load_splits(data)), data)
     groups = {
         "validation": [name for name in splits if name not in ("train", "test")],
@@ -48,7 +51,7 @@ def evaluate_run(
     loaded = TaskData(
         task=task,
         splits={name: splits[name] for members in wanted.values() for name in members},
-        tokenizer=AutoTokenizer.from_pretrained(model),
+        tokenizer=tokenizer,
         batch_size=data.batch_size,
         eval_batch_size=batch_size or data.eval_batch_size,
     )

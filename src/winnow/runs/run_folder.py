@@ -1,6 +1,5 @@
 """The run folder: writing result.json last; finding and locking the run of a configuration."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from winnow.config.labels import model_label
 from winnow.config.run import RunConfig
 from winnow.errors import describe
 from winnow.files.atomic import complete_files, files_below, write_atomically
+from winnow.files.json_text import read_json
 from winnow.files.locks import LOCK, BusyError, run_lock
 from winnow.files.run_files import CHECKPOINTS, FINGERPRINT, RESOLVED, RESULT, ended_well, read_result, write_result
 from winnow.processes import is_main_process
@@ -81,7 +81,7 @@ def find_run(output_dir: Path, wanted: str) -> Path | None:
     found = []
     for path in files_below(output_dir, RESULT):
         try:
-            row, changed = json.loads(path.read_text()), path.stat().st_mtime
+            row, changed = read_json(path), path.stat().st_mtime
         except (ValueError, OSError):
             continue  # damaged, or removed meanwhile
         has_model = (path.parent / "model" / "config.json").is_file()

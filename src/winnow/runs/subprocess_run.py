@@ -4,7 +4,6 @@ Lightning starts the other processes of a run with the command line of the first
 teacher to train first, each of them would repeat the whole command.
 """
 
-import json
 import os
 import re
 import signal
@@ -21,6 +20,7 @@ from hydra.types import RunMode
 from winnow.config.fingerprint import fingerprint
 from winnow.config.resolve import run_config
 from winnow.errors import UserError
+from winnow.files.json_text import read_json
 from winnow.files.locks import run_lock
 from winnow.files.run_files import CHECKPOINTS, RESULT
 
@@ -80,7 +80,7 @@ def run_in_subprocess(folder: Path, overrides: Iterable[str]) -> None:
         process.wait()
         raise
     if status:
-        row = json.loads((folder / RESULT).read_text()) if (folder / RESULT).is_file() else {}
+        row = read_json(folder / RESULT) if (folder / RESULT).is_file() else {}
         raise UserError(row.get("error") or f"its processes ended with status {status}; their output says why.")
 
 

@@ -1,6 +1,5 @@
 """A job of a sweep: its state, its row, and errors that end only this job."""
 
-import json
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from winnow.command_line import command_line
 from winnow.config.labels import settings_of
 from winnow.errors import StoppedError, UserError, describe, wants_traces
+from winnow.files.json_text import read_json
 from winnow.files.locks import BusyError
 from winnow.files.run_files import RESULT, ended_well, write_result
 from winnow.runs.sweep_status import JobState, job_states, outcome, progress
@@ -55,7 +55,7 @@ def state_of(folder: Path) -> JobState | None:
 def _record(folder: Path, error: str | None, planned: Mapping[str, Any]) -> None:
     """Record an error unless the run did; a successful row is kept and gets the error of its export."""
     try:
-        row = json.loads((folder / RESULT).read_text())
+        row = read_json(folder / RESULT)
     except (OSError, ValueError):
         row = {"error": ""}
     if not isinstance(row, dict) or row.get("error") != error:

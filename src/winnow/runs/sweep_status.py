@@ -1,6 +1,5 @@
 """Progress of a sweep, read from the files of its jobs, so it works with every launcher."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +8,10 @@ from typing import Any
 
 from winnow.command_line import SWEEP_PLAN
 from winnow.config.labels import model_label
+from winnow.files.json_text import read_json
 from winnow.files.locks import is_running
 from winnow.files.run_files import RESULT, is_good
-from winnow.text import duration
+from winnow.text import duration, four_digits
 
 _WORDS = ("done", "failed", "running", "waiting")
 
@@ -38,7 +38,7 @@ class JobState:
 def planned(folder: Path) -> list[dict[str, Any]]:
     """The jobs in sweep.json; damaged entries are left out, and a damaged file has none."""
     try:
-        jobs = json.loads((folder / SWEEP_PLAN).read_text())["jobs"]
+        jobs = read_json(folder / SWEEP_PLAN)["jobs"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return [job for job in jobs if _is_entry(job)] if isinstance(jobs, list) else []
@@ -72,7 +72,7 @@ def _title(job: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]]) -> str:
 
 def _state(job: Mapping[str, Any], title: str, run: Path, started: float) -> JobState:
     try:
-        row, ended = json.loads((run / RESULT).read_text()), (run / RESULT).stat().st_mtime
+        row, ended = read_json(run / RESULT), (run / RESULT).stat().st_mtime
     except (OSError, ValueError):
         row, ended = {}, 0.0
     row = row if isinstance(row, dict) else {}
@@ -106,7 +106,7 @@ def outcome(row: Mapping[str, Any]) -> str:
     """The main metric of a successful job, the error of a failed one."""
     if row.get("error"):
         return str(row["error"])
-    return ", ".join(f"{name} {value:.4f}" for name, value in list(row.get("metrics", {}).items())[:1])
+    return ", ".join(f"{name} {four_digits(value)}" for name, value in list(row.get("metrics", {}).items())[:1])
 
 
 def _epochs(state: JobState) -> float:

@@ -61,8 +61,8 @@ class LabelKind:
             )
         return split
 
-    def check_known(self, split: Dataset, name: str, names: Sequence[str]) -> None:
-        """Raise an error for the labels of a split that the training split lacks."""
+    def check_split(self, split: Dataset, name: str, names: Sequence[str]) -> None:
+        """Raise an error for labels that the training split lacks; note what makes a metric meaningless."""
 
     def names(self, train: Dataset) -> list[str]:
         """The label names in the order of their ids; empty for numbers."""
@@ -121,21 +121,22 @@ def is_list(feature: Any) -> bool:
 
 
 def mapped_labels(
-    split: Dataset, name: str, column: str, function: Callable[[Sequence[Any]], list[Any]], feature: Any
+    split: Dataset, name: str, column: str, function: Callable[[Sequence[Any]], list[Any]], field: str, feature: Any
 ) -> Dataset:
-    """The label column alone, its cells mapped to a type; a `LabelError` becomes an error that names the row.
+    """The label column alone, mapped; a `LabelError` becomes an error that names the row.
 
     Args:
         split: any rows.
         name: name of the split.
         column: of the labels.
         function: from some cells to their new values.
+        field: name of the new column.
         feature: type of a new value.
     """
 
     def mapped(cells: Sequence[Any], rows: Sequence[int]) -> dict[str, list[Any]]:
         try:
-            return {column: function(cells)}
+            return {field: function(cells)}
         except LabelError as error:
             raise LabelError(rows[error.cell], str(error)) from error
 
@@ -146,7 +147,8 @@ def mapped_labels(
             batched=True,
             with_indices=True,
             input_columns=[column],
-            features=Features({column: feature}),
+            remove_columns=[column],
+            features=Features({field: feature}),
         )
     except LabelError as error:
         raise UserError(f"{place_of(split, name, error.cell)}: {error}") from error
@@ -176,6 +178,11 @@ def check_known(split: Dataset, column: str, name: str, names: Sequence[str]) ->
             unknown[label] = unknown.get(label, 0) + count
     if unknown:
         row = first_row(split, column, lambda value: label_name(value, inner) in unknown)
+        if name == "train":  # the classes have names, and this is the number of none
+            raise UserError(
+                f"{place_of(split, name, row)}: the label {next(iter(unknown))} is no class; those of '{column}' are 0 "
+                f"to {len(names) - 1}. Correct it or leave the row out."
+            )
         raise UserError(unknown_labels(unknown, names, name, place_of(split, name, row), "label"))
 
 
@@ -259,12 +266,15 @@ def is_float(values: Iterable[Any]) -> bool:
 
 
 def is_printed_list(value: Any) -> bool:
-    return isinstance(value, str) and (as_printed_list(value) is not None or _QUOTED_ITEM.match(value) is not None)
+    """True for a text that JSON, Python or numpy prints for a list, a tuple or a set."""
+    if not isinstance(value, str):
+        return False
+    return as_printed_list(value) is not None or any(form.fullmatch(value) for form in (_QUOTED, _NUMPY))
 
 
 def as_printed_list(text: str) -> list[Any] | None:
-    """The list that a text prints, such as ``['a', 'b']``; None for another text."""
-    if not (text.lstrip().startswith("[") and text.rstrip().endswith("]")):
+    """The list that a text prints, such as ``['a', 'b']`` or ``('a', 'b')``; None for another text."""
+    if not text.strip().startswith(("[", "(")):
         return None
     try:
         value = printed_value(text)
@@ -278,6 +288,7 @@ def _number_or_text(name: str) -> tuple[float, str]:
 
 
 _SHOWN = 10  # labels in a message
-_QUOTED_ITEM = re.compile(r"""\s*\[\s*['"].*\]\s*$""", re.DOTALL)  # also the form that numpy prints
+_QUOTED = re.compile(r"""\s*[\[({]\s*['"].*[\])}]\s*""", re.DOTALL)
+_NUMPY = re.compile(r"\s*\[\s*(?:\d[\d.\s]*|(?:True|False)[\sTrueFals]*)\]\s*", re.ASCII)  # without commas
 _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 _WHOLE = re.compile(r"-?\d+\.0+", re.ASCII)

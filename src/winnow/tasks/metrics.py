@@ -1,5 +1,6 @@
 """Collections of metrics: their order, the suffixes of further splits, their values in JSON."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -20,6 +21,13 @@ def metric_suffixes(validation_names: Sequence[str]) -> list[str]:
     return ["" if i == 0 else "_" + name.split("_", 1)[-1] for i, name in enumerate(validation_names)]
 
 
-def json_number(value: Tensor) -> float:
-    """A metric value for JSON; float32 is rounded to 7 decimal places, its precision."""
-    return round(float(value), 7) if value.dtype == torch.float32 else float(value)
+def json_number(value: Tensor) -> float | None:
+    """A metric value for JSON; float32 is rounded to 7 decimal places, its precision.
+
+    None where a metric has no finite value, as the correlation with labels that are all equal, or a score of questions
+    without an answer where there are none.
+    """
+    number = float(value)
+    if not math.isfinite(number):
+        return None
+    return round(number, 7) if value.dtype == torch.float32 else number

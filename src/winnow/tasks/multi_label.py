@@ -18,6 +18,7 @@ from torchmetrics.classification import (
 from winnow.data.places import place_of
 from winnow.errors import UserError
 from winnow.functional.distillation_loss import distillation_loss
+from winnow.tasks.alike_labels import note_alike
 from winnow.tasks.label_kind import (
     LabelError,
     LabelKind,
@@ -84,7 +85,7 @@ class MultiLabel(LabelKind):
                 f"task.data.label_separator: '{self.column}' of the {name} split holds printed lists such as "
                 f"{printed[0]}, which need no separator; set task.data.label_separator=null."
             )
-        if self.separator is None and (not printed or len(printed) < len(texts)):
+        if self.separator is None and not printed:
             raise UserError(
                 f"task.data.label_column: '{self.column}' of the {name} split holds no lists; name the separator of "
                 "the labels in a cell, \"task.data.label_separator=','\", or set task.multi_label=false."
@@ -94,7 +95,7 @@ class MultiLabel(LabelKind):
         def lists(cells: Sequence[Any]) -> list[Any]:
             return [_labels_of(text, separator, cell) for cell, text in enumerate(cells)]
 
-        labels = mapped_labels(split, name, self.column, lists, List(Value("string")))
+        labels = mapped_labels(split, name, self.column, lists, self.column, List(Value("string")))
         return concatenate_datasets([split.remove_columns([self.column]), labels], axis=1)
 
     def _check_names(self, split: Dataset, name: str) -> None:
@@ -118,6 +119,7 @@ class MultiLabel(LabelKind):
             labels = list(feature.feature.names)
         else:
             labels = sorted_names(distinct(train, self.column))
+            note_alike(labels, self.column)
         if len(labels) < 2:
             found = f"the single label '{labels[0]}'" if labels else "no label"
             raise UserError(
@@ -126,7 +128,7 @@ class MultiLabel(LabelKind):
             )
         return labels
 
-    def check_known(self, split: Dataset, name: str, names: Sequence[str]) -> None:
+    def check_split(self, split: Dataset, name: str, names: Sequence[str]) -> None:
         check_known(split, self.column, name, names)
 
     def targets(self, cells: Sequence[Any], feature: Any, names: Sequence[str]) -> list[Any]:

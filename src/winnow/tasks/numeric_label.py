@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from torchmetrics import Metric
 from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef, SpearmanCorrCoef
 
 from winnow.functional.distillation_loss import regression_distillation_loss
-from winnow.tasks.label_kind import LabelError, LabelKind
+from winnow.tasks.label_kind import LabelError, LabelKind, distinct
 from winnow.tasks.task import SCORE_DIGITS
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -32,6 +33,15 @@ class NumericLabel(LabelKind):
 
     def names(self, train: Dataset) -> list[str]:
         return []
+
+    def check_split(self, split: Dataset, name: str, names: Sequence[str]) -> None:
+        values = distinct(split, self.column)
+        if len(values) == 1 and len(split) > 1:
+            print(
+                f"note: all labels of the {name} split are {next(iter(values))}, so a correlation with them has no "
+                "value.",
+                file=sys.stderr,
+            )
 
     def targets(self, cells: Sequence[Any], feature: Any, names: Sequence[str]) -> list[Any]:
         return [_number(value, cell) for cell, value in enumerate(cells)]
@@ -58,9 +68,10 @@ class NumericLabel(LabelKind):
 
 def _number(value: Any, cell: int) -> float:
     text = str(value).strip()
-    number = float(text) if not isinstance(value, str) or _NUMBER.fullmatch(text) else math.nan
+    number = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not abs(number) <= _LARGEST:
-        reason = "a finite number" if text.lower().lstrip("+-") in ("inf", "infinity", "nan") else "a number"
+        is_endless = math.isinf(number) or text.lower().lstrip("+-") in ("inf", "infinity", "nan")
+        reason = "a finite number" if is_endless else "a number of float32" if math.isfinite(number) else "a number"
         raise LabelError(
             cell,
             f"the label {value!r} is not {reason} such as 3, 3.5 or 1e-3; correct it, or set task.regression=false for "

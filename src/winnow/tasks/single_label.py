@@ -22,6 +22,7 @@ from torchmetrics.classification import (
 
 from winnow.errors import UserError
 from winnow.functional.distillation_loss import distillation_loss
+from winnow.tasks.alike_labels import note_alike
 from winnow.tasks.label_kind import (
     LabelKind,
     check_known,
@@ -62,6 +63,7 @@ class SingleLabel(LabelKind):
         counts = distinct(train, self.column)
         labels = sorted_names(counts)
         self._check_decimals(labels, counts)
+        note_alike(labels, self.column)
         if len(labels) < 2:
             raise UserError(
                 f"task.data.label_column: '{self.column}' has the single value '{''.join(labels)}', but a "
@@ -83,7 +85,7 @@ class SingleLabel(LabelKind):
             file=sys.stderr,
         )
 
-    def check_known(self, split: Dataset, name: str, names: Sequence[str]) -> None:
+    def check_split(self, split: Dataset, name: str, names: Sequence[str]) -> None:
         check_known(split, self.column, name, names)
 
     def targets(self, cells: Sequence[Any], feature: Any, names: Sequence[str]) -> list[Any]:

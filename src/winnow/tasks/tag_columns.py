@@ -70,7 +70,7 @@ class TagColumns:
                 'with a list of words and a list of tags: JSON lines such as {"tokens": ["in", "Rome"], '
                 '"ner_tags": ["O", "B-place"]}, Parquet, or .conll files with a word and its tag on each line.'
             )
-        read = mapped_labels(split, name, column, lists, List(Value("string")))
+        read = mapped_labels(split, name, column, lists, column, List(Value("string")))
         return concatenate_datasets([split.remove_columns([column]), read], axis=1)
 
     def sentences(self, split: Dataset) -> Iterator[tuple[list[Any], list[str]]]:

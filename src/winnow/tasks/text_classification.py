@@ -61,7 +61,7 @@ class TextClassification(Task):
         checked = {name: self._checked(self.label_kind.read(split, name), name) for name, split in labelled.items()}
         self.labels = self.label_kind.names(checked["train"])
         for name, split in checked.items():
-            self.label_kind.check_known(split, name, self.labels)
+            self.label_kind.check_split(split, name, self.labels)
         return DatasetDict({name: self._with_targets(split, name) for name, split in checked.items()})
 
     def has_labels(self, split: Dataset) -> bool:
@@ -142,13 +142,14 @@ class TextClassification(Task):
             name,
             self.label_column,
             lambda cells: kind.targets(cells, feature, names),
+            "labels",
             kind.target_feature(names),
         )
         texts = [
             text_column(split, column, field, name)
             for column, field in zip(self.text_columns, self.input_fields, strict=True)
         ]
-        return concatenate_datasets([*texts, labels.rename_column(self.label_column, "labels")], axis=1)
+        return concatenate_datasets([*texts, labels], axis=1)
 
 
 def _tokenized(columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> BatchEncoding:

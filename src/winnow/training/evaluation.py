@@ -8,31 +8,48 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from winnow.errors import UserError
 from winnow.files.atomic import compact_json, write_atomically
+from winnow.models.finite import are_finite
 from winnow.modifiers.masks import encoder_weights
 from winnow.tasks.metrics import json_number, metric_collection, metric_suffixes
 from winnow.training.task_data import TaskData
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: TaskData, splits: Iterable[str], folder: Path | None = None) -> dict[str, float]:
+def evaluate(
+    model: nn.Module, data: TaskData, splits: Iterable[str], folder: Path | None = None
+) -> dict[str, float | None]:
     """Metrics of each split: ``accuracy`` for the first, with the split's suffix for the others.
+
+    A metric without a finite value is None.
 
     Args:
         model: in float32.
         data: with the splits.
         splits: names of some of them.
         folder: for the prediction files of the task; None: they are not written.
+
+    Raises:
+        UserError: if an output of the model is not finite.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = model.to(device).train(False)
     names = list(splits)
-    result: dict[str, float] = {}
+    result: dict[str, float | None] = {}
     for name, suffix in zip(names, metric_suffixes(names), strict=True):
         metrics = metric_collection(data.task.metrics(data.splits[name])).to(device)
+        finite = torch.tensor(True, device=device)
         for batch in data.eval_dataloader(name):
             batch = {key: value.to(device) for key, value in batch.items()}
-            data.task.update_metrics(metrics, data.task.outputs(model, batch), batch)
+            outputs = data.task.outputs(model, batch)
+            finite &= are_finite(outputs).to(device)
+            data.task.update_metrics(metrics, outputs, batch)
+        if not finite:
+            raise UserError(
+                f"the outputs of the model for the {name} split are NaN or infinite, so it has no metrics; train it "
+                "again, with a smaller recipe.optimizer.learning_rate."
+            )
         result |= {metric + suffix: json_number(value) for metric, value in metrics.compute().items()}
         if folder is not None:
             for file, content in data.task.prediction_files(metrics).items():

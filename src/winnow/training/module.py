@@ -9,6 +9,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 
 from winnow.config.recipe import Optimizer
+from winnow.models.finite import are_finite
 from winnow.modifiers.modifier import modifiers_of
 from winnow.tasks.metrics import metric_collection, metric_suffixes
 from winnow.tasks.task import Task
@@ -39,11 +40,14 @@ class FineTuner(pl.LightningModule):
         ]
         self.val_metrics = nn.ModuleList(self._metrics)  # moves them to the device of the model
         self.progress: dict[str, Any] = {}  # shown in the progress bar beside the epoch
+        self.gradient_norm: Tensor | None = None  # before clipping, of the last batch; None if it took no step
+        self._finite: list[Tensor] = []  # of each validation batch: are all outputs finite?
 
     def on_fit_start(self) -> None:
         self._modifiers = modifiers_of(self.trainer)
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        self.gradient_norm = None
         outputs = self.task.outputs(self.model, batch)
         loss = self.task.loss(outputs, batch)
         for modifier in self._modifiers:
@@ -55,7 +59,15 @@ class FineTuner(pl.LightningModule):
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         outputs = self.task.outputs(self.model, batch)
+        self._finite.append(are_finite(outputs))
         self.task.update_metrics(self._metrics[dataloader_idx], outputs, batch)
+
+    def on_validation_epoch_start(self) -> None:
+        self._finite = []
+
+    def outputs_are_finite(self) -> bool:
+        """True if all outputs of the present validation are finite in this process."""
+        return not self._finite or bool(torch.stack(self._finite).all())
 
     def on_validation_epoch_end(self) -> None:
         for metrics in self._metrics:
@@ -83,4 +95,4 @@ class FineTuner(pl.LightningModule):
         # Lightning refuses to clip for a fused optimizer in mixed precision, though bf16 has no scaler to mind.
         limit = self.optimizer_settings.max_grad_norm
         if limit:
-            torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
+            self.gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters(), limit)

@@ -8,7 +8,8 @@ from winnow.data.splits import arrange_splits, load_splits
 from winnow.errors import UserError
 from winnow.files.local_files import local_files
 from winnow.models.pretrained import load_tokenizer
-from winnow.models.shapes import shape_of
+from winnow.models.shapes import configuration, shape_of
+from winnow.models.text_length import check_lengths, limit_length
 from winnow.modifiers.clock import recipe_clock
 from winnow.modifiers.rehearsal import (
     parameter_counts,
@@ -40,6 +41,7 @@ def make_plan(config: RunConfig) -> dict[str, Any]:
     )
     clock = recipe_clock(len(batches), config.recipe.num_epochs, config.trainer)
     model = shape_of(config.model, task)
+    check_lengths(config, model.config)
     before = parameter_counts(model)
     modifiers = rehearse(config.recipe, model, clock)
     return {
@@ -74,6 +76,7 @@ def training_examples(config: RunConfig, task: Task) -> tuple[int, str]:
             tokenizer = load_tokenizer(config.model, **task.tokenizer_options)
         except UserError:
             return len(train), "rows of the data; the tokenizer is out of reach, so windows are not counted"
+        limit_length(tokenizer, config, configuration(config.model))
         return len(task.encode(train, tokenizer, training=True)), "counted"
     published = data.published
     if published.examples is None:

@@ -22,9 +22,9 @@ def progress_callback(title: str, show_bar: bool | str) -> pl.Callback:
 
 
 def progress_texts(progress: dict[str, Any]) -> dict[str, str]:
-    """Values of `FineTuner.progress` as text: sparsity in percent, others with four digits."""
+    """Values of `FineTuner.progress` as text: sparsity in percent, others with four digits, - for NaN."""
     return {
-        name: f"{100 * float(value):.1f}%" if name == "sparsity" else f"{float(value):.4f}"
+        name: f"{100 * float(value):.1f}%" if name == "sparsity" else f"{float(value):.4f}".replace("nan", "-")
         for name, value in progress.items()
     }
 

@@ -12,8 +12,10 @@ from datasets import DatasetDict
 from winnow.config.run import RunConfig
 from winnow.data.splits import arrange_splits
 from winnow.files.atomic import compact_json, require_disk_space, save_folder, write_atomically
+from winnow.models.finite import check_weights
 from winnow.models.pretrained import load_saved, load_student, load_tokenizer, save_model
 from winnow.models.teacher import find_teacher
+from winnow.models.text_length import limit_length
 from winnow.modifiers.clock import Clock, recipe_clock
 from winnow.modifiers.modifier import Modifier, build_modifiers, recorded_events, trainer_clock
 from winnow.modifiers.rehearsal import rehearse
@@ -77,6 +79,7 @@ def prepare(config: RunConfig, folder: Path, stored: DatasetDict) -> Preparation
     splits = arrange_splits(task.prepare(stored), config.task.data)
     tokenizer = load_tokenizer(config.model, **task.tokenizer_options)
     student = load_student(config.model, task, tokenizer)
+    limit_length(tokenizer, config, student.config)
     require_disk_space(folder, bytes_needed=52 * student.num_parameters())
     data = TaskData(
         task=task,
@@ -124,6 +127,7 @@ def train(
     write_atomically(folder / "events.json", compact_json(outcome.events))
     for modifier in modifiers:
         modifier.check()
+    check_weights(prepared.student, "the trained model", f"try a smaller {config.learning_rate_setting}")
     save_folder(folder / "model", lambda path: save_model(prepared.student, prepared.tokenizer, path))
     examples = outcome.epochs * len(data.encoded["train"])
     return {

@@ -10,8 +10,12 @@ from transformers import PreTrainedTokenizerBase
 
 from winnow.data.batch import Batch
 from winnow.data.batching import LengthGroupedBatches, SortedBatches
+from winnow.data.places import place_of
 from winnow.data.training_loader import TrainingLoader, outlive_sigterm
 from winnow.tasks.task import Task
+from winnow.text import truncated
+
+_DESCRIBED, _NUMBERED = 3, 16  # rows of a batch in a message: with their texts; by number at all
 
 
 class TaskData(pl.LightningDataModule):
@@ -80,6 +84,24 @@ class TaskData(pl.LightningDataModule):
         """Tokens of each example of a split."""
         lengths: Sequence[int] = self.encoded[name].with_format("numpy")["length"][:]  # minutes if read row by row
         return lengths
+
+    def described_rows(self, rows: Sequence[int]) -> str:
+        """Training examples by the place or the number of their rows, the first with the beginning of their texts.
+
+        Args:
+            rows: indices of encoded examples. Where a row may have several windows, the windows are numbered.
+        """
+        encoded, split = self.encoded["train"], self.splits["train"]
+        whole = len(encoded) == len(split)
+
+        def place(row: int) -> str:
+            return place_of(split, "train", row) if whole else f"training window {row + 1}"
+
+        first, rest = rows[:_DESCRIBED], [f"{row + 1}" for row in rows[_DESCRIBED:_NUMBERED]]
+        texts = [self.tokenizer.decode(encoded[row]["input_ids"], skip_special_tokens=True) for row in first]
+        shown = [f"{place(row)} {truncated(str(text), 50)!r}" for row, text in zip(first, texts, strict=True)]
+        more = f"; others are {'rows' if whole else 'windows'} {', '.join(rest)}" if rest else ""
+        return "; ".join(shown) + more + (", ..." if len(rows) > _NUMBERED else "")
 
     def _ranks(self) -> dict[str, int]:
         if self.trainer is None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from winnow.config.outputs import Cache
 from winnow.data.batching import batches_of_tokens
@@ -25,6 +26,7 @@ from winnow.data.stored_outputs import Layout, StoredOutputs, write_outputs
 from winnow.errors import UserError, is_disk_full
 from winnow.files.atomic import save_folder
 from winnow.files.locks import named_lock
+from winnow.models.finite import are_finite
 from winnow.models.teacher import Teacher
 from winnow.processes import is_main_process
 from winnow.training.task_data import TaskData
@@ -158,7 +160,18 @@ class TeacherCache:
             batch = {name: values.to(device) for name, values in collate(examples[rows]).items()}
             with self.trainer.precision_plugin.forward_context():
                 outputs = task.outputs(teacher, batch)
-            yield rows, SimpleNamespace(**{name: getattr(outputs, name).float() for name in task.output_names})
+            values = SimpleNamespace(**{name: getattr(outputs, name).float() for name in task.output_names})
+            self._check_finite(rows, values)
+            yield rows, values
+
+    def _check_finite(self, rows: Sequence[int], values: SimpleNamespace) -> None:
+        precision = self.settings.precision
+        if not are_finite(SimpleNamespace(**{k: v.to(getattr(torch, precision)) for k, v in vars(values).items()})):
+            raise UserError(
+                f"the outputs of the teacher are NaN or infinite in {precision}, in a batch of "
+                f"{self.data.described_rows(rows)}. Name another teacher, or set trainer.precision=32-true and "
+                "cache.precision=float32."
+            )
 
 
 def _report(what: str) -> None:

@@ -18,6 +18,7 @@ from winnow.errors import StoppedError, UserError, first_line
 from winnow.files.run_files import CHECKPOINTS
 from winnow.modifiers.modifier import Modifier
 from winnow.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from winnow.training.finite_loss import DivergedError, FiniteLoss
 from winnow.training.progress import ProgressBar, progress_callback
 from winnow.training.random_state import RandomState
 
@@ -113,6 +114,7 @@ def build_trainer(
         limit_train_batches=trainer.limit_train_batches,
         log_every_n_steps=trainer.log_every_n_steps,
         callbacks=[
+            FiniteLoss(config.learning_rate_setting),  # before the modifiers, which would act on weights that are NaN
             *modifiers,
             progress,
             RandomState(),
@@ -139,11 +141,12 @@ def fit(
 
     Raises:
         StoppedError: if the user or a cluster stops the training.
+        DivergedError: if a loss is not finite.
     """
     run = next(c for c in callbacks_of(trainer) if isinstance(c, RunCheckpoint))
     try:
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    except StoppedError:
+    except (StoppedError, DivergedError):  # in all processes
         if not trainer.is_global_zero:
             sys.exit()  # with another status Lightning would kill the main process while it records the end
         raise
@@ -183,6 +186,11 @@ class BestCheckpoint(ModelCheckpoint):
         moved["best_k_models"] = {best: state_dict["best_model_score"]} if best else {}
         super().load_state_dict(state_dict | moved)
         self.current_score = state_dict["current_score"]
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: torch.Tensor | None = None) -> bool:
+        """Without a finite score so far the newest model is the best one, since it is trained longest."""
+        best = self.best_model_score
+        return super().check_monitor_top_k(trainer, current) or (best is not None and not best.isfinite())
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         if 0 < trainer.max_steps <= trainer.global_step:
