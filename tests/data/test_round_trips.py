@@ -21,6 +21,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from tests.tasks.test_token_classification import tag_task
 from tests.toys import typed_data
 from winnow.data.reader import Layout
 from winnow.data.splits import load_splits
@@ -270,6 +271,39 @@ def test_values_of_parquet_are_the_same_texts_in_training_and_in_predict(tmp_pat
     path = tmp_path / "train.parquet"
     pq.write_table(pa.table({"text": cells}), path)
     check_read(path, ["text"], [[text] for text in texts])
+
+
+SENTENCES = [
+    (["in", "New York", "'s", 'the "x"', "10\u00a0000", "a,b"], ["O", "B-LOC", "O", "O", "O", "O"]),
+    (["NA", "1e3", "007"], ["O", "O", "B-NUM"]),
+]
+
+
+def write_sentences(path):
+    rows = [{"tokens": words, "ner_tags": tags} for words, tags in SENTENCES]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".conll":
+        blocks = ["".join(f"{word}\t{tag}\n" for word, tag in zip(*each, strict=True)) for each in SENTENCES]
+        path.write_text("\n".join(blocks))
+    elif path.suffix == ".csv":
+        pd.DataFrame(rows).to_csv(path, index=False)
+    elif path.suffix == ".tsv":
+        path.write_text("tokens\tner_tags\n" + "".join(f"{json.dumps(w)}\t{json.dumps(t)}\n" for w, t in SENTENCES))
+    else:
+        pd.DataFrame(rows).to_json(path, orient="records", lines=path.suffix == ".jsonl")
+
+
+@pytest.mark.parametrize("suffix", [*FORMATS, "conll"])
+def test_the_words_of_a_sentence_are_the_same_in_training_and_in_predict(tmp_path, suffix):
+    path = tmp_path / f"train.{suffix}"
+    write_sentences(path)
+    task = tag_task()
+    prepared = task.prepare(load_splits(typed_data("token_classification", path=str(tmp_path))))["train"]
+    assert prepared["words"][:] == [words for words, _ in SENTENCES]
+    assert [[task.labels[tag] for tag in tags] for tags in prepared["labels"][:]] == [tags for _, tags in SENTENCES]
+    found = checked_rows(read_rows(str(path), Layout("", text_column="tokens"), ("text",)), RowFormat.of(task))
+    assert [row.texts["text"] for row in found] == [words for words, _ in SENTENCES]
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(1)])
