@@ -21,6 +21,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from tests.tasks.test_token_classification import tag_task
 from tests.toys import typed_data
 from winnow.data.reader import Layout
 from winnow.data.splits import load_splits
@@ -57,7 +58,9 @@ CELLS = st.one_of(
     st.builds(lambda part, count: (part * 10_000)[:count], st.text(LETTERS, min_size=1), st.integers(9_990, 10_000)),
 )
 NAMES = st.sampled_from(["text", "label", "a.b", "a", "#1 String", "0", "7", "naïve", '"', "a,b", " a", "b ", "data"])
-NAMES |= st.text(LETTERS, min_size=1, max_size=6)
+NAMES |= st.text(
+    st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6
+)  # Arrow ends a name at \0
 STRINGS = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
 
 
@@ -95,7 +98,7 @@ def csv_text(draw, columns, rows):
 
 def tsv_text(draw, columns, rows):
     end = draw(st.sampled_from(["\n", "\r\n"]))
-    if draw(st.booleans()):
+    if len(columns) == 1 or draw(st.booleans()):
         return "".join("\t".join(cells) + end for cells in [columns, *rows])
     file = io.StringIO(newline="")
     csv.writer(file, "excel-tab", quoting=csv.QUOTE_NONE, quotechar=None, lineterminator=end).writerows(
@@ -142,32 +145,36 @@ def write_parquet(draw, columns, rows, path):
     pq.write_table(table, path, row_group_size=draw(st.integers(1, 3)), use_dictionary=draw(st.booleans()))
 
 
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
 TEXTS = {"csv": csv_text, "tsv": tsv_text, "jsonl": json_lines_text, "json": json_text}
 
 
 def written(draw, columns, rows, path):
-    """Write a table; the encoding that a user has to name."""
+    """Write a table; the settings that a user has to name."""
     if path.suffix == ".parquet":
         write_parquet(draw, columns, rows, path)
-        return None
+        return {}
     text = TEXTS[path.suffix[1:]](draw, columns, rows)
     encodings = ["utf-8-sig"] if text.startswith("\ufeff") else ["utf-8", "utf-8-sig", "utf-16"]
     path.write_bytes(text.encode(draw(st.sampled_from(encodings))))
-    return "utf-8" if "\0" in text else None  # else zero bytes are taken for UTF-16
+    named = {"encoding": "utf-8"} if "\0" in text else {}  # else zero bytes are taken for UTF-16
+    if len(columns) == 1 and path.suffix in SEPARATORS:  # else a name such as a;b may be taken for two
+        named["separator"] = SEPARATORS[path.suffix]
+    return named
 
 
-def check_read(path, columns, expected, encoding=None):
+def check_read(path, columns, expected, **named):
     """Compare the cells that training and predict read with the expected ones.
 
     Args:
         path: of the file.
         columns: their names.
         expected: rows of cells.
-        encoding: as a user names it.
+        named: settings that a user names.
     """
     data = typed_data(files={"train": str(path), "validation": None, "test": None}, text_columns=columns,
-                      label_column=columns[0], encoding=encoding)  # fmt: skip
-    located = list(read_rows(str(path), Layout("", encoding=encoding), ("text",)))
+                      label_column=columns[0], **named)  # fmt: skip
+    located = list(read_rows(str(path), Layout("", **named), ("text",)))
     assert [[row.get(column) for column in columns] for _, row in located] == expected
     split = load_splits(data)["train"]
     for i, column in enumerate(columns):
@@ -182,7 +189,7 @@ def check_round_trip(draw, suffix, columns, rows, expected):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", Path(folder))
         path = Path(folder, f"train.{suffix}")
-        check_read(path, columns, expected, written(draw, columns, rows, path))
+        check_read(path, columns, expected, **written(draw, columns, rows, path))
 
 
 @settings(max_examples=TABLES)
@@ -190,18 +197,24 @@ def check_round_trip(draw, suffix, columns, rows, expected):
 def test_a_csv_table_is_read_back_or_a_cell_that_looks_like_rows_is_refused(table, data):
     columns, rows = table
     looks_like_rows = any("\n" in cell and "," in cell for row in rows for cell in row if cell)
-    with possibly_refused("holds whole rows", possible=looks_like_rows):
+    with refused_if(looks_like_rows, "holds whole rows"), refused_if(repeats_header(table), "is the header again"):
         check_round_trip(data.draw, "csv", columns, rows, [[cell or "" for cell in row] for row in rows])
 
 
+def repeats_header(table):
+    columns, rows = table
+    return len(columns) > 1 and any(row[1:] == columns[1:] for row in rows)
+
+
 @contextmanager
-def possibly_refused(message, *, possible):
+def refused_if(possible, message):
+    """Lets an error with this message pass where it is possible."""
     try:
         yield
     except UserError as error:
         if not possible or message not in str(error):
             raise
-        event("refused")
+        event(message)
 
 
 def without_tabs_and_lines(text):
@@ -212,7 +225,8 @@ def without_tabs_and_lines(text):
 @given(tables(names=NAMES.map(without_tabs_and_lines), cells=CELLS.map(without_tabs_and_lines)), st.data())
 def test_a_tsv_table_is_read_back(table, data):
     columns, rows = table
-    check_round_trip(data.draw, "tsv", columns, rows, rows)
+    with refused_if(repeats_header(table), "is the header again"):
+        check_round_trip(data.draw, "tsv", columns, rows, rows)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet"])
@@ -257,3 +271,53 @@ def test_values_of_parquet_are_the_same_texts_in_training_and_in_predict(tmp_pat
     path = tmp_path / "train.parquet"
     pq.write_table(pa.table({"text": cells}), path)
     check_read(path, ["text"], [[text] for text in texts])
+
+
+SENTENCES = [
+    (["in", "New York", "'s", 'the "x"', "10\u00a0000", "a,b"], ["O", "B-LOC", "O", "O", "O", "O"]),
+    (["NA", "1e3", "007"], ["O", "O", "B-NUM"]),
+]
+
+
+def write_sentences(path):
+    rows = [{"tokens": words, "ner_tags": tags} for words, tags in SENTENCES]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".conll":
+        blocks = ["".join(f"{word}\t{tag}\n" for word, tag in zip(*each, strict=True)) for each in SENTENCES]
+        path.write_text("\n".join(blocks))
+    elif path.suffix == ".csv":
+        pd.DataFrame(rows).to_csv(path, index=False)
+    elif path.suffix == ".tsv":
+        path.write_text("tokens\tner_tags\n" + "".join(f"{json.dumps(w)}\t{json.dumps(t)}\n" for w, t in SENTENCES))
+    else:
+        pd.DataFrame(rows).to_json(path, orient="records", lines=path.suffix == ".jsonl")
+
+
+@pytest.mark.parametrize("suffix", [*FORMATS, "conll"])
+def test_the_words_of_a_sentence_are_the_same_in_training_and_in_predict(tmp_path, suffix):
+    path = tmp_path / f"train.{suffix}"
+    write_sentences(path)
+    task = tag_task()
+    prepared = task.prepare(load_splits(typed_data("token_classification", path=str(tmp_path))))["train"]
+    assert prepared["words"][:] == [words for words, _ in SENTENCES]
+    assert [[task.labels[tag] for tag in tags] for tags in prepared["labels"][:]] == [tags for _, tags in SENTENCES]
+    found = checked_rows(read_rows(str(path), Layout("", text_column="tokens"), ("text",)), RowFormat.of(task))
+    assert [row.texts["text"] for row in found] == [words for words, _ in SENTENCES]
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(1)])
+def test_bytes_of_parquet_are_texts_neither_in_training_nor_in_predict(tmp_path, kind):
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"text": pa.array([b"\xff"], kind), "label": ["a"]}), path)
+    with pytest.raises(UserError, match="column 'text' of the train split must hold texts, got Value"):
+        text_column(load_splits(typed_data(path=str(tmp_path)))["train"], "text", "text", "train")
+    with pytest.raises(UserError, match=r"train.parquet, row 1: text must be a text, got"):
+        list(checked_rows(read_rows(str(path), Layout(""), ("text",)), RowFormat({"text": ("text",)}, False, ())))
+
+
+def test_a_type_of_parquet_that_no_task_can_use_is_refused(tmp_path):
+    pairs = pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))
+    pq.write_table(pa.table({"text": pairs, "label": ["a"]}), tmp_path / "train.parquet")
+    with pytest.raises(UserError, match=r"train\.parquet: the type of a column cannot be read: .*map<"):
+        load_splits(typed_data(path=str(tmp_path)))

@@ -293,6 +293,19 @@ def test_a_missing_column_is_refused_with_the_existing_ones(tmp_path, changes, m
         read(path=str(tmp_path), **changes)
 
 
+def test_a_test_split_without_the_texts_is_refused_with_the_settings_that_leave_it_out(tmp_path):
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.tsv").write_text("gj04\t1\t\tIt is good.\n")
+    (tmp_path / "test.tsv").write_text("index\tsentence\n0\tIt is good.\n")
+    columns = {"header": False, "text_columns": ["3"], "label_column": "1"}
+    with pytest.raises(
+        UserError, match=r"no column '3' in the test split; it has 0, 1\. To leave that split out, name"
+    ):
+        read(path=str(tmp_path), **columns)
+    files = {"train": f"{tmp_path}/train.tsv", "validation": f"{tmp_path}/dev.tsv", "test": None}
+    assert list(read(files=files, **columns)) == ["train", "validation"]
+
+
 def test_a_test_split_may_lack_its_labels(tmp_path):
     write(tmp_path / "train.csv", ROWS)
     write(tmp_path / "validation.csv", ROWS)

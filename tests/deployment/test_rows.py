@@ -118,6 +118,15 @@ def test_a_list_of_words_is_accepted_for_tagging():
     assert "must be a text or a list of words, got" in refused(tags, {"tokens": {"a": 1}})
 
 
+def test_a_printed_list_of_words_is_read_as_in_training():
+    tags = row_format("token_classification")
+    assert checked(tags, {"tokens": "['in', \"Rome's\"]"}, {"tokens": "[1] in Rome"}) == [
+        {"text": ["in", "Rome's"]}, {"text": "[1] in Rome"}
+    ]  # fmt: skip
+    assert refused(tags, {"tokens": "['in' 'Rome']"}).startswith("line 1: text is no list as Python or JSON write it")
+    assert checked(row_format(), {"text": "['in', 'Rome']"}) == [{"text": "['in', 'Rome']"}]
+
+
 @pytest.mark.parametrize("missing", MISSING)
 def test_a_missing_word_is_refused_or_its_row_skipped(missing):
     rows = {"tokens": ["in", missing]}, {"tokens": ["Rome"]}

@@ -14,7 +14,7 @@ _BATCH = 10_000  # rows
 
 
 def parquet_batches(path: Path, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The rows in batches, at least one; dates, times, decimals and categories as texts.
+    """The rows in batches, at least one; dates, times and decimals as texts, categories as their values.
 
     Args:
         path: of the file.
@@ -74,6 +74,8 @@ def _plain_field(field: pa.Field) -> pa.Field:
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
     if pa.types.is_temporal(kind) or pa.types.is_decimal(kind) or pa.types.is_string_view(kind):
         kind = pa.string()
+    elif pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind):
+        kind = pa.binary()
     return pa.field(field.name, kind)
 
 

@@ -17,6 +17,10 @@ from winnow.files.local_files import formats, local_files
 
 # Held-out rows and sub-samples are the same in every run, whatever its seed: their metrics must be comparable.
 _SPLIT_SEED = 0
+_WITHOUT_TEST = (
+    " To leave that split out, name the files of the others with task.data.files.train=FILE and "
+    "task.data.files.validation=FILE."
+)
 _HEADER = " The first line has the names of the columns; if it has none, set task.data.header=false."
 _NAMING = {
     "csv": _HEADER,
@@ -76,7 +80,7 @@ def _check_columns(columns: Sequence[str], data: Data, split: str, rule: str = "
             if column not in columns and not optional:
                 raise UserError(
                     f"task.data.{setting}: there is no column '{column}' in the {split} split; "
-                    f"it has {', '.join(columns)}.{hint or rule}"
+                    f"it has {', '.join(columns)}.{hint or (_WITHOUT_TEST if split == 'test' else rule)}"
                 )
 
 

@@ -63,7 +63,10 @@ def stored_rows(paths: Sequence[Path], layout: Layout, wanted: Wanted) -> tuple[
             _store(paths, layout, wanted, folder)
             table = MemoryMappedTable.from_file(str(folder / _TABLE))
     names = json.loads((folder / _NAMES).read_text())
-    split = Dataset(table, fingerprint=key[:16])
+    try:
+        split = Dataset(table, fingerprint=key[:16])
+    except ValueError as error:  # a column of maps or unions
+        raise UserError(f"{paths[0]}: the type of a column cannot be read: {error}") from error
     return split.remove_columns([name for name in split.column_names if name not in (*names, PLACE)]), names
 
 

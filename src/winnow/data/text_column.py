@@ -20,7 +20,12 @@ def text_column(split: Dataset, column: str, field: str, name: str) -> Dataset:
     """
     feature = split.features[column]
     kind = feature.pa_type if isinstance(feature, (Value, ClassLabel)) else None
-    if kind is None or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+    if (
+        kind is None
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    ):
         raise UserError(
             f"task.data.text_columns: column '{column}' of the {name} split must hold texts, got {feature}; name "
             "another column."

@@ -1,6 +1,7 @@
 """Check rows for a deployed model, whether they come from a file, a command line or Python, and find their texts."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Number
@@ -10,9 +11,12 @@ import numpy as np
 
 from winnow.data.json_rows import native
 from winnow.errors import UserError, nearest
+from winnow.tasks.label_kind import as_printed_list
 from winnow.tasks.task import Task
+from winnow.text import truncated
 
 OPTIONAL = "id"  # a column to keep that rows need not have
+_PRINTED_LIST = re.compile(r"""\s*\[\s*['"].*\]\s*""", re.DOTALL)
 _PANDAS_MISSING = ("NAType", "NaTType")  # pandas.NA and pandas.NaT; pandas is not imported for them
 
 
@@ -98,18 +102,15 @@ def checked_rows(rows: Iterable[tuple[str, Any]], row_format: RowFormat) -> Iter
         if number == 0:
             _check_kept_columns(cells, row_format.keep or (), where)
         columns = {name: _column(cells, places, where) for name, places in row_format.columns.items()}
-        empty = [
-            what
-            for name, column in columns.items()
-            if (what := _empty_part(cells[column], name, row_format.word_lists))
-        ]
+        given = {name: cells[column] for name, column in columns.items()}
+        if row_format.word_lists:
+            given = {name: _read_list(cell, f"{where}: {name}") for name, cell in given.items()}
+        empty = [what for name, cell in given.items() if (what := _empty_part(cell, name, row_format.word_lists))]
         if empty and row_format.drop_empty:
             continue
         if empty:
             raise UserError(f"{where}: {empty[0]} is empty; fill it, or skip such rows with drop_empty=true.")
-        texts = {
-            name: _text(cells[column], f"{where}: {name}", row_format.word_lists) for name, column in columns.items()
-        }
+        texts = {name: _text(cell, f"{where}: {name}", row_format.word_lists) for name, cell in given.items()}
         yield CheckedRow(_kept(cells, columns, row_format, where), texts)
 
 
@@ -132,6 +133,19 @@ def _column(cells: Mapping[str, Any], places: Sequence[str], where: str) -> str:
         f"{where}: there is no column {names}, only {found}; choose one with text_columns=NAME."
         f"{nearest(places[0], cells)}"
     )
+
+
+def _read_list(cell: Any, where: str) -> Any:
+    """The list that a text such as ``['in', 'Rome']`` prints, as training reads it; any other cell as it is."""
+    if not isinstance(cell, str) or not _PRINTED_LIST.fullmatch(cell):
+        return cell
+    words = as_printed_list(cell)
+    if words is None:
+        raise UserError(
+            f"{where} is no list as Python or JSON write it, such as ['in', 'Rome']: {truncated(cell, 40)}; correct it "
+            "(numpy writes no commas: use .tolist() before writing the file)."
+        )
+    return words
 
 
 def _empty_part(cell: Any, name: str, word_lists: bool) -> str | None:
