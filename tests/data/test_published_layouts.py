@@ -64,6 +64,16 @@ LAYOUTS = {
     "rte": ("index\tsentence1\tsentence2\tlabel", lambda i, texts, label: [f"{i}", *texts, label]),
     "wnli": ("index\tsentence1\tsentence2\tlabel", lambda i, texts, label: [f"{i}", *texts, label]),
 }  # fmt: skip
+TEST_HEADERS = {  # test splits have no labels; that of CoLA has a header
+    "cola": "index\tsentence",
+    "sst2": "index\tsentence",
+    "mrpc": "index\t#1 ID\t#2 ID\t#1 String\t#2 String",
+    "qqp": "id\tquestion1\tquestion2",
+    "stsb": "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2",
+    "qnli": "index\tquestion\tsentence",
+    "rte": "index\tsentence1\tsentence2",
+    "wnli": "index\tsentence1\tsentence2",
+}
 LABELS = {"mnli": INFERENCE, "qnli": ENTAILMENT, "rte": ENTAILMENT}
 SETTINGS = {
     "cola": ["task.data.header=false", "task.data.text_columns=[3]", "task.data.label_column=1"],
@@ -117,13 +127,21 @@ def write_glue(folder, task, splits):
         lines = [] if header is None else [header]
         lines += ["\t".join(cells(i, texts, label)) for i, (texts, label) in enumerate(rows)]
         (folder / f"{FILES.get(split, split)}.tsv").write_text("\n".join(lines) + "\n")
+    if header := TEST_HEADERS.get(task):
+        (folder / "test.tsv").write_text(f"{header}\n{header}s\n")
 
 
 @pytest.mark.parametrize("task", ["cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli"])
 def test_the_files_of_glue_have_their_rows_texts_and_labels(tmp_path, configured, task):
     expected = glue_rows(task)
     write_glue(tmp_path / "GLUE", task, expected)
-    config = configured(f"task={task}", f"task.data.path={tmp_path}/GLUE", *SETTINGS.get(task, []))
+    files = [f"task.data.path={tmp_path}/GLUE"]
+    if task == "cola":  # only its test.tsv has a header
+        files = [
+            f"task.data.files.train={tmp_path}/GLUE/train.tsv",
+            f"task.data.files.validation={tmp_path}/GLUE/dev.tsv",
+        ]
+    config = configured(f"task={task}", *files, *SETTINGS.get(task, []))
     built = build_task(config.task)
     prepared = built.prepare(load_splits(config.task.data))
     assert set(prepared) == set(expected)

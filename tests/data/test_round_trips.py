@@ -8,7 +8,7 @@ import io
 import json
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from pathlib import Path
 
@@ -157,10 +157,9 @@ def written(draw, columns, rows, path):
     text = TEXTS[path.suffix[1:]](draw, columns, rows)
     encodings = ["utf-8-sig"] if text.startswith("\ufeff") else ["utf-8", "utf-8-sig", "utf-16"]
     path.write_bytes(text.encode(draw(st.sampled_from(encodings))))
-    named = {"encoding": "utf-8"} if "\0" in text else {}  # else zero bytes are taken for UTF-16
     if len(columns) == 1 and path.suffix in SEPARATORS:  # else a name such as a;b may be taken for two
-        named["separator"] = SEPARATORS[path.suffix]
-    return named
+        return {"separator": SEPARATORS[path.suffix]}
+    return {}
 
 
 def check_read(path, columns, expected, **named):
@@ -197,13 +196,18 @@ def check_round_trip(draw, suffix, columns, rows, expected):
 def test_a_csv_table_is_read_back_or_a_cell_that_looks_like_rows_is_refused(table, data):
     columns, rows = table
     looks_like_rows = any("\n" in cell and "," in cell for row in rows for cell in row if cell)
-    with refused_if(looks_like_rows, "holds whole rows"), refused_if(repeats_header(table), "is the header again"):
+    with refused_if(looks_like_rows, "holds whole rows"), refused_as_table(columns, rows):
         check_round_trip(data.draw, "csv", columns, rows, [[cell or "" for cell in row] for row in rows])
 
 
-def repeats_header(table):
-    columns, rows = table
-    return len(columns) > 1 and any(row[1:] == columns[1:] for row in rows)
+def refused_as_table(columns, rows):
+    """Lets the error pass for a row that repeats the header, and for so many zero bytes as UTF-16 has."""
+    repeated = len(columns) > 1 and any(row[1:] == columns[1:] for row in rows)
+    zeros = any("\0" in cell for row in rows for cell in row if cell)
+    passed = ExitStack()
+    passed.enter_context(refused_if(repeated, "is the header again"))
+    passed.enter_context(refused_if(zeros, "has zero bytes"))
+    return passed
 
 
 @contextmanager
@@ -225,7 +229,7 @@ def without_tabs_and_lines(text):
 @given(tables(names=NAMES.map(without_tabs_and_lines), cells=CELLS.map(without_tabs_and_lines)), st.data())
 def test_a_tsv_table_is_read_back(table, data):
     columns, rows = table
-    with refused_if(repeats_header(table), "is the header again"):
+    with refused_as_table(columns, rows):
         check_round_trip(data.draw, "tsv", columns, rows, rows)
 
 
