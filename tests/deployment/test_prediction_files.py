@@ -105,7 +105,7 @@ def test_a_table_is_converted_in_blocks(tmp_path, monkeypatch, suffix):
 def test_nothing_is_left_of_a_file_that_was_not_completed(tmp_path, suffix, stop):
     def predictions():
         yield FIRST
-        raise stop
+        raise stop("stopped")
 
     with pytest.raises(stop):
         write_predictions(tmp_path / f"out{suffix}", predictions(), EXAMPLE)
