@@ -41,6 +41,16 @@ def test_a_table_that_could_not_be_read_leaves_nothing_to_be_found_later(tmp_pat
             stored(tmp_path / "bad.csv", "a,b\n1,2\n3\n", kind="csv")
 
 
+def test_a_column_with_the_name_of_the_places_is_refused_where_it_is_read(tmp_path):
+    Dataset.from_dict({"a": ["1"], PLACE: ["x"]}).to_parquet(tmp_path / "a.parquet")
+    for columns in (None, ["a", PLACE]):
+        with pytest.raises(UserError, match=rf"a\.csv: a column is named '{PLACE}', .*; rename it"):
+            stored(tmp_path / "a.csv", f"a,{PLACE}\n1,x\n", kind="csv", columns=columns)
+        with pytest.raises(UserError, match=rf"a\.parquet: a column is named '{PLACE}', .*; rename it"):
+            stored_rows([tmp_path / "a.parquet"], Layout("parquet"), Wanted(columns))
+    assert stored(tmp_path / "a.csv", f"a,{PLACE}\n1,x\n", kind="csv", columns=["a"])[0]["a"][:] == ["1"]
+
+
 @pytest.mark.parametrize("damage", [lambda file: file.write_bytes(file.read_bytes()[:100]), Path.unlink])
 def test_a_table_that_is_damaged_or_gone_is_read_again(tmp_path, damage):
     content = "".join(f'{{"a": "{i}"}}\n' for i in range(100))

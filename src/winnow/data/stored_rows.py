@@ -91,6 +91,8 @@ def _store(paths: Sequence[Path], layout: Layout, wanted: Wanted, folder: Path) 
     try:
         if not _write(batches, partial):
             raise UserError(f"{', '.join(map(str, paths))} has no rows.")
+        if PLACE in names and (wanted.columns is None or PLACE in wanted.columns):
+            raise UserError(f"{paths[0]}: a column is named '{PLACE}', as the one with the places of rows; rename it.")
         partial.replace(folder / _TABLE)
     finally:
         partial.unlink(missing_ok=True)
