@@ -52,8 +52,10 @@ SCRIPTS = [
     "\U0010ffff",
 ]
 LETTERS = st.characters(codec="utf-8")
+PARTS = st.sampled_from([*GUESSED, *PUNCTUATED, *LINES, *BLANKS, *SCRIPTS])
 CELLS = st.one_of(
-    st.sampled_from([*GUESSED, *PUNCTUATED, *LINES, *BLANKS, *SCRIPTS]),
+    PARTS,
+    st.lists(PARTS, max_size=6).map("".join),
     st.text(LETTERS, max_size=8),
     st.builds(lambda part, count: (part * 10_000)[:count], st.text(LETTERS, min_size=1), st.integers(9_990, 10_000)),
 )
