@@ -407,3 +407,10 @@ def test_equal_labels_of_a_regression_are_noted(capsys):
     assert (
         "all labels of the validation split are 3.0, so a correlation with them has no value" in capsys.readouterr().err
     )
+
+
+def test_a_text_is_not_its_own_label(configured):
+    with pytest.raises(
+        UserError, match=r"task\.data\.label_column=text is a column of texts too; a model cannot learn"
+    ):
+        configured("task=text_classification", "task.data.label_column=text")

@@ -119,6 +119,10 @@ class Data(Section):
                     f"{{path}}.{name}={place} has no effect beside {{path}}.generator={self.generator}; add "
                     "{path}.generator=null."
                 )
+        if self.label_column in self.text_columns:
+            raise broken_rule(
+                f"{{path}}.label_column={self.label_column} is a column of texts too; a model cannot learn from it."
+            )
         if self.comment_prefix is not None and self.plain_text != "conll":
             raise broken_rule("{path}.comment_prefix has no effect unless {path}.plain_text is conll.")
         return self
