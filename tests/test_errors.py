@@ -11,6 +11,12 @@ def test_a_similar_name_is_suggested_and_a_different_one_is_not():
     assert nearest("anything", []) == ""
 
 
+def test_invisible_characters_are_escaped_in_a_message():
+    assert str(UserError("no column 'text', only \ufefftext, a\tb, café \u200b.\nA second line.")) == (
+        "no column 'text', only \\ufefftext, a\\tb, café \\u200b.\nA second line."
+    )
+
+
 def test_a_user_error_exits_with_its_message_and_status_1():
     with pytest.raises(SystemExit) as ended, short_errors():
         raise UserError("sparsity must be in [0, 1), got 80; write 80 % as 0.8.")

@@ -46,6 +46,12 @@ def test_a_text_is_read_literally(place):
     assert set(row["scores"]) == set(LABELS)
 
 
+def test_cells_of_a_file_are_parted_by_the_given_separator(place):
+    (place / "tabs.csv").write_text('id\ttext\n7\t"a\tb"\n')
+    (row,) = ask(place, TEXTS, "file=tabs.csv", r"separator='\t'")
+    assert (row["id"], row["text"]) == ("7", "a\tb")
+
+
 def test_a_question_is_answered_from_its_context(place):
     context = "bob sold the old mill, in paris; " * 20
     (row,) = ask(place, "deployment=questions", "question=who sold, and = what?", f"context={context}")

@@ -328,8 +328,8 @@ GOOD = "text,label\n" + "good,a\nbad,b\n" * 20
         ),
         ({"train": ""}, [], "train.csv is empty: it has 0 bytes"),
         ({"train": "text,label\n"}, [], "train.csv has no rows"),
-        ({"train": 'text,label\n"never closed,a\n'}, [], "train.csv could not be read as csv"),
-        ({"train": GOOD + ",a\n"}, [], "1 of 41 rows with an empty cell, row 41 in column 'text'"),
+        ({"train": 'text,label\n"never closed,a\n'}, [], r"train\.csv, line 2: .* \(its quote is not closed"),
+        ({"train": GOOD + ",a\n"}, [], "an empty cell; the first is in column 'text' of train.csv, line 42"),
         (
             {"train": GOOD, "validation": "text,label\ngood,c\n"},
             [],

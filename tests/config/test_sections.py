@@ -56,6 +56,10 @@ def refused(configured, overrides, message):
         ("task.data.max_train_samples=0", r"max_train_samples must be a whole number, 1 or more, or null, got 0"),
         ("task.data.drop_empty=maybe", r"drop_empty must be true or false, got 'maybe'"),
         ("task.data.drop_last=1", r"task\.data\.drop_last must be true or false, got 1"),
+        (
+            "task.data.separator=', '",
+            r"separator must be one character, such as ';' or '\\t' for a tab, or null, got ', '",
+        ),
         ("resume=last", r"resume must be true or false, got 'last'"),
         ("trainer.checkpoint_every=0", r"trainer\.checkpoint_every must be a whole number, 1 or more, got 0"),
         ("task.max_length=0", r"task\.max_length must be a whole number, 1 or more, got 0"),

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from tests.toys import typed_data
 from winnow.data.places import PLACE
@@ -203,6 +203,39 @@ def test_a_missing_file_is_named_with_the_nearest(tmp_path):
         UserError, match=r"files\.train=.*trian\.csv: there is no such file\. Did you mean 'train\.csv'\?"
     ):
         read(files=files)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (Path.mkdir, "is a folder; name a file in it"),
+        (lambda path: path.symlink_to(path.parent / "gone.csv"), r"is a link to .*gone\.csv, which does not exist"),
+        (os.mkfifo, "is a pipe or a device; write its content to a file first"),
+    ],
+)
+def test_what_is_no_file_is_refused_as_what_it_is(tmp_path, prepare, message):
+    prepare(tmp_path / "train.csv")
+    with pytest.raises(UserError, match=rf"task\.data\.files\.train=.*train\.csv {message}"):
+        read(files={"train": str(tmp_path / "train.csv"), "validation": None, "test": None})
+
+
+def test_a_file_without_permission_is_refused(tmp_path, monkeypatch):
+    write(tmp_path / "train.csv", ROWS)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(UserError, match=r"train\.csv: there is no permission to read the file"):
+        read(files={"train": str(tmp_path / "train.csv"), "validation": None, "test": None})
+
+
+def test_a_file_as_path_is_refused_with_the_setting_for_files(tmp_path):
+    path = write(tmp_path / "train.csv", ROWS)
+    with pytest.raises(UserError, match=r"train\.csv is a file; name it with task\.data\.files\.train="):
+        read(path=str(path))
+
+
+def test_a_folder_of_save_to_disk_is_refused_with_the_remedy(tmp_path):
+    DatasetDict({"train": Dataset.from_dict({"text": ["a"], "label": ["x"]})}).save_to_disk(tmp_path)
+    with pytest.raises(UserError, match=r"was written by save_to_disk; write each split to a file instead"):
+        read(path=str(tmp_path))
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -418,6 +451,23 @@ def test_a_file_without_header_has_columns_named_by_their_places(tmp_path):
     data = typed_data(path=str(tmp_path), header=False, text_columns=[3], label_column=1)
     train = load_splits(data)["train"]
     assert (train["3"][:], train["1"][:]) == (["One sentence.", "Two sentence."], ["1", "0"])
+
+
+def test_the_separator_of_the_setting_is_used(tmp_path):
+    (tmp_path / "train.csv").write_text("text;label\na, b;1\nc;2,5\n")
+    train = load_splits(typed_data(path=str(tmp_path), separator=";"))["train"]
+    assert (train["text"][:], train["label"][:]) == (["a, b", "c"], ["1", "2,5"])
+    with pytest.raises(UserError, match=r"train\.csv, line 1: .*\"task\.data\.separator=';'\""):
+        load_splits(typed_data(path=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [("train.csv", "set task.data.header=false"), ("train.conll", "Each line needs")]
+)
+def test_a_missing_column_is_refused_with_the_rule_for_its_name(tmp_path, name, rule):
+    (tmp_path / name).write_text("in\nRome\n")
+    with pytest.raises(UserError, match=rf"there is no column 'ner_tags' in the train split; .*\. .*{rule}"):
+        load_splits(typed_data(path=str(tmp_path), plain_text="conll", text_columns=["in"], label_column="ner_tags"))
 
 
 def test_parquet_files_of_a_split_with_other_columns_are_refused(tmp_path):

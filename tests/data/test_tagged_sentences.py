@@ -44,9 +44,17 @@ def test_documents_and_comments_are_no_words():
     assert read(text, comment="# ") == [[["a", "O"], ["c", "O"]]]
 
 
+def test_a_document_ends_a_sentence():
+    assert read("a O\n-DOCSTART- O\nb O\n") == [[["a", "O"]], [["b", "O"]]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            "1\tIn\tin\tADP\tIN\t_\t2\tcase\t_\t_\n",
+            "in.conll, line 1: the first of ten columns is a number, as in CoNLL-U",
+        ),
         ("a O\nNew York B-LOC\n", "in.conll, line 2 has 3 columns, but the lines before it have 2: 'New York B-LOC'"),
         ("a O\n\nb\n", "in.conll, line 3 has 1 column, but the lines before it have 2: 'b'"),
         ("a\tO\nNew York B-LOC\n", "in.conll, line 2 has 3 columns"),

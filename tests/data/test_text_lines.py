@@ -1,4 +1,5 @@
 import codecs
+import gzip
 import io
 
 import pytest
@@ -47,6 +48,32 @@ def test_bytes_that_are_no_text_are_refused_with_the_setting(content, encoding, 
     with pytest.raises(UserError) as error:
         lines(content, encoding)
     assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(b"text,label"), "in.csv is compressed with gzip; unpack it."),
+        (b"PK\x03\x04\x14\x00" + bytes(30), "in.csv is a zip archive, as .xlsx files are; save its table as CSV"),
+        (b"PAR1\x15\x04", "in.csv is a Parquet file; name it .parquet."),
+    ],
+)
+def test_a_file_of_another_format_is_named(content, message):
+    with pytest.raises(UserError) as error:
+        lines(content, "latin-1")
+    assert str(error.value).startswith(message)
+
+
+def test_a_single_zero_byte_is_a_character():
+    assert lines(b"a file of some text\nwith a \0 in it\n") == ["a file of some text\n", "with a \0 in it\n"]
+
+
+def test_utf_8_is_not_read_in_the_encoding_of_other_files():
+    with pytest.raises(UserError, match=r"in\.csv is UTF-8, so task\.data\.encoding=latin-1 would change"):
+        lines("a\nö\n".encode(), "latin-1")
+    assert lines("ö, but no UTF-8\n".encode("latin-1") + "ö\n".encode(), "latin-1")[1] == "Ã¶\n"
+    assert lines(b"ascii\n", "latin-1") == ["ascii\n"]
+    assert lines("ö\n".encode(), "utf-8") == ["ö\n"]
 
 
 def test_only_line_feeds_end_a_line():

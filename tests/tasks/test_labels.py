@@ -156,6 +156,12 @@ def test_minus_one_among_other_labels_is_refused_with_its_row(names):
         toy_task().prepare(splits)
 
 
+def test_the_number_of_no_class_is_refused_in_training_rows():
+    splits = DatasetDict({"train": table(["a", "b", "c"], [0, 1, -1], ["no", "yes"])})
+    with pytest.raises(UserError, match=r"row 3: the label -1 is no class; those of 'label' are 0 to 1"):
+        toy_task().prepare(splits)
+
+
 def test_a_decimal_number_is_not_rounded_to_a_label():
     splits = DatasetDict({"train": table(["a", "b"], [0, 1]), "validation": table(["a", "b"], [1.0, 1.5])})
     with pytest.raises(UserError, match=r"the validation split, row 2: label '1\.5' does not occur"):
@@ -331,6 +337,23 @@ def test_printed_lists_are_no_names_of_labels():
         prepared(["['a', 'b']", "['a']"], label_separator=",")
 
 
+@pytest.mark.parametrize("form", ["('a', 'b')", "{'a', 'b'}", "['a' 'b']", "[1 0 1]", "[ True False]"])
+def test_what_python_and_numpy_print_is_not_split_at_a_separator(form):
+    with pytest.raises(UserError, match=r"holds printed lists such as .*, which need no separator"):
+        prepared(["a,b", form], label_separator=",")
+
+
+def test_a_printed_tuple_is_a_list_and_a_printed_set_is_refused():
+    assert prepared(["('a', 'b')", "('a',)", "()"])[0].labels == ["a", "b"]
+    with pytest.raises(UserError, match=r"row 2: the label set\(\) is no list of labels as Python or JSON write it"):
+        prepared(["('a', 'b')", "set()"])
+
+
+@pytest.mark.parametrize("name", ["(a)", "[a]", "{a}", "(1)", "[UNK]"])
+def test_a_label_in_brackets_is_a_label(name):
+    assert prepared([name, "b"], task=toy_task())[0].labels == sorted([name, "b"])
+
+
 def test_the_lists_that_numpy_prints_are_refused_since_they_have_no_commas():
     with pytest.raises(UserError, match=r"row 2: the label \['a' 'b'\] is no list of labels as Python or JSON"):
         prepared(["['a', 'b']", "['a' 'b']"])
@@ -362,6 +385,14 @@ def test_only_finite_decimal_numbers_are_labels_of_a_regression(label):
     task = toy_task(metrics=["pearson"], regression=True)
     with pytest.raises(UserError, match=r"the train split, row 2: the label .* is not a (finite )?number such as 3"):
         prepared(["1", label], task=task)
+
+
+def test_truth_values_and_numbers_beyond_float32_are_no_labels_of_a_regression():
+    task = toy_task(metrics=["pearson"], regression=True)
+    with pytest.raises(UserError, match=r"row 1: the label True is not a number such as 3"):
+        prepared([True, False], task=task)
+    with pytest.raises(UserError, match=r"row 1: the label '4e38' is not a number of float32"):
+        prepared(["4e38", "1"], task=task)
 
 
 def test_blanks_and_signs_around_the_number_of_a_regression_are_read():

@@ -1,6 +1,8 @@
 """Rows of JSON and JSON lines files. Numbers, true and false are read as the text that is written."""
 
 import json
+import math
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
@@ -21,9 +23,10 @@ def native(cell: Any) -> Any:
     """A cell with numbers and truth values in place of their `Literal` texts; one that JSON has no number for stays."""
     if isinstance(cell, Literal):
         try:
-            return json.loads(cell)
+            number = json.loads(cell)
         except ValueError:
             return str(cell)
+        return number if math.isfinite(number) else str(cell)
     if isinstance(cell, dict):
         return {key: native(value) for key, value in cell.items()}
     return [native(value) for value in cell] if isinstance(cell, list) else cell
@@ -41,15 +44,18 @@ def json_lines(lines: Iterable[str], name: str) -> JsonRows:
         yield from _rows_of(_decoded(line, name, number, _ONE_OBJECT), f"line {number}", name, _ONE_OBJECT)
 
 
-def is_object(head: bytes) -> bool:
-    """True if the first line of a file, of which these are the first bytes, is or may be an object."""
-    line, end, _ = head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
+def json_format(head: bytes) -> str | None:
+    """The format of a file with these first bytes: jsonl, or json for a list of objects; None for other text."""
+    head = head.removeprefix(b"\xef\xbb\xbf")
+    if _DOCUMENT.match(head):
+        return "json"
+    line, end, _ = head.partition(b"\n")
     if not end:
-        return line.lstrip().startswith(b"{")
+        return "jsonl" if line.lstrip().startswith(b"{") else None
     try:
-        return isinstance(json.loads(line), dict)
+        return "jsonl" if isinstance(json.loads(line), dict) else None
     except (ValueError, RecursionError):
-        return False
+        return None
 
 
 def json_document(lines: Iterable[str], name: str) -> JsonRows:
@@ -189,5 +195,6 @@ _ONE_OBJECT = (
     " In JSON lines each line is an object; lists, and objects over several lines, have the format json and the suffix "
     ".json."
 )
+_DOCUMENT = re.compile(rb"\s*\[\s*\{|\s*\{[ \t\r]*\n")  # a list of objects, or an object over several lines
 _BLANKS = frozenset(" \t\r\n")
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=Literal, parse_float=Literal, parse_constant=_constant)

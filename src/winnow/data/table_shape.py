@@ -47,7 +47,8 @@ class TableShape:
             raise UserError(self._other_width(line, cells))
         elif self.header and cells[-1] == self.first[-1] and len(cells) > 1 and self._is_header(cells):
             raise UserError(
-                f"{self.name}, line {line} is the header again, as in files that were joined; remove this line."
+                f"{self.name}, line {line} repeats the header, as in files that were joined; remove this line, or set "
+                f"{self.prefix}header=false if the first line is no header."
             )
 
     def _is_header(self, cells: Sequence[str]) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from winnow.data.json_rows import is_object
+from winnow.data.json_rows import json_format
 from winnow.data.reader import Layout, read_file, read_stream
 from winnow.data.text_lines import BUFFER
 from winnow.errors import UserError, nearest
@@ -23,8 +23,8 @@ def read_rows(file: str, layout: Layout, fields: Sequence[str]) -> Located:
 
     Args:
         file: a path, or - for standard input.
-        layout: with an empty kind the suffix of the file decides. Standard input is then text, or JSON lines if it
-            starts with an object or if a row needs several texts.
+        layout: with an empty kind the suffix of the file decides. Standard input is then text, or JSON if it starts
+            with an object or a list of objects, or JSON lines if a row needs several texts.
         fields: names of the texts of a row.
 
     Raises:
@@ -52,7 +52,7 @@ def _standard_input(stream: BinaryIO, layout: Layout, fields: Sequence[str]) -> 
     if not head:
         raise UserError("standard input is empty; it must contain at least one row.")
     if not layout.kind:
-        layout = replace(layout, kind="jsonl" if len(fields) > 1 or is_object(head) else "text")
+        layout = replace(layout, kind=json_format(head) or ("jsonl" if len(fields) > 1 else "text"))
     _check_texts("standard input", layout, fields)
     return read_stream(stream, "standard input", layout)
 
