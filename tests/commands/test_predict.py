@@ -52,6 +52,12 @@ def test_cells_of_a_file_are_parted_by_the_given_separator(place):
     assert (row["id"], row["text"]) == ("7", "a\tb")
 
 
+def test_columns_of_a_file_without_a_header_are_named_by_numbers(place):
+    (place / "rows.tsv").write_text("gj04\t1\t\tIt is good.\n")
+    (row,) = ask(place, TEXTS, "file=rows.tsv", "header=false", "text_columns=3", "keep=[0,1]")
+    assert (row["0"], row["1"], row["text"]) == ("gj04", "1", "It is good.")
+
+
 def test_a_question_is_answered_from_its_context(place):
     context = "bob sold the old mill, in paris; " * 20
     (row,) = ask(place, "deployment=questions", "question=who sold, and = what?", f"context={context}")
