@@ -145,7 +145,7 @@ def test_rows_of_questions_are_kept_with_their_contexts(place, tmp_path):
         ([TEXTS, "text=a", "batch_size=0"], "batch_size must be a whole number, 1 or more, or null, got 0."),
         ([TEXTS, "text=a", "file=b.txt"], "file=b.txt and text=... exclude one another; leave one of them out."),
         ([TEXTS, "file=b.txt"], "file=b.txt: there is no such file."),
-        ([TEXTS, "text=a", "keep=7"], "keep must be all, a name, a list of names, or null, got 7."),
+        ([TEXTS, "text=a", "keep=true"], "keep must be all, a name, a list of names, or null, got True."),
         (
             [TEXTS, "text=a", "keep=txet"],
             "the command: there is no column 'txet' to keep, only text; correct keep=. Did",
