@@ -98,6 +98,11 @@ def _column_name(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def as_column_names(value: Any) -> Any:
+    """A list of names of columns from one or several of them."""
+    return value if value is None else [_column_name(name) for name in (value if isinstance(value, list) else [value])]
+
+
 def _different(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError
@@ -155,7 +160,7 @@ Column = Annotated[_Column, Expected("the name of one column")]
 ColumnOrNull = Annotated[_Column | None, Expected("the name of one column, or null")]
 Columns = Annotated[
     list[_Column],
-    BeforeValidator(lambda value: [value] if isinstance(value, str | int) else value),
+    BeforeValidator(as_column_names),
     AfterValidator(_different),
     Field(min_length=1),
     Expected("the name of a column, or a list of different ones"),

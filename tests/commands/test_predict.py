@@ -52,6 +52,12 @@ def test_cells_of_a_file_are_parted_by_the_given_separator(place):
     assert (row["id"], row["text"]) == ("7", "a\tb")
 
 
+def test_columns_of_a_file_without_a_header_are_named_by_numbers(place):
+    (place / "rows.tsv").write_text("gj04\t1\t\tIt is good.\n")
+    (row,) = ask(place, TEXTS, "file=rows.tsv", "header=false", "text_columns=3", "keep=[0,1]")
+    assert (row["0"], row["1"], row["text"]) == ("gj04", "1", "It is good.")
+
+
 def test_a_question_is_answered_from_its_context(place):
     context = "bob sold the old mill, in paris; " * 20
     (row,) = ask(place, "deployment=questions", "question=who sold, and = what?", f"context={context}")
@@ -139,7 +145,7 @@ def test_rows_of_questions_are_kept_with_their_contexts(place, tmp_path):
         ([TEXTS, "text=a", "batch_size=0"], "batch_size must be a whole number, 1 or more, or null, got 0."),
         ([TEXTS, "text=a", "file=b.txt"], "file=b.txt and text=... exclude one another; leave one of them out."),
         ([TEXTS, "file=b.txt"], "file=b.txt: there is no such file."),
-        ([TEXTS, "text=a", "keep=7"], "keep must be all, a name, a list of names, or null, got 7."),
+        ([TEXTS, "text=a", "keep=true"], "keep must be all, a name, a list of names, or null, got True."),
         (
             [TEXTS, "text=a", "keep=txet"],
             "the command: there is no column 'txet' to keep, only text; correct keep=. Did",

@@ -23,7 +23,7 @@ from winnow.errors import UserError, short_errors
 from winnow.files.conf_folder import CONF
 from winnow.plain_arguments import decoded, encoded
 from winnow.quiet import quiet_libraries
-from winnow.values import CountOrNull, Expected, Text, TextOrNull, YesNo, as_list
+from winnow.values import CountOrNull, Expected, Text, TextOrNull, YesNo, as_column_names
 
 _TEXTS = ("text", "text_pair", "question", "context")
 _AS_TYPED = (
@@ -34,10 +34,10 @@ _AS_TYPED = (
 )  # read literally: Hydra's grammar does not apply
 
 Words = Annotated[str | None, Expected("a text, or null")]
-Names = Annotated[list[str] | None, BeforeValidator(as_list), Expected("a name, a list of names, or null")]
+Names = Annotated[list[str] | None, BeforeValidator(as_column_names), Expected("a name, a list of names, or null")]
 Keep = Annotated[
-    Literal["all"] | list[str] | None,
-    BeforeValidator(lambda value: value if value == "all" else as_list(value)),  # all is a word, [all] names a column
+    Literal["all"] | list[str] | None,  # all is a word, [all] names a column
+    BeforeValidator(lambda value: value if value == "all" else as_column_names(value)),
     Expected("all, a name, a list of names, or null"),
 ]
 Engine = Annotated[str, Expected("the name of an engine")]
