@@ -95,6 +95,8 @@ def test_standard_input_without_an_end_is_read_line_by_line(monkeypatch):
             "in.txt, line 2 is not UTF-8; name the encoding of the file, such as encoding=latin-1",
         ),
         ("in.txt", "a".encode("utf-16-le"), "in.txt has zero bytes, as UTF-16 without a byte order mark has"),
+        ("in.csv", b"text\n", "in.csv has no rows."),
+        ("in.json", b"[]", "in.json has no rows."),
         ("in.csv", b"text\ncaf\xe9\n", "in.csv, line 2 is not UTF-8"),
         ("in.csv", b"text,id\na,1\nb\n", "in.csv, line 3 has 1 cell, but there are 2 columns"),
         ("in.csv", b'text\n"a\nb\n', "in.csv, line 2: the row that begins here cannot be read"),

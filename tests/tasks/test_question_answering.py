@@ -185,7 +185,7 @@ def test_the_head_has_two_outputs():
     [
         (
             ("the barn", "where ?", "barn", 3),
-            r"train split, row 2: answer_start 3 is wrong.*has ' bar' there, not 'barn'",
+            r"train split, row 2: answer_start 3 is wrong.*has ' bar' there, not 'barn', which begins at 4; correct",
         ),
         (
             ("the barn", "where ?", None, 0),

@@ -37,8 +37,11 @@ def read_rows(file: str, layout: Layout, fields: Sequence[str]) -> Located:
         _check_texts(file, layout, fields)
         check_is_file(Path(file), "file")
         name, rows = file, read_file(Path(file), layout)
+    where = None
     for where, row in rows:
         yield f"{name}, {where}", row
+    if where is None:
+        raise UserError(f"{name} has no rows.")
 
 
 def check_format(kind: str | None) -> None:

@@ -102,8 +102,10 @@ def _check_row(context: str, answers: Mapping[str, Sequence[Any]], unanswerable:
     for text, start in zip(answers["text"], answers["answer_start"], strict=True):
         found = context[start : start + len(text)]
         if found != text:
+            place = context.find(text)
+            begins = f", which begins at {place}" if place >= 0 else ""
             raise ValueError(
-                f"answer_start {start} is wrong: the context has '{found}' there, not '{text}'; {_CORRECT}"
+                f"answer_start {start} is wrong: the context has '{found}' there, not '{text}'{begins}; {_CORRECT}"
             )
 
 
