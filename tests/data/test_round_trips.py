@@ -173,8 +173,8 @@ def check_read(path, columns, expected, **named):
         expected: rows of cells.
         named: settings that a user names.
     """
-    data = typed_data(files={"train": str(path), "validation": None, "test": None}, text_columns=columns,
-                      label_column=columns[0], **named)  # fmt: skip
+    files = {"train": str(path), "validation": None, "test": None}
+    data = typed_data("masked_lm", files=files, text_columns=columns, **named)
     located = list(read_rows(str(path), Layout("", **named), ("text",)))
     assert [[row.get(column) for column in columns] for _, row in located] == expected
     split = load_splits(data)["train"]
