@@ -120,15 +120,15 @@ def is_list(feature: Any) -> bool:
     return isinstance(feature, (List, LargeList))
 
 
-def mapped_labels(
+def mapped_column(
     split: Dataset, name: str, column: str, function: Callable[[Sequence[Any]], list[Any]], field: str, feature: Any
 ) -> Dataset:
-    """The label column alone, mapped; a `LabelError` becomes an error that names the row.
+    """A column alone, mapped; a `LabelError` becomes an error that names the row.
 
     Args:
         split: any rows.
         name: name of the split.
-        column: of the labels.
+        column: of labels, words or tags.
         function: from some cells to their new values.
         field: name of the new column.
         feature: type of a new value.

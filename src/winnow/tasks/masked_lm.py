@@ -163,9 +163,6 @@ class MaskedLM(Task):
     def update_metrics(self, metrics: MetricCollection, outputs: ModelOutputs, batch: Batch) -> None:
         metrics.update(outputs.logits.float(), _masked_labels(batch))
 
-    def texts(self, split: Dataset) -> list[str]:
-        return list(filter(None, split[:100][_TEXT]))
-
     def _masking(self, tokenizer: PreTrainedTokenizerBase) -> Masking:
         return partial(
             mask_tokens,

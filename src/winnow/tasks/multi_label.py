@@ -30,7 +30,7 @@ from winnow.tasks.label_kind import (
     label_id,
     label_ids,
     label_name,
-    mapped_labels,
+    mapped_column,
     ranked,
     sorted_names,
     top_scores,
@@ -95,7 +95,7 @@ class MultiLabel(LabelKind):
         def lists(cells: Sequence[Any]) -> list[Any]:
             return [_labels_of(text, separator, cell) for cell, text in enumerate(cells)]
 
-        labels = mapped_labels(split, name, self.column, lists, self.column, List(Value("string")))
+        labels = mapped_column(split, name, self.column, lists, self.column, List(Value("string")))
         return concatenate_datasets([split.remove_columns([self.column]), labels], axis=1)
 
     def _check_names(self, split: Dataset, name: str) -> None:

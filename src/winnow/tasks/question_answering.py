@@ -171,9 +171,6 @@ class QuestionAnswering(Task):
         answer = _answer({"text": "yes", "start": 0, "end": 3}, 1.0)
         return {**answer, **({"answers": [answer]} if top_k else {})}
 
-    def texts(self, split: Dataset) -> list[str]:
-        return [text for field in self.input_fields for text in split[:100][field]]
-
     def _check_columns(self) -> None:
         """Refuse settings that name other than two texts, or one column twice."""
         if len(self.text_columns) != 2:

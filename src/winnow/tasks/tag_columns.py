@@ -13,7 +13,7 @@ from winnow.data.cached_map import cached_map
 from winnow.data.places import place_of
 from winnow.errors import UserError
 from winnow.functional.entities import OUTSIDE, is_entity_tag, split_tag
-from winnow.tasks.label_kind import LabelError, as_printed_list, is_list, mapped_labels, unknown_labels
+from winnow.tasks.label_kind import LabelError, as_printed_list, is_list, mapped_column, unknown_labels
 
 IGNORED = -100  # the label of a token without a tag, as in torch and transformers
 WORDS = "words"  # the column of the words of a prepared split
@@ -70,7 +70,7 @@ class TagColumns:
                 'with a list of words and a list of tags: JSON lines such as {"tokens": ["in", "Rome"], '
                 '"ner_tags": ["O", "B-place"]}, Parquet, or .conll files with a word and its tag on each line.'
             )
-        read = mapped_labels(split, name, column, lists, column, List(Value("string")))
+        read = mapped_column(split, name, column, lists, column, List(Value("string")))
         return concatenate_datasets([split.remove_columns([column]), read], axis=1)
 
     def sentences(self, split: Dataset) -> Iterator[tuple[list[Any], list[str]]]:

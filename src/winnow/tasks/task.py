@@ -152,8 +152,8 @@ class Task:
         raise NotImplementedError
 
     def texts(self, split: Dataset) -> list[str]:
-        """Some texts of a split, to compare two tokenizers on."""
-        return [str(text) for column in self.text_columns for text in split[:100][column]]
+        """Some texts of a prepared split, which has a column for each of ``input_fields``, to compare tokenizers on."""
+        return [text for field in self.input_fields for text in split[:100][field] if text]
 
 
 def label_settings(labels: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from winnow.data.cached_map import cached_map
 from winnow.data.empty_rows import without_empty_rows
 from winnow.data.text_column import text_column
 from winnow.errors import UserError
-from winnow.tasks.label_kind import LabelKind, distinct, mapped_labels
+from winnow.tasks.label_kind import LabelKind, distinct, mapped_column
 from winnow.tasks.multi_label import MultiLabel
 from winnow.tasks.numeric_label import NumericLabel
 from winnow.tasks.single_label import SingleLabel
@@ -126,9 +126,6 @@ class TextClassification(Task):
         prediction = self.label_kind.prediction(scores, self.labels, top_k and count)
         return {**prediction, "truncated": False}
 
-    def texts(self, split: Dataset) -> list[str]:
-        return [text for field in self.input_fields for text in split[:100][field]]
-
     def _checked(self, split: Dataset, name: str) -> Dataset:
         """The split without rows that have an empty text or label."""
         columns = {**dict.fromkeys(self.text_columns, True), self.label_column: self.label_kind.blank_is_missing}
@@ -137,7 +134,7 @@ class TextClassification(Task):
     def _with_targets(self, split: Dataset, name: str) -> Dataset:
         """The texts under the names of ``input_fields``, and ``labels`` in the form that the loss needs."""
         kind, names, feature = self.label_kind, self.labels, split.features[self.label_column]
-        labels = mapped_labels(
+        labels = mapped_column(
             split,
             name,
             self.label_column,
