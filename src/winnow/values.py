@@ -188,6 +188,10 @@ Schedule = Annotated[
     Literal["constant", "linear", "cosine", "cyclic_linear", "cyclic_cosine", "step"],
     one_of("constant", "linear", "cosine", "cyclic_linear", "cyclic_cosine", "step"),
 ]
+Speedup = Annotated[float, Field(gt=1, le=1000), Expected("a number above 1, such as 4")]
+LatencyKind = Annotated[Literal["measured", "macs"], one_of("measured", "macs")]
+LatencyEngine = Annotated[Literal["onnxruntime", "openvino", "sparse"], one_of("onnxruntime", "openvino", "sparse")]
+LatencyPrecision = Annotated[Literal["float32", "int8"], one_of("float32", "int8")]
 WeightBits = Annotated[Literal[8, 4], Expected("8 or 4")]
 _Layer = Annotated[int, Field(ge=0, le=_COUNT)]
 KeptLayers = Annotated[

@@ -17,8 +17,12 @@ from winnow.values import (
     Epoch,
     Fraction,
     KeptLayers,
+    LatencyEngine,
+    LatencyKind,
+    LatencyPrecision,
     LayerMapping,
     NotNegative,
+    NotNegativeCount,
     Null,
     Patterns,
     PatternsOrNone,
@@ -29,6 +33,7 @@ from winnow.values import (
     Scope,
     Sparsity,
     SparsityByPattern,
+    Speedup,
     Structures,
     WeightBits,
     YesNo,
@@ -208,6 +213,39 @@ class LayerDroppingSettings(ModifierSettings):
         if (self.keep is None) == (self.drop is None):
             given = "neither" if self.keep is None else f"keep={self.keep} and drop={self.drop}"
             raise broken_rule(f"{{path}}: give one of keep and drop, such as {{path}}.keep=6; got {given}.")
+        return self
+
+
+class StructureSettings(ModifierSettings):
+    """Settings of heads and neurons that are removed until a model is as fast as asked for."""
+
+    target_speedup: Speedup  # latency of the dense float32 model over that of the deployed one
+    stages: Count = 1  # removals, evenly spread from start_epoch to end_epoch
+    start_epoch: Epoch = 0.0  # the first stage
+    end_epoch: Epoch = 0.0  # the last stage
+    calibration_samples: Count = 2048  # training examples that choose what is removed
+    restarts: NotNegativeCount = 30  # random variations of the search
+    latency: LatencyKind = "measured"  # measured on this machine; macs: multiply-accumulates, equal on all machines
+    engine: LatencyEngine = "onnxruntime"  # in which the deployed model runs: onnxruntime, openvino or sparse
+    precision: LatencyPrecision = "float32"  # of the deployed model: float32 or int8
+    block4_sparsity: Sparsity = 0.0  # fraction of the blocks of four weights that will be zero, in engine sparse
+    batch_size: Count = 1  # of the measured call
+    sequence_length: Count = 128  # tokens of the measured call
+    threads: Count = 1  # of the measured call
+
+    def window(self) -> tuple[float, float, float | None]:
+        start, end = max(self.start_epoch, 0.0), self.end_epoch
+        return start, end, (end - start) / (self.stages - 1) if self.stages > 1 and end > start else None
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> Self:
+        if self.engine == "sparse" and self.precision != "int8":
+            raise broken_rule("{path}.precision must be int8 with {path}.engine=sparse, which runs no float32 graph.")
+        self._refuse_without_effect(
+            {"block4_sparsity": self.engine != "sparse"}, f"with engine={self.engine}, which computes zeros too"
+        )
+        if self.stages > 1 and self.end_epoch == self.start_epoch:
+            raise broken_rule(f"{{path}}: {self.stages} stages need time between them; raise end_epoch.")
         return self
 
 
