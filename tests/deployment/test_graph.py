@@ -14,11 +14,13 @@ from tests.deployment.toys import (
     quantized,
     stored,
     with_initialiser,
+    without_structures,
     written,
 )
 from winnow.deployment import engines
-from winnow.deployment.matmuls import executed_matmuls
+from winnow.deployment.matmuls import executed_matmuls, matmul_report
 from winnow.deployment.weights import compare_weights
+from winnow.models.structures import remove_structures, structure_blocks
 
 FIXED = {"batch": 8, "sequence": 32}
 SHAPE = {"batch_size": 4, "sequence_length": 12}  # of inputs_of(model); exporting a fixed shape takes half the time
@@ -228,3 +230,37 @@ def test_openvino_loads_it_too(which, request):
     batch = inputs_of(model, 16)
     found = deployed(request.getfixturevalue(which), batch, engine="openvino")
     assert (found - logits(model, batch)).abs().median() < 1e-3
+
+
+@pytest.fixture(scope="module")
+def small():
+    return without_structures(family("bert", layers=3))
+
+
+def test_a_graph_without_heads_and_neurons_has_the_outputs_of_its_model_in_each_engine(small, tmp_path):
+    path, batch = written(small, tmp_path / "model.onnx", **SHAPE), inputs_of(small)
+    for engine in STOCK_ENGINES:
+        torch.testing.assert_close(deployed(path, batch, engine=engine), logits(small, batch), rtol=1e-5, atol=1e-6)
+    assert compare_weights(small, path)["differ"] == []
+    bias = small.bert.encoder.layer[1].attention.output.dense.bias.detach()  # of a layer without heads
+    name = next(name for name, value in stored(path).items() if torch.equal(value, bias))
+    with_initialiser(path, name, bias + 1)
+    assert compare_weights(small, path)["differ"] == ["bert.encoder.layer.1.attention.output.dense.bias"]
+
+
+def test_a_quantised_graph_without_heads_and_neurons_has_the_outputs_of_its_model_in_each_engine(tmp_path):
+    model = quantized(without_structures(family("bert", layers=3)))
+    path, batch = written(model, tmp_path / "model.onnx", **SHAPE), inputs_of(model)
+    for engine in STOCK_ENGINES:
+        assert (deployed(path, batch, engine=engine) - logits(model, batch)).abs().median() < 1e-5
+    assert compare_weights(model, path) | {"zeros": 0} == {"zeros": 0, "zeros_lost": 0, "differ": [], "in_float": []}
+    report = matmul_report(model, path, longest=12)
+    assert report["expected_int8"] == report["as_exported"]["int8"] == report["fixed_shape"]["int8"] == 18
+
+
+def test_a_model_of_empty_blocks_only_has_a_graph(tmp_path):
+    model = family("bert")
+    remove_structures(model, {block: [] for block in structure_blocks(model)})
+    path, batch = written(quantized(model), tmp_path / "model.onnx", **SHAPE), inputs_of(model)
+    for engine in STOCK_ENGINES:
+        assert (deployed(path, batch, engine=engine) - logits(model, batch)).abs().median() < 1e-5

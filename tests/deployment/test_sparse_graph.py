@@ -2,6 +2,16 @@ import shutil
 
 import pytest
 
+from tests.deployment.toys import (
+    deployed,
+    family,
+    inputs_of,
+    logits,
+    pruned_in_blocks,
+    quantized,
+    without_structures,
+    written,
+)
 from winnow.deployment import sparse_graph
 from winnow.deployment.sparse_graph import write_sparse_graph
 from winnow.engine.library import LIBRARY
@@ -49,3 +59,11 @@ def test_a_graph_that_one_file_cannot_hold_is_not_written(folder, sparse_engine,
     monkeypatch.setattr(sparse_graph, "_LARGEST", 1000)
     assert write_sparse_graph(folder) is None
     assert "model.sparse.onnx is not written: it has more than" in capsys.readouterr().err
+
+
+def test_an_encoder_without_some_heads_and_neurons_runs_in_the_sparse_engine(tmp_path, sparse_engine):
+    model = quantized(pruned_in_blocks(without_structures(family("bert", layers=3))))
+    written(model, tmp_path / "model.onnx", batch_size=4, sequence_length=12)
+    made, batch = write_sparse_graph(tmp_path), inputs_of(model)
+    assert (made.packed, made.alone) == (12, 0)  # of two attentions and two feed-forward networks
+    assert (deployed(made.path, batch, engine="sparse") - logits(model, batch)).abs().median() < 1e-5

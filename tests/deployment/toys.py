@@ -12,6 +12,7 @@ from transformers import AutoConfig, PreTrainedModel
 from winnow.deployment.engines import open_engine
 from winnow.deployment.graph import write_graph
 from winnow.models.quantized_model import insert_fake_quant, quantizable, rounded_state, set_fake_quant
+from winnow.models.structures import remove_structures, structure_blocks
 
 STOCK_ENGINES = ("onnxruntime", "openvino")  # those that run model.onnx
 OUTPUTS = {"SequenceClassification": ["logits"], "TokenClassification": ["logits"]}
@@ -36,6 +37,14 @@ def family(name: str, head: str = "SequenceClassification", layers: int = 2) -> 
         for parameter in model.parameters():  # larger than at the start of training, so that logits vary
             parameter.normal_(std=0.3)
     return model.eval()
+
+
+def without_structures(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with one head and 8 neurons in layer 0, no heads in layer 1, and no neurons in layer 2."""
+    heads, neurons = [[1], [], [0, 1]], [range(3, 11), range(24), []]
+    kept = {"heads": heads, "neurons": neurons}
+    remove_structures(model, {block: list(kept[block.kind][block.layer]) for block in structure_blocks(model)})
+    return model
 
 
 def inputs_of(model: PreTrainedModel, rows: int = 4, tokens: int = 12) -> dict[str, Tensor]:

@@ -5,11 +5,14 @@ import torch
 from datasets import DatasetDict
 from safetensors.torch import load_file, save_file
 
+from tests.deployment.toys import family, inputs_of, logits, quantized, without_structures
 from tests.toys import model_section, table, toy_data, toy_model, toy_task
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError
 from winnow.files.local_files import looks_local, resolve_model_folder
-from winnow.models.pretrained import load_saved, load_student, load_tokenizer
+from winnow.models.pretrained import load_saved, load_student, load_tokenizer, save_model
+from winnow.models.shapes import shape_of
+from winnow.models.structures import STRUCTURE, kept_structures
 
 
 def task_with(labels):
@@ -176,3 +179,43 @@ def test_a_student_is_in_training_mode_with_its_dropout(fine_tuned):
     folder, task = fine_tuned
     assert all(module.training for module in student_of(folder, task).modules())
     assert all(module.training for module in toy_model(task).modules())
+
+
+@pytest.mark.parametrize("name", ["bert", "distilbert", "roberta", "electra"])
+def test_without_heads_and_neurons_a_model_is_loaded_small_and_any_class_opens_its_folder(name, tmp_path):
+    model, task = without_structures(family(name, layers=3)), toy_task()
+    batch = inputs_of(model)
+    save_model(model, tiny_tokenizer(), tmp_path)
+    small, stock = load_saved(tmp_path, task), task.auto_model.from_pretrained(tmp_path)
+    assert torch.equal(logits(small, batch), logits(model, batch))
+    assert kept_structures(small) == kept_structures(model)
+    assert small.num_parameters() == model.num_parameters() < stock.num_parameters()
+    assert not hasattr(stock, "kept_structures")
+    torch.testing.assert_close(logits(stock, batch), logits(model, batch), rtol=1e-5, atol=1e-6)
+
+
+def test_a_quantised_model_without_heads_and_neurons_computes_what_the_saved_one_did(tmp_path):
+    model = quantized(without_structures(family("bert", layers=3)))
+    batch = inputs_of(model)
+    save_model(model, tiny_tokenizer(), tmp_path)
+    assert torch.equal(logits(load_saved(tmp_path, toy_task()), batch), logits(model, batch))
+
+
+def test_a_student_of_a_run_without_heads_and_neurons_is_as_small_and_so_is_its_planned_shape(tmp_path):
+    model, task = without_structures(family("bert", layers=3)), task_with(["a", "b"])
+    save_model(model, tiny_tokenizer(), tmp_path)
+    section = model_section(str(tmp_path))
+    student = student_of(tmp_path, task)
+    assert kept_structures(student) == kept_structures(model)
+    assert all(module.training for module in student.modules())
+    planned = {name: value.shape for name, value in shape_of(section, task).named_parameters()}
+    assert planned == {name: value.shape for name, value in student.named_parameters()}
+
+
+def test_a_whole_model_has_no_file_of_its_structures(fine_tuned, tmp_path):
+    folder, task = fine_tuned
+    save_model(load_saved(folder, task), tiny_tokenizer(), tmp_path)
+    assert not (tmp_path / STRUCTURE).exists()
+    saved, again = load_file(folder / "model.safetensors"), load_file(tmp_path / "model.safetensors")
+    assert saved.keys() == again.keys()
+    assert all(torch.equal(saved[name], again[name]) for name in saved)

@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
+from tests.deployment.toys import family, without_structures
 from tests.toys import toy_data, toy_model
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError
@@ -113,6 +114,31 @@ def test_parameters_stay_the_same_objects_under_the_same_names():
     assert before.keys() == after.keys()
     assert all(after[name] is before[name] for name in before)
     torch.testing.assert_close(model(input_ids=IDS).logits, plain(input_ids=IDS).logits)  # all is off
+
+
+def test_a_second_call_gives_new_quantisers_and_leaves_none_of_the_first():
+    model = quantized(built("bert"))
+    kinds = quantizable(model)
+    assert kinds == quantizable(built("bert"))
+    before = {name: (each.scale.clone(), each.observations.clone()) for name, each in quantizers(model).items()}
+    set_fake_quant(model, observer_enabled=True, fake_quant_enabled=True)
+    quantizable(model)
+    assert all(torch.equal(each.scale, before[name][0]) for name, each in quantizers(model).items())
+    assert all(each.observer_enabled for each in quantizers(model).values())
+    left = [name for name in kinds if ".layer.1." in name]
+    insert_fake_quant(model, left, **SETTINGS)
+    assert {name for name in before if ".layer.1." in name} == set(quantizers(model))
+    assert not any(each.observations or each.fake_quant_enabled for each in quantizers(model).values())
+    assert quantizable(model) == kinds
+
+
+@pytest.mark.parametrize("name", ["bert", "distilbert", "roberta", "electra"])
+def test_what_is_left_of_a_model_without_heads_and_neurons_is_quantised(name):
+    whole, small = (quantizable(each) for each in (family(name, layers=3), without_structures(family(name, layers=3))))
+    gone = set(whole) - set(small)
+    assert set(small) < set(whole)
+    assert len(gone) == 5 + 2  # attention with its linear layers, and two of a feed-forward network
+    assert all(".layer.1." in each or ".layer.2." in each for each in gone)
 
 
 def test_a_state_in_mid_training_loads_strictly():

@@ -6,10 +6,13 @@ import torch
 from datasets import DatasetDict
 from transformers import AutoTokenizer
 
+from tests.deployment.toys import family, inputs_of, logits, without_structures
 from tests.toys import table, toy_model, toy_task
 from winnow.config.teacher import Teacher as Settings
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError
+from winnow.models.pretrained import save_model
+from winnow.models.structures import kept_structures
 from winnow.models.teacher import Teacher, check_same_tokenizer, checkpoint_teacher, find_teacher, self_teacher
 
 TEXTS = ["the plot was not dull", "although the cast was good , the script was bad"]
@@ -187,6 +190,18 @@ def test_teacher_dense_is_the_model_of_the_dense_run(task, saved, tmp_path, batc
     teacher = find_teacher(Settings(kind="dense"), None, task, None, None, tmp_path / "dense")
     assert isinstance(teacher, Teacher)
     assert torch.equal(teacher(**batch).logits, logits_of_saved(saved, task, batch))
+
+
+def test_a_teacher_without_heads_and_neurons_is_as_small_as_it_was_saved_and_gives_its_weights_to_a_copy(tmp_path):
+    model = without_structures(family("bert", layers=3))
+    save_model(model, tiny_tokenizer(), tmp_path)
+    teacher, batch = load(tmp_path, task_with(["a", "b"])), inputs_of(model)
+    assert kept_structures(teacher.model) == kept_structures(model)
+    assert torch.equal(teacher(**batch).logits, logits(model, batch))
+    whole, small = family("bert", layers=3), without_structures(family("bert", layers=3))
+    assert not teacher.give_weights_to(whole)
+    assert teacher.give_weights_to(small)
+    assert torch.equal(logits(small, batch), logits(model, batch))
 
 
 def test_a_teacher_that_reads_fewer_tokens_than_the_student_is_refused(tmp_path):

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from winnow.models.fake_quant import QuantizedEmbedding, QuantizedLinear
 from winnow.models.quantized_model import quantizers
+from winnow.models.structures import BiasOnly
 
 
 def compare_weights(model: PreTrainedModel, graph: Path) -> dict[str, Any]:
@@ -55,6 +56,8 @@ def _is_stored(value: Tensor, stored: Mapping[str, Tensor], name: str) -> bool:
 def _expected(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module, Tensor, Tensor]]:
     """Name, module, parameter, and the parameter as the graph should store it: unchanged, or as its int8 codes."""
     for name, module in model.named_modules():
+        if isinstance(module, BiasOnly):
+            yield f"{name}.bias", module, module.bias.detach(), module.bias.detach()
         if not isinstance(module, nn.Linear | nn.Embedding):
             continue
         weight = module.weight.detach()

@@ -13,6 +13,7 @@ from winnow.errors import UserError, nearest
 from winnow.files.local_files import looks_local, resolve_model_folder
 from winnow.models.finite import check_weights
 from winnow.models.quantized_model import QUANTIZERS, quantizers, restore_quantizers, rounded_state, save_quantizers
+from winnow.models.structures import padded_state, restore_structure, save_structure
 from winnow.tasks.task import Task
 
 
@@ -30,7 +31,7 @@ def load_tokenizer(model: Model, **options: Any) -> PreTrainedTokenizerBase:
 
 
 def load_student(model: Model, task: Task, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """The model to train, in float32, with the head of the task.
+    """The model to train, in float32, with the head of the task, and without the structures that a run has removed.
 
     A head of another shape, or for other labels, is replaced by a new one; ``model.new_head`` says whether
     the head is untrained.
@@ -54,6 +55,8 @@ def load_student(model: Model, task: Task, tokenizer: PreTrainedTokenizerBase) -
     if not student.new_head and _has_other_labels(model.name, task):
         _renew_head(student)
         student.new_head = True
+    if looks_local(model.name):
+        restore_structure(student, resolve_model_folder(model.name))
     trainable: PreTrainedModel = student.train()  # from_pretrained returns it in evaluation mode, which Lightning keeps
     return trainable
 
@@ -113,18 +116,22 @@ def _renew_head(model: PreTrainedModel) -> None:
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a model as a plain Hugging Face folder; the grids of a quantised model go into a file beside it."""
+    """Write a model as a plain Hugging Face folder, with zeros in place of structures that were removed.
+
+    Files beside the weights contain the structures that are left, and the grids of a quantised model.
+    """
     tokenizer.save_pretrained(folder)
+    state = rounded_state(model) if quantizers(model) else model.state_dict()
+    model.save_pretrained(folder, state_dict=padded_state(model, state))
+    save_structure(model, folder)
     if quantizers(model):
-        model.save_pretrained(folder, state_dict=rounded_state(model))
         save_quantizers(model, folder)
-    else:
-        model.save_pretrained(folder)
 
 
 def load_saved(folder: Path, task: Task) -> PreTrainedModel:
-    """A model that a run saved, in float32 and evaluation mode, quantised if the run was."""
+    """A model that a run saved, in float32 and evaluation mode: with its structures, and quantised if the run was."""
     model: PreTrainedModel = task.auto_model.from_pretrained(folder, dtype=torch.float32)
+    restore_structure(model, folder)
     model.train(False)
     if (folder / QUANTIZERS).is_file():
         restore_quantizers(model, folder)

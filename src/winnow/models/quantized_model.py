@@ -27,6 +27,7 @@ from winnow.models.fake_quant import (
 
 QUANTIZERS = "quantization.safetensors"  # in a model's folder, beside its weights
 
+_KINDS = {nn.Linear: "linear", QuantizedLinear: "linear", nn.Embedding: "embedding", QuantizedEmbedding: "embedding"}
 _MULTIPLY = {
     *(torch.matmul, torch.bmm, torch.mm, torch.addmm, torch.baddbmm, torch.einsum, torch.conv1d, F.conv1d),
     *(Tensor.matmul, Tensor.__matmul__, Tensor.bmm, Tensor.mm),
@@ -51,8 +52,8 @@ def quantizable(model: PreTrainedModel) -> dict[str, str]:
         module = model.get_submodule(name)
         if module in attending:
             kinds[name] = "attention"
-        elif type(module) in (nn.Linear, nn.Embedding):
-            kinds[name] = type(module).__name__.lower()
+        elif type(module) in _KINDS:
+            kinds[name] = _KINDS[type(module)]
         else:
             strange.append(f"{name} ({type(module).__name__})")
     if strange:
@@ -85,6 +86,9 @@ def _watch_a_forward_pass(model: PreTrainedModel) -> tuple[list[str], list[nn.Mo
         hooks.append(module.register_forward_pre_hook(lambda *_, name=name: running.append(name)))
         hooks.append(module.register_forward_hook(lambda *_: running.pop() and None))
     training = model.training
+    observing = [each for each in quantizers(model).values() if each.observer_enabled]
+    for quantizer in observing:
+        quantizer.observer_enabled = False  # the few tokens are not data
     AttentionInterface.register(ATTENTION, attention)
     try:
         with torch.no_grad(), Watch():
@@ -92,6 +96,8 @@ def _watch_a_forward_pass(model: PreTrainedModel) -> tuple[list[str], list[nn.Mo
     finally:
         AttentionInterface.register(ATTENTION, fake_quant_attention)
         model.train(training)
+        for quantizer in observing:
+            quantizer.observer_enabled = True
         for hook in hooks:
             hook.remove()
     return list(multiplying), attending
@@ -106,7 +112,9 @@ def insert_fake_quant(
     reduce_range: bool,
     embedding_bits: int = 8,
 ) -> None:
-    """Give modules their quantisers, all disabled; parameters and their names stay as they are.
+    """Give modules new quantisers, all disabled; parameters and their names stay as they are.
+
+    The quantisers that a model has already are removed.
 
     Args:
         names: of modules, among those of `quantizable`.
@@ -116,6 +124,7 @@ def insert_fake_quant(
         embedding_bits: of embeddings; 8: one scale, 4: a scale for each row. Files of quantisers may not contain it.
     """
     model.set_attn_implementation(ATTENTION)
+    _remove_fake_quant(model)
     for name in names:
         module: Any = model.get_submodule(name)
         if isinstance(module, nn.Linear):
@@ -139,6 +148,19 @@ def insert_fake_quant(
         "reduce_range": reduce_range,
         "embedding_bits": embedding_bits,
     }
+
+
+def _remove_fake_quant(model: nn.Module) -> None:
+    for module in list(model.modules()):
+        plain: Any = module
+        if isinstance(module, QuantizedLinear):
+            plain.__class__ = nn.Linear
+            del plain.weight_quantizer, plain.input_quantizer
+        elif isinstance(module, QuantizedEmbedding):
+            plain.__class__ = nn.Embedding
+            del plain.weight_quantizer
+        elif isinstance(getattr(module, "products", None), QuantizedMatmuls):
+            del plain.products
 
 
 def quantizers(model: nn.Module) -> dict[str, FakeQuant]:

@@ -13,6 +13,7 @@ from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 from winnow.files.local_files import looks_local, resolve_model_folder
 from winnow.models.pretrained import architecture, new_model
+from winnow.models.structures import restore_structure
 from winnow.tasks.task import Task
 
 
@@ -27,7 +28,10 @@ def shape_of(model: Model, task: Task) -> PreTrainedModel:
     """
     config = configuration(model, **task.head_settings())
     with torch.device("meta"):
-        return new_model(task, config)
+        shape = new_model(task, config)
+    if model.config is None and looks_local(model.name):
+        restore_structure(shape, resolve_model_folder(model.name))
+    return shape
 
 
 def configuration(model: Model, **head: Any) -> PreTrainedConfig:

@@ -222,7 +222,8 @@ def padded_state(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Ten
 def save_structure(model: PreTrainedModel, folder: Path) -> None:
     """Write what a model has kept beside its weights, if structures were removed."""
     if hasattr(model, "kept_structures"):
-        (folder / STRUCTURE).write_text(json.dumps(listed_structures(model), indent=1) + "\n")
+        counts = {f"all_{block.kind}": block.count for block in kept_structures(model)}
+        (folder / STRUCTURE).write_text(json.dumps({**listed_structures(model), **counts}) + "\n")
 
 
 def listed_structures(model: nn.Module) -> dict[str, list[list[int]]]:

@@ -18,6 +18,7 @@ from winnow.files.token_limit import token_limit
 from winnow.models.encoder_layers import state_of_kept_layers
 from winnow.models.finite import are_finite, check_weights
 from winnow.models.pretrained import load_saved
+from winnow.models.structures import restore_structure
 from winnow.tasks.task import Task
 
 
@@ -161,6 +162,8 @@ def checkpoint_teacher(name: str, task: Task, tokenizer: PreTrainedTokenizerBase
             f"teacher.name={name} reads {limit} tokens at most, but {task.name} has texts of up to {longest}; "
             "name another teacher, or shorten the texts."
         )
+    if isinstance(source, Path):
+        restore_structure(model, source)
     return Teacher(model, order)
 
 
