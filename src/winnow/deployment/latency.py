@@ -9,12 +9,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from winnow.deployment.engines import Engine
 from winnow.machine import summarise
+
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -62,31 +64,37 @@ def token_inputs(names: Sequence[str], batch_size: int, length: int, vocabulary:
     return {name: known[name] for name in names}
 
 
-def in_turns(work: Mapping[str, Callable[[], Any]], rounds: int, seconds: float) -> dict[str, list[float]]:
+def in_turns(
+    work: Mapping[Name, Callable[[], Any]],
+    rounds: int,
+    seconds: float,
+    of_calls: Callable[[Sequence[float]], float] = statistics.median,
+) -> dict[Name, list[float]]:
     """Seconds of a call, for each function and round; a round of warm-up comes first and is not counted.
 
     Args:
         work: by name; a function that returns a float has measured its seconds itself, in another process.
         rounds: after that of warm-up.
         seconds: for which each function runs in a round, with at least one call.
+        of_calls: the seconds of a round from those of its calls.
     """
     names = list(work)
-    times: dict[str, list[float]] = {name: [] for name in names}
+    times: dict[Name, list[float]] = {name: [] for name in names}
     for i in range(rounds + 1):
         shift = i % len(names)
         for name in names[shift:] + names[:shift]:
-            times[name].append(_call_seconds(work[name], seconds))
+            times[name].append(of_calls(_call_seconds(work[name], seconds)))
     return {name: values[1:] for name, values in times.items()}
 
 
-def _call_seconds(work: Callable[[], Any], seconds: float) -> float:
+def _call_seconds(work: Callable[[], Any], seconds: float) -> list[float]:
     work()  # warm-up: loads weights into the caches, lets the threads of the previous model go idle
     calls: list[float] = []
     while not calls or sum(calls) < seconds:
         started = time.perf_counter()
         found = work()
         calls.append(found if isinstance(found, float) else time.perf_counter() - started)
-    return statistics.median(calls)
+    return calls
 
 
 def timings(times: Mapping[str, Sequence[float]], batch_size: int) -> dict[str, Timing]:
