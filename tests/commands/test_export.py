@@ -3,11 +3,14 @@ import shutil
 
 import pytest
 import yaml
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.toys import failure, own_data, review_tables, run, run_command
 from winnow.config.task import Data
-from winnow.deployment import export_run
+from winnow.deployment import export_run, speedup
 from winnow.deployment.graph import traceable_copy
+from winnow.models.pretrained import save_model
+from winnow.models.structures import remove_structures, structure_blocks
 
 BLOCKS = "recipe.pruning.structure=block4"
 SHAPE = ["export.batch_size=4", "export.sequence_length=16"]  # written in half the time of a graph for any
@@ -266,6 +269,36 @@ def test_a_failed_export_keeps_an_earlier_one_and_its_report(place, exported, mo
     assert report["failures"]
     assert before == {path: path.stat().st_mtime_ns for path in (place / "run" / "deployment").iterdir()}
     assert not (place / "run" / "deployment.partial").exists()
+
+
+@pytest.fixture
+def small(copied):
+    """The finished run without most of its neurons, as if a recipe had asked for a model a thousand times as fast."""
+    model = AutoModelForSequenceClassification.from_pretrained(copied / "run" / "model")
+    kept = {block: [0] if block.kind == "neurons" else [] for block in structure_blocks(model)}
+    remove_structures(model, kept)
+    save_model(model, AutoTokenizer.from_pretrained(copied / "run" / "model"), copied / "run" / "model")
+    asked = {"target_speedup": 1000.0, "predicted_speedup": 1001.0, "latency": "measured", "dense": {"layers": 1}}
+    conditions = {"engine": "onnxruntime", "precision": "float32", "batch_size": 4, "sequence_length": 16, "threads": 1}
+    (copied / "run" / "result.json").write_text(json.dumps(row_of(copied / "run") | {"structure": asked | conditions}))
+    (copied / "run" / "deployment").mkdir(exist_ok=True)
+    (copied / "run" / "deployment" / "earlier").touch()
+    return copied
+
+
+def test_a_deployment_that_is_slower_than_asked_for_is_refused_unless_that_is_allowed(small, monkeypatch):
+    monkeypatch.setattr(speedup, "_SECONDS", 0)
+    message = failure("export", "run=run", *SHAPE, folder=small)
+    assert "the deployment is slower than was asked for: asked 1000, predicted 1,001, measured " in message
+    assert "export.allow_slower=true, or train with a larger recipe.structure.target_speedup" in message
+    assert (small / "run" / "deployment" / "earlier").exists()
+    assert "speedup" not in row_of(small / "run").get("deployment", {})
+    output = run("export", "run=run", *SHAPE, "export.allow_slower=true", folder=small)
+    assert "speedup      asked 1000, predicted 1,001, measured " in output
+    assert "ONNX Runtime, batch 4, 16 tokens, 1 thread" in output
+    found = row_of(small / "run")["deployment"]
+    assert 0 < found["speedup"]["measured"]["median"] < 1000
+    assert found["matmuls"] == {"int8": 0, "float": 4}  # one linear layer in, one out, pooler and head
 
 
 @pytest.mark.slow

@@ -29,6 +29,17 @@ def test_the_sparse_engine_has_a_column_of_its_own():
         assert expected in table
 
 
+def test_a_speedup_that_was_asked_for_has_a_line_and_its_notes_follow():
+    facts = {"asked": 4.0, "predicted": 4.1, "measured": {"median": 4.05, "min": 3.98, "max": 4.123}, "threads": 1}
+    facts |= {"latency": "measured", "engine": "onnxruntime", "batch_size": 1, "sequence_length": 128}
+    row = ROW | {"deployment": ROW["deployment"] | {"speedup": facts | {"notes": ["the deployment differs"]}}}
+    assert export_summary(row, REPORT, Path("a")).splitlines()[-2:] == [
+        "speedup      asked 4, predicted 4.10, measured 4.05 (3.98..4.12) times as fast as the dense float32 model in "
+        "ONNX Runtime, batch 1, 128 tokens, 1 thread",
+        "note         the deployment differs",
+    ]
+
+
 def test_the_command_at_the_end_asks_with_the_texts_of_the_task():
     last = export_summary(ROW, REPORT, Path("deployment")).splitlines()[-1]
     assert last.endswith('python -m src.predict deployment=deployment question="..." context="..."')

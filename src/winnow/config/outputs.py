@@ -40,6 +40,7 @@ class Export(Section):
     samples: Count = 1000
     data: TextOrNull = None
     compare: YesNo = False
+    allow_slower: YesNo = False
     external_data_above: WeightBytes = 2_000_000_000
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ from winnow.deployment.samples import Samples, check_labels, real_inputs
 from winnow.deployment.saturation import may_overflow
 from winnow.deployment.sizes import Size, deployment_size, size_of
 from winnow.deployment.sparse_graph import write_sparse_graph
+from winnow.deployment.speedup import check_speedup, measure_speedup
 from winnow.deployment.verification import verify
 from winnow.engine.library import LIBRARY
 from winnow.errors import UserError
@@ -56,8 +57,8 @@ def export_run(run: Path, settings: Export) -> Path:
         The deployment folder.
 
     Raises:
-        UserError: for a run that cannot be exported, and for a graph that does not compute what the model
-            computes; an earlier deployment is left as it is.
+        UserError: for a run that cannot be exported, for a graph that does not compute what the model computes, and
+            for one that is slower than the recipe has asked for; an earlier deployment is left as it is.
     """
     row, task_settings, precision = exportable(run, settings)
     with run_lock(run):
@@ -97,6 +98,12 @@ def export_run(run: Path, settings: Export) -> Path:
                 print(_sparse_refusal(report["sparse"]), file=sys.stderr)
             elif sparse:
                 row["deployment"]["sparse"] = _sparse_facts(report["sparse"], size_of([sparse.path]))
+            if row.get("structure"):
+                section = {"inputs": samples.inputs, "precision": precision, **shape}
+                speedup = measure_speedup(row["structure"], run, folder, task, section, settings.opset)
+                if not settings.allow_slower:
+                    check_speedup(speedup, run)
+                row["deployment"]["speedup"] = speedup
             readme = _readme(row, precision, may_overflow(folder / GRAPH))
             write_atomically(folder / "README.md", readme)
 

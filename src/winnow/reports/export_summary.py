@@ -6,6 +6,7 @@ from typing import Any
 
 from winnow.command_line import command_line
 from winnow.config.labels import model_label
+from winnow.deployment.speedup import speedup_text
 from winnow.reports.engine_comparison import comparison_text
 from winnow.text import aligned, four_digits, relative_path, titled
 
@@ -30,6 +31,9 @@ def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Pa
         f"deployment   {folder}",
         f"use          {command_line('predict', f'deployment={folder}')} {texts}",
     ]
+    if "speedup" in facts:
+        lines += [f"speedup      {speedup_text(facts['speedup'])}"]
+        lines += [f"note         {note}" for note in facts["speedup"]["notes"]]
     if "latency" in facts:
         lines += ["", comparison_text(row, folder)]
     return "\n".join(
