@@ -67,6 +67,15 @@ def test_sizes_are_in_megabytes_and_latencies_in_milliseconds(tmp_path):
     assert column(tmp_path, "latency, ms") == ["12.35", "4.32", NOT_MEASURED]
 
 
+def test_speedups_that_were_asked_for_and_measured_are_columns(tmp_path):
+    measured = {"asked": 4.0, "measured": {"median": 4.056, "min": 3.9, "max": 4.2}}
+    put(tmp_path / "a", structure={"target_speedup": 4.0}, deployment={"speedup": measured})
+    put(tmp_path / "b", recipe="prune90", structure={"target_speedup": 2.0}, deployment={"speedup": {"measured": None}})
+    put(tmp_path / "c", recipe="prune95", structure=None)
+    assert column(tmp_path, "speedup asked, times") == ["4", "2", NOT_MEASURED]
+    assert column(tmp_path, "speedup measured, times") == ["4.06", NOT_MEASURED, NOT_MEASURED]
+
+
 def test_failed_and_missing_groups_say_so_in_every_column(tmp_path):
     put(tmp_path / "a", **failed())
     put(tmp_path / "c", recipe="prune95")

@@ -45,6 +45,8 @@ def columns(groups: Sequence[Group]) -> list[Column]:
         _in_unit(groups, "bytes", "size", {"MB": 1e6}, best=min),
         _in_unit(groups, "compressed_bytes", "compressed", {"MB": 1e6}, best=min),
         _in_unit(groups, "latency", "latency", {"ms": 1e-3}, with_sd=True, best=fastest),
+        _in_unit(groups, "target_speedup", "speedup asked", {"times": 1.0}),
+        _in_unit(groups, "speedup", "speedup measured", {"times": 1.0}, with_sd=True),
         _in_unit(groups, "epochs", "epochs", {"": 1.0}, significant_digits=1),
         _in_unit(groups, "train_seconds", "training", _TIMES, significant_digits=2),
     ]

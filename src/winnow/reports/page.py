@@ -21,6 +21,7 @@ from winnow.reports.heat_map import heat_map, percent_of_zeros
 from winnow.reports.markdown import failures
 from winnow.reports.plot_style import Look, svg_uri, teacher_looks
 from winnow.reports.results import Results
+from winnow.reports.structure_picture import draw_structure, structures_left
 from winnow.reports.tables import Cell, Table, tables
 from winnow.reports.training_curves import draw_curves
 
@@ -31,6 +32,7 @@ _MAX_TASKS = 6  # that have pictures
 _MAX_COMMANDS = 3  # that are not folded
 _MAX_CURVES = 18  # pictures of training in a page
 _MAX_HEAT_LINES = 40
+_MAX_STRUCTURES = 12  # pictures of heads and neurons for a task
 _COST_SIZE, _CURVES_SIZE = (5.0, 4.2), (4.2, 3.3)  # inches
 _HIGH_CONTRAST = 0.66  # sparsity from which the inverse text colour has more contrast with the field
 
@@ -107,6 +109,7 @@ def _pictures(groups: Sequence[Group], max_curves: int) -> dict[str, Any]:
         "heat_note": "" if is_all else f"{len(shown)} of {len(heat_lines)} configurations are shown.",
         "layers": sorted({layer for _, sparsities in shown for layer in sparsities}),
         "looks": [looks[teacher] for teacher in dict.fromkeys(group.teacher for group in groups)],
+        "structures": _structures(groups),
         "curves": curves,
         "curve_notes": curve_notes,
     }
@@ -118,6 +121,17 @@ def _cost_picture(plot: CostPlot) -> Picture:
     alt = f"{title} of {len(plot.groups)} configurations. Pareto front: {front}."
     uri = svg_uri(partial(draw_costs, plot=plot), _COST_SIZE)
     return Picture(uri, alt, f"{title}. On the Pareto front, the cheapest first: {front}.")
+
+
+def _structures(groups: Sequence[Group]) -> list[Picture]:
+    """Pictures of the configurations whose models lack some heads and neurons."""
+    found = [(group.label, left) for group in groups if (left := structures_left(group))]
+    pictures = []
+    for label, left in evenly_spaced(found, _MAX_STRUCTURES):
+        listed = "; ".join(f"{h:g} and {n:g}" for h, n in zip(left.heads, left.neurons, strict=True))
+        alt = f"Heads and neurons left in each layer of {label}, first layer first: {listed}."
+        pictures.append(Picture(svg_uri(partial(draw_structure, left=left), _CURVES_SIZE), alt, label))
+    return pictures
 
 
 def _curves(groups: Sequence[Group], looks: Mapping[str, Look], most: int) -> tuple[list[Picture], list[str]]:

@@ -14,6 +14,7 @@ def write_report(results: Results, out: Path) -> list[Path]:
     """The report in all its forms, each file whole or not at all; other files in the folder stay."""
     from winnow.reports.cost_picture import save_pareto  # imports matplotlib
     from winnow.reports.page import page
+    from winnow.reports.structure_picture import save_structures
 
     texts = {
         "report.md": markdown(results),
@@ -25,7 +26,7 @@ def write_report(results: Results, out: Path) -> list[Path]:
     try:
         for name, text in texts.items():
             write_atomically(out / name, text)
-        pictures = save_pareto(results, out)
+        pictures = [*save_pareto(results, out), *save_structures(results, out)]
     except OSError as error:
         if is_disk_full(error):
             raise

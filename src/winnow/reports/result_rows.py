@@ -21,7 +21,9 @@ from pydantic import (
 from winnow.config.labels import model_label, settings_of
 
 _SIZES = ("bytes", "compressed_bytes")
-FIGURES = ("sparsity", "parameters", "nonzero_parameters", "layers", "epochs", "train_seconds", *_SIZES, "latency")
+_SPEEDUPS = ("target_speedup", "speedup")
+_OF_TRAINING = ("sparsity", "parameters", "nonzero_parameters", "layers", "epochs", "train_seconds")
+FIGURES = (*_OF_TRAINING, *_SIZES, "latency", *_SPEEDUPS)
 TEST = " (test)"  # ends the names of metrics on the test split
 _REQUIRED = ("status", "task", "model", "recipe", "teacher", "seed", "folder")
 _MAPPINGS = ("settings", "metrics", "test_metrics", "sparsity_by_layer")
@@ -75,6 +77,8 @@ class Row(BaseModel):
     bytes: Size | None = None  # of the deployed graph
     compressed_bytes: Size | None = None
     latency: Size | None = None  # of the deployed graph in ONNX Runtime at batch 1
+    target_speedup: Size | None = None  # latency of the dense float32 model over that of the deployed one, asked for
+    speedup: Size | None = None  # the same, measured at the export
     latency_conditions: tuple[str, ...] = ()  # processor, threads, input length
     sparsity_by_layer: dict[str, Share] = {}
     kept_zeros: bool = False  # the zeros come from the pretrained model and were only kept
@@ -97,7 +101,7 @@ def read_row(content: Mapping[str, Any], origin: object, left_out: list[str]) ->
     Invalid values are left out of it and reported in ``left_out`` with their ``origin``.
     """
     values = {name: value for name, value in content.items() if value is not None}
-    values |= _deployment_figures(values.get("deployment"))
+    values |= _deployment_figures(values.get("deployment")) | _speedups(values)
     values["kept_zeros"] = bool(values.get("pruned") and not (values.get("one_shot") or values.get("pruning_epochs")))
     problems = _remove_invalid(values)
     if any(name in _REQUIRED for name in problems):
@@ -147,6 +151,18 @@ def _deployment_figures(deployment: Any) -> dict[str, Any]:
         return figures | {"latency_conditions": tuple(map(str, conditions))}
     except (KeyError, TypeError, AttributeError):
         return figures
+
+
+def _speedups(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The speedup that a recipe has asked for, and the median of the measured one."""
+    places = (("structure", "target_speedup"), ("deployment", "speedup", "measured", "median"))
+    found: dict[str, Any] = {}
+    for name, path in zip(_SPEEDUPS, places, strict=True):
+        node: Any = values
+        for key in path:
+            node = node.get(key) if isinstance(node, Mapping) else None
+        found |= {} if node is None else {name: node}
+    return found
 
 
 def _settings_of_command(values: Mapping[str, Any]) -> dict[str, str]:
