@@ -29,11 +29,20 @@ SETTINGS = [
     *("trainer.accumulate_grad_batches=2", "trainer.num_workers=2", "trainer.checkpoint_every=3"),
     *("trainer.log_every_n_steps=1", "dense.num_epochs=1"),
 ]
-RECIPE = [  # pruning, distillation and quantisation
-    *("recipe=prune80", "recipe.num_epochs=3", "teacher=dense", "recipe.distillation.hardness=0.5"),
-    *("+modifier@recipe.quantization=quantization", "recipe.quantization.start_epoch=1"),
-    "recipe.quantization.disable_observer_epoch=2",
-]
+RECIPES = {
+    "prune": [  # pruning, distillation and quantisation
+        *("recipe=prune80", "recipe.num_epochs=3", "teacher=dense", "recipe.distillation.hardness=0.5"),
+        *("+modifier@recipe.quantization=quantization", "recipe.quantization.start_epoch=1"),
+        "recipe.quantization.disable_observer_epoch=2",
+    ],
+    "fast": [  # two stages of removed heads and neurons, blocks of zeros in what stays, quantisation
+        *("recipe=fast2_sparse", "recipe.num_epochs=4", "teacher=dense", "recipe.structure.latency=macs"),
+        *("recipe.structure.stages=2", "recipe.structure.start_epoch=0.5", "recipe.structure.end_epoch=1.5"),
+        *("recipe.structure.calibration_samples=64", "recipe.structure.restarts=2"),
+        *("recipe.structure.target_speedup=3", "recipe.pruning.start_epoch=1.5", "recipe.pruning.end_epoch=2.5"),
+        *("recipe.quantization.start_epoch=2.5", "recipe.quantization.disable_observer_epoch=3.5"),
+    ],
+}
 
 
 def main() -> None:
@@ -41,12 +50,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the random steps")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--processes", type=int, default=1, help="number of data-parallel processes")
+    parser.add_argument("--recipe", choices=list(RECIPES), default="prune")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        sys.exit(0 if kill_and_resume(Path(folder), options.seed, options.kills, options.processes) else 1)
+        sys.exit(0 if kill_and_resume(Path(folder), **vars(options)) else 1)
 
 
-def kill_and_resume(folder: Path, seed: int, kills: int, processes: int) -> bool:
+def kill_and_resume(folder: Path, seed: int, kills: int, processes: int, recipe: str) -> bool:
     """True if every training that was killed and resumed is equal to the uninterrupted one."""
     review_tables(folder / "data", train=320, held_out=32)
     parallel = ["trainer=ddp", f"trainer.devices={processes}"] if processes > 1 else []
@@ -54,7 +64,7 @@ def kill_and_resume(folder: Path, seed: int, kills: int, processes: int) -> bool
     shared.append(f"output_dir={folder}/outputs")
     wait(start(*shared, "recipe=dense", "recipe.num_epochs=1"))
     uninterrupted = folder / "uninterrupted"
-    wait(start(*shared, *RECIPE, f"hydra.run.dir={uninterrupted}"))
+    wait(start(*shared, *RECIPES[recipe], f"hydra.run.dir={uninterrupted}"))
     expected = final_state(uninterrupted)
     total = torch.load(uninterrupted / "checkpoints" / "last.ckpt")["global_step"]
     step_seconds = json.loads((uninterrupted / "result.json").read_text())["train_seconds"] / total
@@ -62,7 +72,7 @@ def kill_and_resume(folder: Path, seed: int, kills: int, processes: int) -> bool
     generator, equal = random.Random(seed), 0
     for number in range(1, kills + 1):
         run = folder / f"run{number}"
-        command = [*shared, *RECIPE, f"hydra.run.dir={run}"]
+        command = [*shared, *RECIPES[recipe], f"hydra.run.dir={run}"]
         step = generator.randrange(1, total)
         killed = kill_at(start(*command), run, step, step_seconds * generator.random())
         output = wait(start(*command, "resume=true"))

@@ -52,6 +52,9 @@ class ModifierSettings(Section):
     """
 
     calibrates: ClassVar[bool] = False  # a recipe with such a modifier does not train
+    acts_without_training: ClassVar[bool] = False  # a recipe with such a modifier may have 0 epochs
+    judges_outputs: ClassVar[bool] = False  # at its start the model must have a trained head
+    needs_training: ClassVar[bool] = False  # a recipe with such a modifier has at least one epoch
 
     @property
     def needs_teacher(self) -> bool:
@@ -107,6 +110,8 @@ class WindowSettings(ModifierSettings):
 
 class PruningSettings(WindowSettings):
     """What all pruners that reach a given sparsity have in common."""
+
+    needs_training: ClassVar[bool] = True
 
     params: Patterns = Field([ENCODER])  # match full names of linear weights whole
     final_sparsity: SparsityByPattern  # fraction of zeros; by pattern: the first that matches a name counts
@@ -219,6 +224,9 @@ class LayerDroppingSettings(ModifierSettings):
 class StructureSettings(ModifierSettings):
     """Settings of heads and neurons that are removed until a model is as fast as asked for."""
 
+    acts_without_training: ClassVar[bool] = True
+    judges_outputs: ClassVar[bool] = True
+
     target_speedup: Speedup  # latency of the dense float32 model over that of the deployed one
     stages: Count = 1  # removals, evenly spread from start_epoch to end_epoch
     start_epoch: Epoch = 0.0  # the first stage
@@ -244,8 +252,6 @@ class StructureSettings(ModifierSettings):
         self._refuse_without_effect(
             {"block4_sparsity": self.engine != "sparse"}, f"with engine={self.engine}, which computes zeros too"
         )
-        if self.stages > 1 and self.end_epoch == self.start_epoch:
-            raise broken_rule(f"{{path}}: {self.stages} stages need time between them; raise end_epoch.")
         return self
 
 
@@ -310,6 +316,8 @@ class QuantizationSettings(ModifierSettings):
 class QuantizationAwareTrainingSettings(QuantizationSettings):
     """Settings of quantisation-aware training."""
 
+    needs_training: ClassVar[bool] = True
+
     start_epoch: Epoch = 0.0
     disable_observer_epoch: Epoch = -1.0  # the quantisation grids are frozen from then on; -1: never
 
@@ -318,6 +326,7 @@ class PostTrainingQuantizationSettings(QuantizationSettings):
     """Settings of post-training quantisation."""
 
     calibrates: ClassVar[bool] = True
+    acts_without_training: ClassVar[bool] = True
 
     calibration_samples: Count = 512  # training examples that the ranges of activations are taken from
 
@@ -338,6 +347,7 @@ SHIPPED: dict[str, type[ModifierSettings]] = {
     "winnow.modifiers.frozen.FrozenParameters": FrozenParametersSettings,
     "winnow.modifiers.layer_dropping.LayerDropping": LayerDroppingSettings,
     "winnow.modifiers.learning_rate.LearningRate": LearningRateSettings,
+    "winnow.modifiers.structured_pruning.StructuredPruning": StructureSettings,
     "winnow.modifiers.weight_decay.WeightDecay": WeightDecaySettings,
     "winnow.modifiers.quantization.QuantizationAwareTraining": QuantizationAwareTrainingSettings,
     "winnow.modifiers.quantization.PostTrainingQuantization": PostTrainingQuantizationSettings,

@@ -22,13 +22,14 @@ from winnow.files.conf_folder import CONF
 # Word in a name -> section and setting that its number becomes.
 _SETTINGS = dict.fromkeys(("prune", "oneshot", "cyclic", "movement", "acdc"), ("pruning", "final_sparsity"))
 _SETTINGS |= {"transfer": ("pruning", "min_sparsity"), "layers": ("layers", "keep")}
+_SETTINGS |= {"fast": ("structure", "target_speedup")}
 _WORD = rf"(?:^|(?<=_))({'|'.join(_SETTINGS)})"
 _NUMBERED = re.compile(_WORD + r"([1-9]\d?)(?=_|$)")
 _UNNUMBERED = re.compile(_WORD + r"(?=_|$)")
 
 _GROUP = "recipe"
-_EXAMPLES = (80, 6)  # a sparsity in percent, a number of layers
-_PUBLISHED = ((80, 90, 95, 97, 99), (1, 3, 6, 9))  # of published tables: sparsities in percent, numbers of layers
+_SPARSITIES = (80, 90, 95, 97, 99)  # in percent, of published tables; the first is an example
+_WHOLE = {"layers": (6, 1, 3, 9), "fast": (4, 2, 8)}  # the same for numbers that are not percentages
 
 
 def is_recipe(name: str) -> bool:
@@ -49,7 +50,7 @@ def names_like(name: str, files: Iterable[str]) -> list[str]:
     for family in files:
         if _stands_alone(family):
             found.append(family)
-        choices = [{_EXAMPLES[word == "layers"]} | typed for word in _UNNUMBERED.findall(family)]
+        choices = [{_published(word)[0]} | typed for word in _UNNUMBERED.findall(family)]
         found += [_with_numbers(family, numbers) for numbers in itertools.product(*choices) if numbers]
     return found
 
@@ -74,7 +75,7 @@ def runnable(names: Iterable[str]) -> list[str]:
         if _stands_alone(family):
             found.add(family)
         words = _UNNUMBERED.findall(family) if family in _shipped() else []
-        choices = [_PUBLISHED[word == "layers"] for word in words]
+        choices = [_published(word) for word in words]
         found |= {_with_numbers(family, numbers) for numbers in itertools.product(*choices) if numbers}
     return sorted(found)
 
@@ -89,7 +90,10 @@ def check_number(composed: DictConfig) -> None:
     recipe = plain.get("recipe") if isinstance(plain, dict) else None
     sections = recipe if isinstance(recipe, dict) else {}
     name, layers, pruning = str(sections.get("name")), sections.get("layers"), sections.get("pruning")
-    example = _UNNUMBERED.sub(lambda word: f"{word[1]}{_EXAMPLES[word[1] == 'layers']}", name)
+    example = _UNNUMBERED.sub(lambda word: f"{word[1]}{_published(word[1])[0]}", name)
+    structure = sections.get("structure")
+    if example != name and isinstance(structure, dict) and structure.get("target_speedup") == "???":
+        raise UserError(f"recipe={name} needs a speedup in its name, such as {example}.")
     if example != name and isinstance(layers, dict) and layers.get("keep") is layers.get("drop") is None:
         raise UserError(f"recipe={name} needs the number of layers to keep in its name, such as {example}.")
     if example != name and isinstance(pruning, dict) and pruning.get("final_sparsity") == "???":
@@ -117,8 +121,12 @@ def _settings(name: str) -> dict[str, dict[str, float]]:
     found = {}
     for word, number in _NUMBERED.findall(name):
         section, setting = _SETTINGS[word]
-        found[section] = {setting: int(number) if word == "layers" else int(number) / 100}
+        found[section] = {setting: int(number) if word in _WHOLE else int(number) / 100}
     return found
+
+
+def _published(word: str) -> tuple[int, ...]:
+    return _WHOLE.get(word, _SPARSITIES)
 
 
 def _with_numbers(family: str, numbers: Iterable[object]) -> str:

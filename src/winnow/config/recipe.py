@@ -14,7 +14,7 @@ from winnow.values import MAX_EPOCHS, Expected, Name, NotNegative, Positive, Tex
 # Keys under which the shipped recipes have a modifier; none of them is a setting by itself.
 _GROUPS = (
     *("distillation", "frozen", "hidden_distillation", "layers", "learning_rate", "pruning", "quantization"),
-    "weight_decay",
+    *("structure", "weight_decay"),
 )
 _EPOCHS = f"a whole number, 1 to {MAX_EPOCHS:,}"
 
@@ -102,8 +102,16 @@ class Recipe(Section):
             raise broken_rule(
                 f"{{path}}.num_epochs is {self.num_epochs}, but a recipe that calibrates does not train; set it to 0."
             )
-        if not self.calibrates and not self.num_epochs:
-            raise broken_rule(f"{{path}}.num_epochs must be {_EPOCHS}, got 0.")
+        if not self.num_epochs:
+            acts = any(settings.acts_without_training for settings in self.modifiers.values())
+            training = [name for name, settings in self.modifiers.items() if settings.needs_training]
+            if acts and training:
+                raise broken_rule(
+                    f"{{path}}.num_epochs is 0, but {{path}}.{training[0]} needs training; leave it out with "
+                    f"'~recipe.{training[0]}', or train for some epochs."
+                )
+            if not acts:
+                raise broken_rule(f"{{path}}.num_epochs must be {_EPOCHS}, got 0.")
         for name, settings in self.modifiers.items():
             if problem := outside_training("{path}", name, settings, self.num_epochs):
                 raise broken_rule(problem)

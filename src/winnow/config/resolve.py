@@ -15,12 +15,15 @@ from winnow.sparseml.config_translation import translate_config
 
 
 def _register_resolvers() -> None:
-    """Boundaries that scale with ``num_epochs``: ``${mul:a,b}``, and ``${share:num_epochs,2,30}`` for 2 of 30; names
+    """Boundaries that scale with ``num_epochs``: ``${mul:a,b}``, ``${sum:a,b}``, ``${share:num_epochs,2,30}``
+    for 2 of 30; ``${stages:speedup}``; names
     of folders: ``${model_label:name}``, ``${settings_label:overrides}``, ``${sweep_name:overrides,task}``; and
     ``/open@section: mapping``, a section to which a command line may add settings without a ``+``.
     """
     resolvers: dict[str, Callable[..., Any]] = {
         "mul": lambda a, b: a * b,
+        "sum": lambda a, b: a + b,
+        "stages": stages_of,
         "share": lambda whole, part, parts: whole * part / parts,
         "model_label": model_label,
         "settings_label": settings_label,
@@ -30,6 +33,11 @@ def _register_resolvers() -> None:
     # cached, so all jobs of a sweep have its name
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True, use_cache=True)
     ConfigStore.instance().store(group="open", name="mapping", node=DictConfig({}, flags={"struct": False}))
+
+
+def stages_of(speedup: float) -> int:
+    """In how many stages heads and neurons are removed for a speedup: 1 up to 2, 2 up to 4, 3 up to 8, 4 beyond."""
+    return next((stages for stages, most in enumerate((2, 4, 8), start=1) if speedup <= most), 4)
 
 
 def run_config(composed: DictConfig, overrides: Iterable[str] = ()) -> RunConfig:

@@ -31,6 +31,9 @@ class ConstantPruning(Modifier[ConstantPruningSettings]):
         if known and self.settings.start_epoch <= 0:  # later, another modifier may have pruned before
             self._require_zeros()
 
+    def structure_changed(self, model: nn.Module) -> None:
+        self.match(model)
+
     def matched(self) -> dict[str, nn.Parameter]:
         return self.masks.parameters
 

@@ -181,8 +181,15 @@ class Modifier(pl.Callback, Generic[S]):
     def check_model(self) -> None:
         """Raise RuntimeError if the model is not what the recipe promised."""
 
+    def structure_changed(self, model: nn.Module) -> None:
+        """Find anew what to act on, once another modifier has removed parts of the model in training."""
+
     def facts(self) -> dict[str, Any]:
         """Entries for the results table, e.g. ``{"pruned": True}``."""
+        return {}
+
+    def files(self) -> dict[str, Any]:
+        """Further files of the run: name -> plain values, written as JSON."""
         return {}
 
     # Checkpoints.

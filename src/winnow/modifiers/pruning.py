@@ -40,6 +40,9 @@ class Pruning(Modifier[P]):
         self.masks = PruningMasks({name: weights[name] for name in weights if name in self.targets})
         check_rows(self.masks.parameters, self.structure, self.name)
 
+    def structure_changed(self, model: nn.Module) -> None:
+        self.match(model)
+
     def matched(self) -> dict[str, nn.Parameter]:
         return self.masks.parameters
 

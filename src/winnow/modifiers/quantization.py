@@ -56,6 +56,9 @@ class Quantization(Modifier[Q]):
             embedding_bits=settings.embedding_bits,
         )
 
+    def structure_changed(self, model: nn.Module) -> None:
+        self.match(model)
+
     def _refuse_tied(self, model: nn.Module) -> None:
         first: dict[int, str] = {}
         for name in self.names:

@@ -11,6 +11,7 @@ from datasets import DatasetDict
 
 from winnow.config.run import RunConfig
 from winnow.data.splits import arrange_splits
+from winnow.errors import UserError
 from winnow.files.atomic import compact_json, require_disk_space, save_folder, write_atomically
 from winnow.models.finite import check_weights
 from winnow.models.pretrained import load_saved, load_student, load_tokenizer, save_model
@@ -23,6 +24,7 @@ from winnow.tasks.task import Task, build_task
 from winnow.training.calibration import apply_without_training
 from winnow.training.evaluation import evaluate, sparsity_report
 from winnow.training.module import FineTuner
+from winnow.training.speed import give_tables
 from winnow.training.task_data import TaskData
 from winnow.training.teacher_cache import TeacherCache
 from winnow.training.trainer import (
@@ -80,6 +82,7 @@ def prepare(config: RunConfig, folder: Path, stored: DatasetDict) -> Preparation
     tokenizer = load_tokenizer(config.model, **task.tokenizer_options)
     student = load_student(config.model, task, tokenizer)
     limit_length(tokenizer, config, student.config)
+    _refuse_untrained(config, student)
     require_disk_space(folder, bytes_needed=52 * student.num_parameters())
     data = TaskData(
         task=task,
@@ -121,12 +124,15 @@ def train(
     task, data = prepared.task, prepared.data
     teacher = find_teacher(config.teacher, prepared.student, task, prepared.tokenizer, data.splits["train"], dense)
     modifiers = build_modifiers(config.recipe, teacher=teacher)
+    give_tables(modifiers, prepared.student, task, config, folder)
     outcome = _fit(config, folder, prepared, modifiers, teacher, checkpoint, loggers)
     if outcome is None:
         return {}
     write_atomically(folder / "events.json", compact_json(outcome.events))
     for modifier in modifiers:
         modifier.check()
+        for name, content in modifier.files().items():
+            write_atomically(folder / name, compact_json(content))
     check_weights(prepared.student, "the trained model", f"try a smaller {config.learning_rate_setting}")
     save_folder(folder / "model", lambda path: save_model(prepared.student, prepared.tokenizer, path))
     examples = outcome.epochs * len(data.encoded["train"])
@@ -137,6 +143,17 @@ def train(
         "epochs": round(outcome.epochs, 2),
         "samples_per_second": round(examples / outcome.seconds, 1) if outcome.seconds else 0.0,
     }
+
+
+def _refuse_untrained(config: RunConfig, student: Any) -> None:
+    """Refuse a model without a trained head where a modifier judges it before the first step."""
+    starts = any(getattr(each, "start_from_teacher", False) for each in config.recipe.modifiers.values())
+    for name, settings in config.recipe.modifiers.items():
+        if settings.judges_outputs and settings.window()[0] <= 0 and student.new_head and not starts:
+            raise UserError(
+                f"recipe.{name} chooses by the outputs of the model, which has no head that was trained for this task; "
+                "add teacher=dense, or start from a finished run with model.name=FOLDER."
+            )
 
 
 def _fit(

@@ -1,0 +1,251 @@
+"""Choose the heads and neurons of a model that stay within a time, and refit the weights that read them."""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from winnow.functional.latency_table import LatencyTable
+from winnow.functional.structure_search import BlockCosts, search
+from winnow.functional.structured_pruning import RemovalOrder, add_inputs, damped, order_by_scores, refit, removal_order
+from winnow.models.structures import Block, kept_structures, remove_structures
+from winnow.tasks.task import Task
+
+_MOST_TOKENS = 131_072  # of the calibration, and of the texts on which choices are compared
+_PROBE_TEXTS, _PROBE_TOKENS = 256, 4096
+_EVERY = 8  # batch of the calibration is one of them, so that short and long texts are among them
+_AT_ONCE = {"heads": 1, "neurons": 8}  # removed before the scores of the others are updated
+
+Batch = Mapping[str, Tensor]
+Refitted = tuple[Tensor, Tensor]  # weight and bias of a block's output
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What stays of a model.
+
+    Args:
+        kept: the structures of each block.
+        outputs: new weight and bias of the output of each block that loses some.
+        speedup: by the latency table.
+        divergence: of the outputs of the cut model from those of the whole one, in nats for a classification.
+        source: which candidate it is, in words.
+    """
+
+    kept: dict[Block, list[int]]
+    outputs: dict[Block, Refitted]
+    speedup: float
+    divergence: float
+    source: str
+
+
+def choose_structures(
+    model: nn.Module,
+    task: Task,
+    batches: Iterable[Batch],
+    table: LatencyTable,
+    *,
+    target_speedup: float,
+    samples: int,
+    restarts: int,
+) -> Choice:
+    """The structures with which a model loses least at a speed, and the weights that make up for the others.
+
+    A block loses its structures in an order by the error of its output (optimal brain surgeon; ZipLM, Kurtic et al.
+    2023, arXiv:2302.04089), or by the Fisher information of masks (Kwon et al. 2022, arXiv:2204.09656). With both, how
+    many every block loses is searched (SPDY, Frantar & Alistarh 2022, arXiv:2201.13096), and of all candidates that one
+    is chosen whose outputs differ least on some of the texts.
+
+    Args:
+        model: with a trained head; not changed.
+        batches: of training examples, as many as ``samples``; the same ones give the same choice.
+        table: of the model; its cost of no structures is within the target.
+        target_speedup: of the whole model by the table.
+        samples: texts of the calibration.
+        restarts: random variations of each search.
+    """
+    whole = copy.deepcopy(model).requires_grad_(False).train(False)
+    device = next(whole.parameters()).device
+    used = [{name: x.to(device) for name, x in batch.items()} for batch in _some(batches, samples, _MOST_TOKENS)]
+    hessians, information = _calibrate(whole, task, used)
+    probe = _Probe(task, _some(used[::_EVERY], _PROBE_TEXTS, _PROBE_TOKENS), whole)
+    orders = {
+        "least squares": {block: _obs_order(whole, block, hessian) for block, hessian in hessians.items()},
+        "Fisher": {block: order_by_scores(scores) for block, scores in information.items()},
+    }
+    budget = table.dense / target_speedup - table.rest
+    found = []
+    for name, by_block in orders.items():
+        candidates = _Candidates(whole, probe, table, hessians, by_block)
+        found.append((*candidates.search(budget, restarts), candidates, name))
+    levels, divergence, candidates, name = min(found, key=lambda each: each[1])
+    kept = candidates.kept(levels)
+    before = kept_structures(whole)
+    outputs = {block: candidates.refitted(block, len(n)) for block, n in kept.items() if len(n) < len(before[block])}
+    return Choice(kept, outputs, table.speedup(sizes(kept)), divergence, name)
+
+
+def sizes(kept: Mapping[Block, Sequence[int]]) -> list[tuple[int, int]]:
+    """The number of heads and neurons of each layer."""
+    counts = {(block.layer, block.kind): len(numbers) for block, numbers in kept.items()}
+    layers = sorted({layer for layer, _ in counts})
+    return [(counts[layer, "heads"], counts[layer, "neurons"]) for layer in layers]
+
+
+def apply_choice(model: nn.Module, choice: Choice) -> None:
+    """Remove from a model what was not chosen, and give the outputs of its blocks their new weights."""
+    remove_structures(model, choice.kept)
+    for block, (weight, bias) in choice.outputs.items():
+        set_output(model, block, weight, bias)
+
+
+@torch.no_grad()
+def set_output(model: nn.Module, block: Block, weight: Tensor, bias: Tensor) -> None:
+    """Replace weight and bias of a block's output; an empty block has a bias only."""
+    output: Any = model.get_submodule(block.output)
+    output.bias.copy_(bias)
+    if weight.numel():
+        output.weight.copy_(weight)
+
+
+def _some(batches: Iterable[Batch], texts: int, tokens: int) -> list[Batch]:
+    """Whole batches, up to a number of texts and of tokens; at least one."""
+    found: list[Batch] = []
+    for batch in batches:
+        found.append(batch)
+        texts -= len(batch["input_ids"])
+        tokens -= int(batch["attention_mask"].sum())
+        if texts <= 0 or tokens <= 0:
+            break
+    return found
+
+
+def _calibrate(
+    model: nn.Module, task: Task, batches: Iterable[Batch]
+) -> tuple[dict[Block, Tensor], dict[Block, Tensor]]:
+    """For each block the damped Hessian of its output, (width + 1, width + 1), and the information of each structure.
+
+    That is the sum over batches of the squared gradient of the loss by a factor of the structure, which is 1.
+    """
+    kept = {block: len(numbers) for block, numbers in kept_structures(model).items() if numbers}
+    device = next(model.parameters()).device
+    information = {block: torch.zeros(count, device=device) for block, count in kept.items()}
+    factors: dict[Block, Tensor] = {}
+    hessians: dict[Block, Tensor] = {}
+    padding: list[Tensor] = []
+
+    def watch(block: Block) -> Any:
+        size = kept[block] * block.width + 1
+        hessians[block] = torch.zeros(size, size, dtype=torch.float64, device=device)
+
+        def hook(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+            (x,) = inputs
+            add_inputs(hessians[block], x.detach()[padding[-1]])
+            factors[block] = torch.ones(kept[block], device=device, requires_grad=True)
+            return (x * factors[block].repeat_interleave(block.width),)
+
+        return model.get_submodule(block.output).register_forward_pre_hook(hook)
+
+    hooks = [watch(block) for block in kept]
+    for batch in batches:
+        padding.append(batch["attention_mask"].bool())
+        loss = task.loss(task.outputs(model, batch), batch)
+        gradients = torch.autograd.grad(loss, [factors[block] for block in kept])
+        for block, gradient in zip(kept, gradients, strict=True):
+            information[block] += gradient.square()
+    for hook in hooks:
+        hook.remove()
+    return {block: damped(hessian) for block, hessian in hessians.items()}, information
+
+
+def _obs_order(model: nn.Module, block: Block, hessian: Tensor) -> RemovalOrder:
+    weight = model.get_submodule(block.output).get_parameter("weight")
+    return removal_order(weight, hessian, block.width, _AT_ONCE[block.kind])
+
+
+class _Probe:
+    """Some texts, and what the whole model says about them."""
+
+    @torch.no_grad()
+    def __init__(self, task: Task, batches: Sequence[Batch], model: nn.Module) -> None:
+        self.task = task
+        self.batches = [(batch, task.outputs(model, batch)) for batch in batches]
+
+    @torch.no_grad()
+    def divergence(self, model: nn.Module) -> float:
+        """Mean distance of a model's outputs from those of the whole one."""
+        total = texts = 0.0
+        for batch, target in self.batches:
+            outputs = self.task.outputs(model, batch)
+            size = len(batch["input_ids"])
+            total += size * float(self.task.distillation_loss(outputs, target, batch, temperature=1.0))
+            texts += size
+        return total / texts
+
+
+class _Candidates:
+    """Cut models whose blocks lose their structures in given orders."""
+
+    def __init__(
+        self,
+        whole: nn.Module,
+        probe: _Probe,
+        table: LatencyTable,
+        hessians: Mapping[Block, Tensor],
+        orders: Mapping[Block, RemovalOrder],
+    ) -> None:
+        self.whole, self.probe, self.hessians, self.orders = whole, probe, hessians, orders
+        self.present = kept_structures(whole)
+        self.blocks = list(orders)
+        costs = {"heads": table.heads, "neurons": table.neurons}
+        self.costs = [self._costs(block, costs[block.kind]) for block in self.blocks]
+        self._refitted: dict[tuple[Block, int], Refitted] = {}
+
+    def _costs(self, block: Block, times: Mapping[int, float]) -> BlockCosts:
+        errors = self.orders[block].errors
+        levels = [level for level in times if level < len(errors)]
+        return BlockCosts(
+            levels, [times[level] for level in levels], [float(errors[len(errors) - 1 - level]) for level in levels]
+        )
+
+    def search(self, budget: float, restarts: int) -> tuple[list[int], float]:
+        """The number of structures of each block, and the divergence."""
+        found, divergence = search(
+            self.costs, budget, self._divergence, self._divergence_alone, restarts=restarts, seed=0
+        )
+        return [each.levels[i] for each, i in zip(self.costs, found, strict=True)], divergence
+
+    def kept(self, counts: Sequence[int]) -> dict[Block, list[int]]:
+        """The structures that stay, by their numbers in a stock model; blocks that were empty stay empty."""
+        kept = dict(self.present)
+        for block, count in zip(self.blocks, counts, strict=True):
+            kept[block] = [self.present[block][i] for i in self.orders[block].kept(count)]
+        return kept
+
+    def refitted(self, block: Block, count: int) -> Refitted:
+        """The output of a block with so many structures, fitted to that with all."""
+        if (block, count) not in self._refitted:
+            output: Any = self.whole.get_submodule(block.output)
+            kept = self.orders[block].kept(count)
+            weight, bias = refit(output.weight, output.bias, self.hessians[block], kept, block.width)
+            self._refitted[block, count] = weight.float(), bias.float()
+        return self._refitted[block, count]
+
+    def _cut(self, counts: Mapping[Block, int]) -> nn.Module:
+        model = copy.deepcopy(self.whole)
+        kept = self.kept([counts.get(block, len(self.present[block])) for block in self.blocks])
+        remove_structures(model, kept)
+        for block, count in counts.items():
+            if count < len(self.present[block]):
+                set_output(model, block, *self.refitted(block, count))
+        return model
+
+    def _divergence(self, found: list[int]) -> float:
+        counts = {b: costs.levels[i] for b, costs, i in zip(self.blocks, self.costs, found, strict=True)}
+        return self.probe.divergence(self._cut(counts))
+
+    def _divergence_alone(self, number: int, level: int) -> float:
+        return self.probe.divergence(self._cut({self.blocks[number]: self.costs[number].levels[level]}))
