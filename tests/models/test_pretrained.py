@@ -212,6 +212,16 @@ def test_a_student_of_a_run_without_heads_and_neurons_is_as_small_and_so_is_its_
     assert planned == {name: value.shape for name, value in student.named_parameters()}
 
 
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"heads": [[0]]}', '{"heads": [[7], [], []], "neurons": [[], [], []]}']
+)
+def test_a_damaged_file_of_structures_is_refused_in_one_line(content, tmp_path):
+    save_model(without_structures(family("bert", layers=3)), tiny_tokenizer(), tmp_path)
+    (tmp_path / STRUCTURE).write_text(content)
+    with pytest.raises(UserError, match=r"structure\.json is damaged, or belongs to another model; copy the folder"):
+        load_saved(tmp_path, toy_task())
+
+
 def test_a_whole_model_has_no_file_of_its_structures(fine_tuned, tmp_path):
     folder, task = fine_tuned
     save_model(load_saved(folder, task), tiny_tokenizer(), tmp_path)

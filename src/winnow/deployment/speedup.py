@@ -120,11 +120,11 @@ def speedup_text(facts: Mapping[str, Any]) -> str:
     asked, predicted = f"asked {facts['asked']:g}", f"predicted {three_digits(facts['predicted'])}"
     if facts["latency"] != "measured":
         return f"{asked}, {predicted} times fewer multiply-accumulates than the dense model; no time was measured"
-    measured = spread(facts["measured"]) if facts["measured"] else "nothing"
+    measured = f", measured {spread(facts['measured'])}" if facts["measured"] else ""
     engine = TITLES[_reference(facts["engine"])]
     deployed = f" (deployed in {TITLES[SPARSE]})" if facts["engine"] == SPARSE else ""
     threads = f"{facts['threads']} thread{'s' if facts['threads'] > 1 else ''}"
     return (
-        f"{asked}, {predicted}, measured {measured} times as fast as the dense float32 model in {engine}{deployed}, "
+        f"{asked}, {predicted}{measured} times as fast as the dense float32 model in {engine}{deployed}, "
         f"batch {facts['batch_size']}, {facts['sequence_length']} tokens, {threads}"
     )

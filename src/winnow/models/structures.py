@@ -235,7 +235,17 @@ def listed_structures(model: nn.Module) -> dict[str, list[list[int]]]:
 
 
 def restore_structure(model: PreTrainedModel, folder: Path) -> None:
-    """Remove from a stock model what was removed when it was saved; without a file nothing."""
+    """Remove from a stock model what was removed when it was saved; without a file nothing.
+
+    Raises:
+        UserError: for a file that is damaged or belongs to another model.
+    """
     if (folder / STRUCTURE).is_file():
-        listed = json.loads((folder / STRUCTURE).read_text())
-        remove_structures(model, {block: listed[block.kind][block.layer] for block in structure_blocks(model)})
+        try:
+            listed = json.loads((folder / STRUCTURE).read_text())
+            kept = {block: listed[block.kind][block.layer] for block in structure_blocks(model)}
+            remove_structures(model, kept)
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise UserError(
+                f"{folder / STRUCTURE} is damaged, or belongs to another model; copy the folder again, or train again."
+            ) from error
