@@ -27,6 +27,7 @@ from winnow.data.batching import LengthGroupedBatches
 from winnow.data.splits import load_splits
 from winnow.loggers.build import build_loggers
 from winnow.models.pretrained import load_student, load_tokenizer
+from winnow.models.structures import remove_structures, structure_blocks
 from winnow.models.teacher import Teacher
 from winnow.modifiers.modifier import build_modifiers
 from winnow.quiet import quiet_libraries
@@ -75,6 +76,8 @@ class Bench:
         }
         config = compose(self.options, overrides.get(variant, []))
         student = copy.deepcopy(self.student)
+        if variant == "winnow quarter":
+            remove_structures(student, {b: list(range(b.count // 4)) for b in structure_blocks(student)})
         data = TaskData(
             task=self.task,
             splits={"train": examples},

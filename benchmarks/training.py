@@ -22,6 +22,7 @@ VARIANTS = {
     "winnow masks": "Winnow, 80 % pruned, masks kept",
     "winnow distillation": "Winnow, distilled from a live teacher of the same size",
     "winnow cached distillation": "Winnow, distilled from a teacher whose outputs are read from the cache",
+    "winnow quarter": "Winnow, a quarter of the heads and neurons of every layer",
     "winnow quantised": "Winnow, 8-bit quantisation from the first step on",
 }
 # Ratio -> the two variants whose samples per second are divided, and the target.
@@ -33,6 +34,7 @@ RATIOS = {
     "Step time: live teacher / dense": ("winnow", "winnow distillation", ""),
     "Step time: cached teacher / dense": ("winnow", "winnow cached distillation", "at most 1.05"),
     "Step time: quantised / dense": ("winnow", "winnow quantised", ""),
+    "Step time: a quarter of heads and neurons / dense": ("winnow", "winnow quarter", "at most 0.5"),
 }
 
 

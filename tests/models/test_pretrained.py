@@ -5,6 +5,7 @@ import torch
 from datasets import DatasetDict
 from safetensors.torch import load_file, save_file
 
+import winnow
 from tests.deployment.toys import family, inputs_of, logits, quantized, without_structures
 from tests.toys import model_section, table, toy_data, toy_model, toy_task
 from winnow.data.tiny_tokenizer import tiny_tokenizer
@@ -229,3 +230,14 @@ def test_a_whole_model_has_no_file_of_its_structures(fine_tuned, tmp_path):
     saved, again = load_file(folder / "model.safetensors"), load_file(tmp_path / "model.safetensors")
     assert saved.keys() == again.keys()
     assert all(torch.equal(saved[name], again[name]) for name in saved)
+
+
+def test_load_opens_a_run_as_small_as_it_was_trained(tmp_path):
+    model = quantized(without_structures(family("bert", layers=3)))
+    batch = inputs_of(model)
+    save_model(model, tiny_tokenizer(), tmp_path / "model")
+    loaded = winnow.load(tmp_path)
+    assert type(loaded) is type(model)
+    assert torch.equal(logits(loaded, batch), logits(model, batch))
+    with pytest.raises(UserError, match="there is no such folder"):
+        winnow.load(tmp_path / "mode")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from winnow.config.model import Model
@@ -130,7 +131,32 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
 
 def load_saved(folder: Path, task: Task) -> PreTrainedModel:
     """A model that a run saved, in float32 and evaluation mode: with its structures, and quantised if the run was."""
-    model: PreTrainedModel = task.auto_model.from_pretrained(folder, dtype=torch.float32)
+    return _restored(task.auto_model, folder)
+
+
+def load(folder: str | Path) -> PreTrainedModel:
+    """The model of a finished run as it was trained: without removed heads and neurons, with the rounding to integers.
+
+    Args:
+        folder: of the run, or the ``model/`` in it; other folders that ``save_pretrained`` wrote are opened too.
+
+    Returns:
+        A model of transformers in float32 and evaluation mode. Its weights are smaller than its configuration says
+        where heads and neurons were removed, so save it by copying the folder.
+
+    Raises:
+        UserError: if there is no such folder, or it is damaged.
+    """
+    source = resolve_model_folder(str(folder), "folder")
+    architectures = AutoConfig.from_pretrained(source).architectures or ["none"]
+    auto_class = getattr(transformers, architectures[0], None)
+    if auto_class is None:
+        raise UserError(f"folder={folder}: its config.json names no class of transformers (architectures).")
+    return _restored(auto_class, source)
+
+
+def _restored(auto_class: Any, folder: Path) -> PreTrainedModel:
+    model: PreTrainedModel = auto_class.from_pretrained(folder, dtype=torch.float32)
     restore_structure(model, folder)
     model.train(False)
     if (folder / QUANTIZERS).is_file():
