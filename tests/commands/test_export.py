@@ -23,7 +23,8 @@ def place(tmp_path_factory):
     review_tables(folder / "data", train=160, held_out=24)
     words = [*own_data(folder / "data"), "teacher=none", "model.config.num_hidden_layers=1"]
     run("train", *words, "recipe=oneshot80", "recipe.num_epochs=2", BLOCKS, "hydra.run.dir=run", folder=folder)
-    run("train", *words, "recipe=ptq", "model.name=run", "model.config=null", "hydra.run.dir=quantised", folder=folder)
+    words = [*words, "recipe=ptq", "recipe.quantization.embedding_bits=4", "model.name=run", "model.config=null"]
+    run("train", *words, "hydra.run.dir=quantised", folder=folder)
     return folder
 
 
@@ -95,7 +96,9 @@ def test_a_quantised_run_becomes_int8(place, quantised):
     facts = row_of(place / "quantised")["deployment"]
     assert (facts["precision"], facts["matmuls"]) == ("int8", {"int8": 10, "float": 0})
     assert "10 of 10" in quantised
-    assert "processors without VNNI" in (place / "quantised" / "deployment" / "README.md").read_text()
+    readme = (place / "quantised" / "deployment" / "README.md").read_text()
+    assert "processors without VNNI" in readme
+    assert "embeddings have 4 bits: it needs ONNX Runtime 1.23 or newer, or OpenVINO 2026.4 or newer" in readme
 
 
 def test_a_quantised_run_with_blocks_of_zeros_gets_a_graph_for_the_sparse_engine(place, quantised, sparse_engine):
@@ -109,8 +112,8 @@ def test_a_quantised_run_with_blocks_of_zeros_gets_a_graph_for_the_sparse_engine
     assert facts["sparse"]["metrics"] == report["sparse"]["metrics"]["sparse"]
     assert "6 packed, 0 alone" in quantised
     lines = (folder / "README.md").read_text().splitlines()
-    assert len(lines) == 7
-    assert "options.register_custom_ops_library('FOLDER/libwinnow_sparse.so')" in lines[4]
+    assert len(lines) == 8
+    assert "options.register_custom_ops_library('FOLDER/libwinnow_sparse.so')" in lines[5]
 
 
 def test_a_graph_for_the_sparse_engine_that_fails_is_removed_and_the_export_succeeds(

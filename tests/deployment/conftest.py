@@ -9,8 +9,8 @@ from winnow.deployment.sparse_graph import write_sparse_graph
 
 @pytest.fixture(scope="session")
 def pruned_encoder() -> PreTrainedModel:
-    """A quantised encoder of one layer, three quarters of whose blocks are empty."""
-    return quantized(pruned_in_blocks(family("bert", layers=1)))
+    """A quantised encoder of one layer, three quarters of whose blocks are empty, with embeddings of 4 bits."""
+    return quantized(pruned_in_blocks(family("bert", layers=1)), embedding_bits=4)
 
 
 @pytest.fixture(scope="session")

@@ -103,6 +103,23 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, name, content, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("name", STOCK_ENGINES)
+def test_an_engine_that_is_too_old_for_embeddings_of_four_bits_is_named_with_the_version_that_is_not(
+    tmp_path, monkeypatch, name
+):
+    pytest.importorskip(name)
+    path = graph(tmp_path / "model.onnx")
+    model = onnx.load(path)
+    model.graph.node[0].op_type, model.graph.node[0].domain = "GatherBlockQuantized", "com.microsoft"
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, path)  # no version accepts this node
+    with pytest.raises(UserError, match="may be damaged"):
+        open_engine(name, path)
+    monkeypatch.setitem(engines.FOUR_BITS, name, (9999, 1))
+    with pytest.raises(UserError, match=rf"embeddings of 4 bits, .* does not know; pip install '{name}>=9999.1'"):
+        open_engine(name, path)
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="there is no such file"):
         open_engine("onnxruntime", tmp_path / "model.onnx")

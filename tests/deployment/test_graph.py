@@ -20,6 +20,7 @@ from tests.deployment.toys import (
 from winnow.deployment import engines
 from winnow.deployment.matmuls import executed_matmuls, matmul_report
 from winnow.deployment.weights import compare_weights
+from winnow.functional.nibbles import unpack
 from winnow.models.structures import remove_structures, structure_blocks
 
 FIXED = {"batch": 8, "sequence": 32}
@@ -145,23 +146,22 @@ def test_weights_are_stored_as_integers(integer_model, integer_graph):
 
 @pytest.fixture(scope="module")
 def four_bits(tmp_path_factory):
-    """Models and their graphs, one of any shape, one of a fixed shape."""
+    """Models and their graphs: with three blocks in a row, in a fixed shape, and with rows too short for a block."""
 
-    def deployed_with(name, **shape):
-        model = quantized(family(name, layers=1), embedding_bits=4)
+    def deployed_with(name, sizes, **shape):
+        model = quantized(family(name, layers=1, **sizes), embedding_bits=4)
         return model, written(model, tmp_path_factory.mktemp(name) / "model.onnx", **shape)
 
-    return {"bert": deployed_with("bert"), "roberta": deployed_with("roberta", **SHAPE)}
+    return {
+        "bert": deployed_with("bert", {"hidden_size": 48}),
+        "roberta": deployed_with("roberta", {}, **SHAPE),
+        "electra": deployed_with("electra", {}, **SHAPE),
+    }
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta"])  # RoBERTa has token types of one row, so with one scale
+@pytest.mark.parametrize("name", ["bert", "roberta", "electra"])  # RoBERTa has token types of one row
 def test_rows_of_four_bits_are_looked_up_with_their_scales(four_bits, name):
     model, path = four_bits[name]
-    values, words = stored(path), getattr(model, name).embeddings.word_embeddings
-    assert torch.equal(values[f"{name}.embeddings.word_embeddings.weight_scale.scale"], words.weight_quantizer.scale)
-    codes = values[f"{name}.embeddings.word_embeddings.weight"]
-    assert torch.equal(codes, words.weight_quantizer.codes(words.weight.detach()).to(torch.int8))
-    assert (codes.min(), codes.max()) == (-8, 7)
     report = compare_weights(model, path)
     assert report.pop("zeros") > 0
     assert report == {"zeros_lost": 0, "differ": [], "in_float": []}
@@ -170,15 +170,28 @@ def test_rows_of_four_bits_are_looked_up_with_their_scales(four_bits, name):
         assert (deployed(path, batch, engine=engine) - logits(model, batch)).abs().median() < 1e-5
 
 
-def test_a_changed_scale_of_one_row_is_found_in_each_embedding(four_bits, tmp_path):
+def test_two_integers_of_four_bits_are_in_a_byte_where_the_width_of_a_row_is_a_multiple_of_16(four_bits):
+    model, path = four_bits["bert"]
+    words, values = model.bert.embeddings.word_embeddings, stored(path)
+    packed = values["bert.embeddings.word_embeddings.weight"]
+    assert (packed.dtype, packed.shape) == (torch.uint8, (60, 24))
+    assert torch.equal(unpack(packed), words.weight_quantizer.codes(words.weight.detach()).to(torch.int8))
+    scales = values["bert.embeddings.word_embeddings.weight_scale.scale"]
+    assert torch.equal(scales, words.weight_quantizer.scale.unsqueeze(1).expand(60, 3))
+    short = stored(four_bits["electra"][1])["electra.embeddings.word_embeddings.weight"]
+    assert (short.dtype, short.shape, int(short.min()), int(short.max())) == (torch.int8, (60, 8), -8, 7)
+
+
+def test_a_changed_scale_of_one_block_and_a_changed_integer_are_found_in_each_embedding(four_bits, tmp_path):
     model, graph = four_bits["bert"]
-    path, changed = Path(shutil.copy(graph, tmp_path)), []
-    for module in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
-        changed.append(f"bert.embeddings.{module}.weight_scale.scale")
-        scale = stored(path)[changed[-1]]
-        scale[1] *= 1.01
-        with_initialiser(path, changed[-1], scale)
-        assert compare_weights(model, path)["differ"] == changed
+    for tensor in ("weight_scale.scale", "weight"):
+        path, changed = Path(shutil.copy(graph, tmp_path)), []
+        for module in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+            changed.append(f"bert.embeddings.{module}.{tensor}")
+            value = stored(path)[changed[-1]]
+            value[1, -1] = value[1, -1] * 1.01 if value.is_floating_point() else value[1, -1] ^ 16
+            with_initialiser(path, changed[-1], value)
+            assert compare_weights(model, path)["differ"] == changed
 
 
 def test_query_key_and_value_share_their_quantised_input(integer_graph):
@@ -191,7 +204,7 @@ def test_query_key_and_value_share_their_quantised_input(integer_graph):
 
 
 def test_a_reduced_range_clips_as_the_model_does(tmp_path):
-    model = quantized(family("bert", layers=1), reduce_range=True, per_channel=False)
+    model = quantized(family("bert", layers=1), reduce_range=True, per_channel=False, embedding_per_row=False)
     model.bert.pooler.dense.input_quantizer.scale.div_(8)  # far too small: most inputs lie outside the grid
     path = written(model, tmp_path / "model.onnx")
     batch = inputs_of(model, 16)

@@ -1,5 +1,6 @@
 import shutil
 
+import onnx
 import pytest
 
 from tests.deployment.toys import (
@@ -36,6 +37,14 @@ def test_a_pruned_encoder_gets_a_graph_and_the_library_that_runs_it(folder, spar
     assert made.path.stat().st_size < (folder / "model.onnx").stat().st_size
     made.remove()
     assert names(folder) == {"model.onnx"}
+
+
+def test_embeddings_of_four_bits_stay_as_they_are(sparse_folder):
+    graphs = [onnx.load(sparse_folder / name) for name in ("model.onnx", "model.sparse.onnx")]
+    stock, sparse = ([node for node in graph.graph.node if node.domain == "com.microsoft"] for graph in graphs)
+    assert len(stock) == 3
+    assert stock == sparse
+    assert {entry.domain for entry in graphs[1].opset_import} == {"", "com.microsoft", "winnow"}
 
 
 def test_an_encoder_with_fewer_empty_blocks_gets_none(folder, monkeypatch):

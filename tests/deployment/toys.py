@@ -26,11 +26,11 @@ _SIZES["xlm-roberta"] = _SIZES["roberta"]
 _SIZES["electra"] = {**_SIZES["bert"], "embedding_size": 8}
 
 
-def family(name: str, head: str = "SequenceClassification", layers: int = 2) -> PreTrainedModel:
-    """A model of random weights, of width 16."""
+def family(name: str, head: str = "SequenceClassification", layers: int = 2, **changes: int) -> PreTrainedModel:
+    """A model of random weights, of width 16 but for changes of its sizes."""
     import transformers
 
-    sizes = {**_SIZES[name], "n_layers" if name == "distilbert" else "num_hidden_layers": layers}
+    sizes = {**_SIZES[name], "n_layers" if name == "distilbert" else "num_hidden_layers": layers, **changes}
     config = AutoConfig.for_model(name, vocab_size=60, max_position_embeddings=66, **sizes)
     model = getattr(transformers, f"AutoModelFor{head}").from_config(config)
     with torch.no_grad():

@@ -150,10 +150,10 @@ def test_a_state_in_mid_training_loads_strictly():
     assert torch.equal(model(input_ids=IDS).logits, other(input_ids=IDS).logits)
 
 
-@pytest.fixture(params=[8, 4])
+@pytest.fixture(params=[{}, {"embedding_bits": 4}, {"embedding_per_row": False}])
 def saved(tmp_path, request):
     data = toy_data()
-    model = quantized(toy_model(data.task).eval(), embedding_bits=request.param)
+    model = quantized(toy_model(data.task).eval(), **request.param)
     save_model(model, tiny_tokenizer(), tmp_path)
     return tmp_path, model, data.task
 
@@ -189,12 +189,20 @@ def test_a_loaded_model_computes_what_the_saved_one_did(saved):
         assert all(torch.equal(once[name], twice[name]) for name in once)
 
 
-@pytest.mark.parametrize("saved", [8], indirect=True)
-def test_a_model_that_was_saved_without_the_bits_of_its_embeddings_has_eight(saved):
+@pytest.mark.parametrize(
+    ("saved", "missing"),
+    [
+        ({"embedding_per_row": False}, {"embedding_per_row": False}),
+        ({"embedding_per_row": False}, {"embedding_per_row": False, "embedding_bits": 8}),
+        ({"embedding_bits": 4}, {"embedding_per_row": True}),
+    ],
+    indirect=["saved"],
+)
+def test_a_file_of_an_older_version_has_a_scale_for_each_row_if_its_embeddings_have_four_bits(saved, missing):
     folder, model, task = saved
     with safe_open(folder / QUANTIZERS, framework="pt") as file:
         settings = json.loads(file.metadata()["quantization"])
-    assert settings.pop("embedding_bits") == 8
+    assert {name: settings.pop(name) for name in missing} == missing
     save_file(load_file(folder / QUANTIZERS), folder / QUANTIZERS, metadata={"quantization": json.dumps(settings)})
     assert torch.equal(load_saved(folder, task)(input_ids=IDS).logits, model(input_ids=IDS).logits)
 
@@ -219,10 +227,11 @@ def test_zeros_are_saved_as_zeros():
 @pytest.mark.parametrize(
     ("changes", "linear", "embedding"),
     [
-        ({"per_channel": False}, (127, 1), (127, 1)),
-        ({"weight_bits": 4}, (7, 16), (127, 1)),
+        ({"per_channel": False}, (127, 1), (127, 64)),
+        ({"weight_bits": 4}, (7, 16), (127, 64)),
         ({"embedding_bits": 4}, (127, 16), (7, 64)),
-        ({}, (127, 16), (127, 1)),
+        ({"embedding_per_row": False}, (127, 16), (127, 1)),
+        ({}, (127, 16), (127, 64)),
     ],
 )
 def test_settings_reach_the_kind_of_weights_that_they_are_for(changes, linear, embedding):

@@ -306,7 +306,7 @@ class QuantizationSettings(ModifierSettings):
     submodules: Patterns = Field([".*"])  # match full names of linear, embedding and attention modules whole
     exclude: PatternsOrNone = Field([])  # the same, for modules that stay in floating point
     weight_bits: WeightBits = 8  # of linear layers, 8 or 4
-    embedding_bits: WeightBits = 8  # 8: one scale for the whole weight; 4: a scale for each row
+    embedding_bits: WeightBits = 8  # of embeddings, 8 or 4; each row has its scale
     per_channel: YesNo = True  # a scale for each output of a linear weight; false: one for the whole weight
     embeddings: YesNo = True
     attention: YesNo = True  # the two matmuls of attention

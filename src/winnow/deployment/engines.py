@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ PACKAGES = {STOCK: "onnxruntime", "openvino": "openvino", SPARSE: "onnxruntime"}
 TITLES = {STOCK: "ONNX Runtime", "openvino": "OpenVINO", SPARSE: "the sparse engine"}
 ENGINES = tuple(PACKAGES)
 CHOICES = (AUTO, *ENGINES)
+FOUR_BITS = {"onnxruntime": (1, 23), "openvino": (2026, 4)}  # oldest versions that run embeddings of 4 bits
 _PRECISIONS = ("float32", "auto")
 _FATAL = 4  # log level of ONNX Runtime; its errors are raised as well
 # The fused kernel is not vectorised; Add and LayerNormalization take an eighth of its time (version 1.31 on x86).
@@ -103,9 +105,7 @@ def open_engine(
             f"engine={name}: the package {package} is not installed; pip install {package}, or choose engine={other}."
         ) from error
     except Exception as error:  # each engine raises its own classes
-        raise UserError(
-            f"{model} could not be read by {name} and may be damaged; export it again ({_first_line(error)})."
-        ) from error
+        raise UserError(_unreadable(name, model, error)) from error
     return engine
 
 
@@ -156,6 +156,18 @@ def has_bfloat16() -> bool:
     import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _unreadable(name: str, model: Path, error: Exception) -> str:
+    package = PACKAGES[name]
+    installed, oldest = version(package), FOUR_BITS[package]
+    if "GatherBlockQuantized" in str(error) and tuple(map(int, installed.split(".")[:2])) < oldest:
+        needed = ".".join(map(str, oldest))
+        return (
+            f"engine={name}: {model} has embeddings of 4 bits, which {package} {installed} does not know; "
+            f"pip install '{package}>={needed}'."
+        )
+    return f"{model} could not be read by {name} and may be damaged; export it again ({_first_line(error)})."
 
 
 def _first_line(error: Exception) -> str:

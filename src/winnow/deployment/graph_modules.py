@@ -8,7 +8,13 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
-from winnow.deployment.integer_modules import IntegerEmbedding, IntegerLinear, IntegerMatmuls
+from winnow.deployment.integer_modules import (
+    IntegerEmbedding,
+    IntegerLinear,
+    IntegerMatmuls,
+    PackedEmbedding,
+    block_size,
+)
 from winnow.models.fake_quant import QuantizedEmbedding, QuantizedLinear, QuantizedMatmuls
 
 _ATTENTION = "winnow_graph"
@@ -43,7 +49,7 @@ def _replacement(module: nn.Module) -> nn.Module | None:
     if isinstance(module, QuantizedLinear):
         return IntegerLinear(module)
     if isinstance(module, QuantizedEmbedding):
-        return IntegerEmbedding(module)
+        return PackedEmbedding(module) if block_size(module) else IntegerEmbedding(module)
     if isinstance(module, QuantizedMatmuls):
         return IntegerMatmuls(module)
     return PlainLinear(module) if isinstance(module, nn.Linear) else None

@@ -10,6 +10,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from winnow.functional.nibbles import unpack
 from winnow.models.fake_quant import QuantizedEmbedding, QuantizedLinear
 from winnow.models.quantized_model import quantizers
 from winnow.models.structures import BiasOnly
@@ -85,7 +86,11 @@ def _equal(expected: Tensor, stored: Mapping[str, Tensor]) -> Tensor | None:
 
 
 def _stored(graph: Path) -> dict[str, Tensor]:
-    """The tensors that nodes use by name; weights of matmuls, ``(in, out)`` in the graph, as ``(out, in)``."""
+    """The tensors that nodes use by name, in the form that they have in the model.
+
+    Weights of matmuls, ``(in, out)`` in the graph, become ``(out, in)``. Packed embeddings become int8, and their scales,
+    which the graph repeats for each block of a row, ``(rows,)``.
+    """
     content = onnx.load(graph).graph
     matmul_inputs = {name for node in content.node if node.op_type == "MatMul" for name in node.input}
     matmul_inputs |= {
@@ -97,4 +102,14 @@ def _stored(graph: Path) -> dict[str, Tensor]:
         for entry in content.initializer
         if entry.name in used
     }
+    for node in content.node:
+        if node.op_type == "GatherBlockQuantized":
+            weight, _, scales = node.input
+            values[weight], values[scales] = unpack(values[weight]), _of_rows(values[scales])
     return {name: value.t() if name in matmul_inputs and value.ndim == 2 else value for name, value in values.items()}
+
+
+def _of_rows(scales: Tensor) -> Tensor:
+    """The scale of each row, unless blocks of a row differ; of one row a scalar, as in the model."""
+    first = scales[:, 0]
+    return first.squeeze() if torch.equal(scales, first.unsqueeze(1).expand_as(scales)) else scales

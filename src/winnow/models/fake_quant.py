@@ -111,6 +111,7 @@ class WeightFakeQuant(FakeQuant):
 
     def __init__(self, bits: int = 8, channels: int = 0, device: Any = None) -> None:
         super().__init__(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, channels, device)
+        self.bits = bits
 
     def observe(self, x: Tensor) -> None:
         over = tuple(range(1, x.dim())) if self.per_channel else tuple(range(x.dim()))

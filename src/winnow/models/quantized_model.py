@@ -111,6 +111,7 @@ def insert_fake_quant(
     per_channel: bool,
     reduce_range: bool,
     embedding_bits: int = 8,
+    embedding_per_row: bool = True,
 ) -> None:
     """Give modules new quantisers, all disabled; parameters and their names stay as they are.
 
@@ -121,7 +122,8 @@ def insert_fake_quant(
         weight_bits: of linear layers, 8 or 4.
         per_channel: a scale for each output of a linear weight.
         reduce_range: activations have 7 bits.
-        embedding_bits: of embeddings; 8: one scale, 4: a scale for each row. Files of quantisers may not contain it.
+        embedding_bits: of embeddings, 8 or 4.
+        embedding_per_row: a scale for each row of an embedding.
     """
     model.set_attn_implementation(ATTENTION)
     _remove_fake_quant(model)
@@ -136,7 +138,7 @@ def insert_fake_quant(
         elif isinstance(module, nn.Embedding):
             device = module.weight.device
             module.__class__ = QuantizedEmbedding
-            rows = module.num_embeddings if embedding_bits == 4 else 0
+            rows = module.num_embeddings if embedding_per_row else 0
             module.weight_quantizer = WeightFakeQuant(embedding_bits, rows, device)
         else:
             module.products = QuantizedMatmuls(reduce_range, model.device)  # this name is in saved files
@@ -147,6 +149,7 @@ def insert_fake_quant(
         "per_channel": per_channel,
         "reduce_range": reduce_range,
         "embedding_bits": embedding_bits,
+        "embedding_per_row": embedding_per_row,
     }
 
 
@@ -201,7 +204,10 @@ def save_quantizers(model: PreTrainedModel, folder: Path) -> None:
 def restore_quantizers(model: PreTrainedModel, folder: Path) -> None:
     """Insert the saved quantisers into a model with rounded weights, so that it computes as when it was saved."""
     with safe_open(folder / QUANTIZERS, framework="pt") as file:
-        insert_fake_quant(model, **json.loads(file.metadata()["quantization"]))
+        arguments = json.loads(file.metadata()["quantization"])
+        # older files lack it, and the oldest also the bits: then 8 bits had one scale, and 4 bits a scale for each row
+        arguments.setdefault("embedding_per_row", arguments.get("embedding_bits") == 4)
+        insert_fake_quant(model, **arguments)
         for name, quantizer in quantizers(model).items():
             quantizer.scale.copy_(file.get_tensor(f"{name}.scale"))
             quantizer.zero_point.copy_(file.get_tensor(f"{name}.zero_point"))
