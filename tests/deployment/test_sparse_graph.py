@@ -41,7 +41,8 @@ def test_a_pruned_encoder_gets_a_graph_and_the_library_that_runs_it(folder, spar
 
 def test_embeddings_of_four_bits_stay_as_they_are(sparse_folder):
     graphs = [onnx.load(sparse_folder / name) for name in ("model.onnx", "model.sparse.onnx")]
-    stock, sparse = ({node.name: node for node in each.graph.node if node.domain == "com.microsoft"} for each in graphs)
+    nodes = [each.graph.node for each in graphs]
+    stock, sparse = ({node.name: node for node in each if node.domain == "com.microsoft"} for each in nodes)
     assert len(stock) == 3
     assert stock == sparse  # in another order
     assert {entry.domain for entry in graphs[1].opset_import} == {"", "com.microsoft", "winnow"}
