@@ -88,8 +88,8 @@ def _equal(expected: Tensor, stored: Mapping[str, Tensor]) -> Tensor | None:
 def _stored(graph: Path) -> dict[str, Tensor]:
     """The tensors that nodes use by name, in the form that they have in the model.
 
-    Weights of matmuls, ``(in, out)`` in the graph, become ``(out, in)``. Packed embeddings become int8; their scales are
-    repeated for each block of a row in the graph, and become ``(rows,)``.
+    Weights of matmuls, ``(in, out)`` in the graph, become ``(out, in)``. Packed embeddings become int8; their scales,
+    one for each block of a row in the graph, become ``(rows,)``.
     """
     content = onnx.load(graph).graph
     matmul_inputs = {name for node in content.node if node.op_type == "MatMul" for name in node.input}
