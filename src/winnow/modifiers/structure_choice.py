@@ -1,6 +1,7 @@
 """Choose the heads and neurons of a model that stay within a time, and refit the weights that read them."""
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -176,14 +177,14 @@ class _Probe:
 
     @torch.no_grad()
     def divergence(self, model: nn.Module) -> float:
-        """Mean distance of a model's outputs from those of the whole one."""
+        """Mean distance of a model's outputs from those of the whole one; infinity where they are not finite."""
         total = texts = 0.0
         for batch, target in self.batches:
             outputs = self.task.outputs(model, batch)
             size = len(batch["input_ids"])
             total += size * float(self.task.distillation_loss(outputs, target, batch, temperature=1.0))
             texts += size
-        return total / texts
+        return total / texts if math.isfinite(total) else math.inf
 
 
 class _Candidates:
