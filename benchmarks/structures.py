@@ -1,7 +1,8 @@
 """Predicted against measured latency of encoders with fewer heads and neurons: ``python -m benchmarks.structures``.
 
 The table of an encoder of random weights is measured, then models from which random heads and neurons were removed are
-exported and measured in the same process. Half of the models are small, as those of large speedups are.
+exported and measured in turns with the dense float32 model. What is compared is the speedup over it, so that a machine
+that slows down between table and models affects neither. Half of the models are small, as those of large speedups are.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from winnow.deployment.block_latency import (
     prune_blocks,
     quantize_on_random_tokens,
 )
-from winnow.deployment.engines import ENGINES, SPARSE, Engine, open_engine
+from winnow.deployment.engines import ENGINES, SPARSE, STOCK, Engine, open_engine
 from winnow.deployment.graph import write_graph
 from winnow.engine.graph_pass import rewrite
 from winnow.functional.latency_table import LatencyTable
@@ -33,7 +34,7 @@ from winnow.machine import machine_lines
 from winnow.models.block_macs import macs_table
 from winnow.models.structures import remove_structures, structure_blocks
 from winnow.quiet import quiet_libraries
-from winnow.tasks.text_classification import TextClassification
+from winnow.tasks.task import Task
 
 Layers = list[tuple[int, int]]  # heads and neurons of each layer
 
@@ -55,6 +56,12 @@ def smaller(model: PreTrainedModel, layers: Layers, rng: random.Random) -> PreTr
     return copied
 
 
+def opened_dense(model: PreTrainedModel, settings: StructureSettings, folder: Path) -> Engine:
+    """The whole model in float32, as the reference of speedups."""
+    engine = STOCK if settings.engine == SPARSE else settings.engine
+    return opened(model, settings.model_copy(update={"engine": engine, "precision": "float32"}), folder)
+
+
 def opened(model: PreTrainedModel, settings: StructureSettings, folder: Path) -> Engine:
     """The model in its engine, exported as ``winnow export`` does."""
     path = folder / "model.onnx"
@@ -67,9 +74,9 @@ def opened(model: PreTrainedModel, settings: StructureSettings, folder: Path) ->
 
 
 def largest_difference(found: LatencyTable, again: LatencyTable) -> float:
-    """Of the costs of models with one size in all layers, as a fraction."""
+    """Of the speedups of models with one size in all layers, as a fraction."""
     pairs = [(h, min(found.neurons)) for h in found.heads] + [(min(found.heads), n) for n in found.neurons]
-    return max(abs(found.total([pair] * 6) / again.total([pair] * 6) - 1) for pair in pairs)
+    return max(abs(found.speedup([pair] * 6) / again.speedup([pair] * 6) - 1) for pair in pairs)
 
 
 def show(rows: Sequence[Sequence[str]]) -> None:
@@ -101,10 +108,7 @@ def main() -> None:
         threads=options.threads,
     )
     model, rng = encoder(options.shape), random.Random(0)
-    data = {"text_columns": ["text"], "label_column": "label"}
-    task = TextClassification(
-        name="random", metrics=["accuracy"], regression=False, multi_label=False, max_length=512, data=data
-    )
+    task = Task(name="random", metrics=[], data={"text_columns": ["text"], "label_column": "label"})
     with TemporaryDirectory() as folder:
         measured = measured_table(model, task, settings, Path(folder))
         again = measured_table(model, task, settings, Path(folder) / "again") if options.repeat else None
@@ -119,17 +123,19 @@ def main() -> None:
         )
         if again:
             print(f"measured again: largest difference {largest_difference(table, again.table):.1%}")
+        dense = opened_dense(model, settings, Path(folder))
         prune_blocks(model, structure_blocks(model), settings.block4_sparsity)
         layers = [random_layers(table, len(whole), 1.0 if i % 2 else 0.25, rng) for i in range(options.models)]
         engines = [opened(smaller(model, each, rng), settings, Path(folder)) for each in layers]
-    seconds = call_seconds(dict(enumerate(engines)), settings, model.config.vocab_size)
+    seconds = call_seconds({"dense": dense, **dict(enumerate(engines))}, settings, model.config.vocab_size)
     macs = macs_table(model, settings)
-    errors = [table.total(each) / seconds[i] - 1 for i, each in enumerate(layers)]
-    rows = [["heads/neurons", "MACs", "predicted ms", "measured ms", "error", "speedup"]]
+    speedups = [seconds["dense"] / seconds[i] for i in range(len(layers))]
+    errors = [table.speedup(each) / found - 1 for each, found in zip(layers, speedups, strict=True)]
+    rows = [["heads/neurons", "MACs", "ms", "predicted", "measured", "error"]]
     for i, each in enumerate(layers):
         sizes = " ".join(f"{h}/{n}" for h, n in each)
-        cells = [f"{macs.total(each) / macs.dense:.1%}", f"{1e3 * table.total(each):.2f}", f"{1e3 * seconds[i]:.2f}"]
-        rows.append([sizes, *cells, f"{errors[i]:+.1%}", f"{table.dense / seconds[i]:.1f}"])
+        cells = [f"{macs.total(each) / macs.dense:.1%}", f"{1e3 * seconds[i]:.2f}", f"{table.speedup(each):.2f}"]
+        rows.append([sizes, *cells, f"{speedups[i]:.2f}", f"{errors[i]:+.1%}"])
     show(rows)
     print(f"largest error {max(map(abs, errors)):.1%}, median {statistics.median(map(abs, errors)):.1%}")
 
