@@ -14,6 +14,14 @@ def pruned_encoder() -> PreTrainedModel:
 
 
 @pytest.fixture(scope="session")
+def float_graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[PreTrainedModel, Path]]:
+    """Encoders of one layer by family, and their graphs in float32."""
+    folder = tmp_path_factory.mktemp("float")
+    models = {kind: family(kind, layers=1) for kind in ("bert", "distilbert")}
+    return {kind: (model, written(model, folder / f"{kind}.onnx")) for kind, model in models.items()}
+
+
+@pytest.fixture(scope="session")
 def sparse_folder(
     pruned_encoder: PreTrainedModel, sparse_engine: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

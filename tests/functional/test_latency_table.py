@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -36,7 +37,7 @@ def test_neighbouring_levels_are_close_or_as_close_as_kernels_compute_them(neuro
     assert levels == sorted(set(levels))
     finest = 16 if neurons >= 256 else 8 if neurons >= 128 else 4
     assert all(level % finest == 0 for level in levels[:-1])
-    assert all(high - low <= 0.16 * high + finest for low, high in zip(levels, levels[1:], strict=False))
+    assert all(high - low <= 0.16 * high + finest for low, high in itertools.pairwise(levels))
 
 
 def test_levels_of_minilm():
@@ -58,7 +59,7 @@ def test_no_sequence_that_never_falls_is_nearer(values, other):
         return sum((a - b) ** 2 for a, b in zip(fitted, values, strict=True))
 
     fitted = non_falling(values)
-    assert all(low <= high for low, high in zip(fitted, fitted[1:], strict=False))
+    assert all(low <= high for low, high in itertools.pairwise(fitted))
     assert math.isclose(sum(fitted), sum(values), abs_tol=1e-9)
     assert distance(fitted) <= distance(sorted(other)[: len(values)]) + 1e-9
 
