@@ -9,13 +9,14 @@ from winnow.deployment.block_latency import MeasuredTable
 from winnow.errors import UserError
 from winnow.functional.latency_table import LatencyTable
 from winnow.models.block_macs import macs_table
+from winnow.models.shapes import stock_shape
 from winnow.modifiers.clock import Clock
 from winnow.modifiers.structured_pruning import StructuredPruning
 from winnow.tasks.task import build_task
 from winnow.training.speed import TABLE, give_tables, planned_speed
 
-# Of a model of three layers with three heads and 256 neurons each, as model=tiny; all of it costs 1 + 3 * 3 = 10.
-MEASURED = LatencyTable(heads={0: 0.0, 3: 1.0}, neurons={0: 0.0, 256: 2.0}, rest=1.0, dense=20.0)
+# Of a model of two layers with four heads and 256 neurons each, as model=tiny; all of it costs 1 + 2 * 3 = 7.
+MEASURED = LatencyTable(heads={0: 0.0, 4: 1.0}, neurons={0: 0.0, 256: 2.0}, rest=1.0, dense=14.0)
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_table_is_written_into_the_folder_of_the_run_and_a_resumed_run_takes_i
 ):
     assert given(tmp_path / "run", student, configured) == MEASURED
     written = json.loads((tmp_path / "run" / TABLE).read_text())
-    assert (written["table"]["dense"], written["facts"]) == (20.0, {"engine": "onnxruntime"})
+    assert (written["table"]["dense"], written["facts"]) == (14.0, {"engine": "onnxruntime"})
     written["table"]["dense"] = 30.0
     (tmp_path / "run" / TABLE).write_text(json.dumps(written))
     assert given(tmp_path / "run", student, configured).dense == 30.0
@@ -92,20 +93,60 @@ def test_other_modifiers_need_no_table(tmp_path, student, configured):
     assert not (tmp_path / TABLE).exists()
 
 
-def rehearsed(config, **settings):
-    """The modifier of a plan of a model that has the shape of the table, and what the plan shows of it."""
+def shape(config):
+    """The task, and the stock model of a configuration."""
     task = build_task(config.task)
     task.labels = ["no", "yes"]
-    modifier, clock = structure(stages=2, end_epoch=1.0, **settings), Clock(steps_per_epoch=5.0, total_steps=10)
-    model = toy_model(toy_data().task, num_hidden_layers=3, num_attention_heads=4)
+    return task, stock_shape(config.model, task)
+
+
+def planned(config, **settings):
+    task, model = shape(config)
+    modifier, clock = structure(**settings), Clock(steps_per_epoch=5.0, total_steps=10)
     modifier.match(model)
     modifier.begin(clock)
     return planned_speed([modifier], task, config, clock)
 
 
-def test_a_plan_measures_nothing_and_knows_a_table_that_was_measured_before(tmp_path, configured, measured):
-    config = configured("model=tiny", "recipe=fast4", f"cache.folder={tmp_path}")
-    assert planned_speed([], build_task(config.task), config, Clock(steps_per_epoch=5.0, total_steps=10)) is None
-    assert rehearsed(config)["known"] is None
+@pytest.fixture
+def tiny(configured, tmp_path):
+    return configured("model=tiny", "recipe=fast4", f"cache.folder={tmp_path}/cache")
+
+
+def test_a_plan_measures_nothing_and_writes_nothing(tiny, tmp_path, measured):
+    assert planned(tiny) == {
+        "modifier": "structure",
+        "target_speedup": 4.0,
+        "latency": "measured",
+        "engine": "onnxruntime",
+        "precision": "float32",
+        "batch_size": 1,
+        "sequence_length": 16,
+        "threads": 1,
+        "known": None,
+    }
     assert not measured
     assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_knows_the_table_that_a_run_has_measured(tiny, tmp_path, measured):
+    task, student = shape(tiny)
+    give_tables([structure()], student, task, tiny, tmp_path)
+    known = planned(tiny, stages=2, end_epoch=1.0)["known"]
+    assert (known["before"], known["highest"]) == (2.0, 14.0)
+    assert known["targets"] == pytest.approx([8**0.5, 4.0])
+    assert known["table"]["neurons"] == {0: 0.0, 256: 2.0}
+    assert planned(tiny, threads=2)["known"] is None
+
+
+def test_a_plan_refuses_a_speedup_that_is_out_of_reach_as_the_run_does(tiny, tmp_path, measured):
+    task, student = shape(tiny)
+    give_tables([structure()], student, task, tiny, tmp_path)
+    with pytest.raises(UserError, match=r"target_speedup=14 is out of reach: .* would be 14 times as fast"):
+        planned(tiny, target_speedup=14.0)
+
+
+def test_a_plan_of_multiply_accumulates_knows_its_table(tiny):
+    known = planned(tiny, latency="macs", target_speedup=2.0)["known"]
+    assert (known["before"], known["targets"]) == (1.0, [2.0])
+    assert planned_speed([], None, tiny, None) is None
