@@ -57,7 +57,8 @@ class CostPlot:
 def cost_plots(groups: Sequence[Group]) -> tuple[list[CostPlot], list[str]]:
     """The plots of a task, the main one first, and sentences about the costs that have none."""
     layers = {mean(values) for group in groups if (values := group.values("layers"))}
-    plots, sentences = [], []
+    plots: list[CostPlot] = []
+    sentences = []
     for cost in (PARAMETERS, SPARSITY, SIZE, LATENCY) if len(layers) > 1 else (SPARSITY, SIZE, LATENCY):
         plot = CostPlot(groups, cost)
         reason = ""
