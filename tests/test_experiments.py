@@ -8,6 +8,7 @@ import yaml
 
 from winnow.config.checks import check
 from winnow.config.fingerprint import fingerprint
+from winnow.config.numbered import family_of
 from winnow.config.run import dense_run
 from winnow.files.conf_folder import CONF
 
@@ -88,7 +89,7 @@ def test_ways_to_a_faster_model_are_compared_under_equal_conditions(configured, 
     """Equal epochs, learning rate, teacher and initial weights; all are exported, and their latencies measured."""
     chosen = (f"experiment={experiment}", "recipe.num_epochs=4")
     assert swept(experiment)["teacher"] == ["dense"]
-    for recipe in swept(experiment)["recipe"]:
+    for recipe in {family_of(recipe): recipe for recipe in swept(experiment)["recipe"]}.values():
         config = configured(*chosen, f"recipe={recipe}", "teacher=dense")
         assert (config.recipe.num_epochs, config.dense.num_epochs) == (4, 4)
         assert config.recipe.optimizer == config.dense.optimizer
