@@ -193,7 +193,9 @@ def test_zeros_and_quantisation_need_training(configured, name, section):
 
 def test_a_learning_rate_has_no_effect_without_training(configured):
     typed = ["recipe=fast4", "recipe.num_epochs=0", "recipe.learning_rate.warmup=0.1"]
-    with pytest.raises(UserError, match=r"^recipe\.learning_rate\.warmup=0\.1 has no effect with recipe\.num_epochs=0"):
+    with pytest.raises(
+        UserError, match=r"^recipe\.learning_rate\.warmup=0\.1 has no effect: with recipe\.num_epochs=0"
+    ):
         check(configured(*typed), typed)
 
 

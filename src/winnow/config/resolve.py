@@ -1,6 +1,6 @@
 """From the composed configuration of Hydra to plain values and the typed configuration; imports nothing heavy."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -8,7 +8,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from winnow.config.composed import plain_values
 from winnow.config.labels import model_label, settings_label, settings_of, sweep_name
-from winnow.config.modifiers import SHIPPED, LearningRateSettings
 from winnow.config.numbered import check_not_hidden, check_number
 from winnow.config.run import ADDED, RunConfig
 from winnow.config.section import check_names
@@ -62,15 +61,14 @@ def run_config(composed: DictConfig, overrides: Iterable[str] = ()) -> RunConfig
     check_names(plain, [name for name in RunConfig.model_fields if name not in ADDED])
     recipe = plain.get("recipe")
     if isinstance(recipe, dict) and recipe.get("num_epochs") == 0:
-        plain["teacher"] = {"kind": "none"}  # without training nothing is distilled
-        plain["recipe"] = {name: node for name, node in recipe.items() if not _is_schedule(node)}
+        plain["teacher"] = {"kind": "none"}  # without training nothing is distilled, and no step has a learning rate
+        plain["recipe"] = {name: node for name, node in recipe.items() if not _sets_learning_rate(node)}
     config = RunConfig.read({**plain, **translation, "settings": settings_of(overrides)})
     return config.changed(recipe=config.recipe.without_teacher()) if config.teacher.kind == "none" else config
 
 
-def _is_schedule(node: Any) -> bool:
-    """True for the settings of a learning rate, which has no step to act at without training."""
-    return isinstance(node, Mapping) and SHIPPED.get(str(node.get("_target_"))) is LearningRateSettings
+def _sets_learning_rate(node: Any) -> bool:
+    return isinstance(node, dict) and str(node.get("_target_")).endswith(".learning_rate.LearningRate")
 
 
 def _names_a_file(composed: DictConfig) -> bool:
