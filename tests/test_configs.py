@@ -9,6 +9,7 @@ from hydra.errors import HydraException
 
 from tests.toys import toy_data, toy_model
 from winnow.config.checks import check
+from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
 from winnow.functional.schedule import SHAPES
@@ -25,6 +26,7 @@ TASKS, MODELS = names("task"), names("model")
 TEACHERS = [name for name in names("teacher") if name != "textattack_rotten_tomatoes"]  # a checkpoint with a name
 FAMILIES = [name for name in names("recipe") if name != "sparseml"]  # which needs a file
 RECIPES = [re.sub(r"(prune|oneshot|cyclic|movement|acdc)", r"\g<1>80", name) for name in FAMILIES]
+RECIPES = [re.sub(r"^fast", "fast4", name) for name in RECIPES]
 RECIPES = [re.sub(r"transfer(?=.*_quant)", "transfer90", name.replace("layers", "layers6")) for name in RECIPES]
 HUB_TEACHER = ["teacher.name=someone/model"]
 
@@ -49,7 +51,8 @@ def test_tasks_recipes_teachers_and_models_are_shipped():
         FAMILIES
     )
     assert {f"prune_{rest}" for rest in ("1of2", "8of10", "18of30", "hidden", "quant", "block4_quant")} <= set(FAMILIES)
-    assert {"layers", "layers_dense", "layers_prune", "layers_prune_18of30"} <= set(FAMILIES)
+    assert {"layers", "layers_dense", "layers_quant", "layers_prune", "layers_prune_18of30"} <= set(FAMILIES)
+    assert {"fast", "fast_quant", "fast_sparse"} <= set(FAMILIES)
     assert {"transfer", "transfer_13epochs", "transfer_quant", "transfer_block4_quant"} <= set(FAMILIES)
     assert {"quant", "ptq"} <= set(FAMILIES)
     assert {"none", "dense", "self", "checkpoint"} <= set(TEACHERS)
@@ -75,10 +78,11 @@ def test_every_recipe_composes_with_every_teacher_task_and_model_and_builds_what
         assert (config.task.name, config.recipe.name) == (task, recipe)
         modifiers = {m.name: m for m in build_modifiers(config.recipe, teacher=teacher)}
         assert ("distillation" in modifiers) == (kind != "none" and recipe != "ptq")
-        assert ("hidden_distillation" in modifiers) == (kind != "none" and recipe.endswith("hidden"))
-        assert ("pruning" in modifiers) == bool(re.search(r"[a-z]80|transfer", recipe))
+        assert ("hidden_distillation" in modifiers) == (kind != "none" and bool(re.search("fast|hidden", recipe)))
+        assert ("pruning" in modifiers) == bool(re.search(r"[a-z]80|transfer|sparse", recipe))
+        assert ("structure" in modifiers) == recipe.startswith("fast")
         assert ("layers" in modifiers) == recipe.startswith("layers")
-        assert ("quantization" in modifiers) == recipe.endswith(("quant", "ptq"))
+        assert ("quantization" in modifiers) == recipe.endswith(("quant", "ptq", "sparse"))
 
 
 def test_there_are_enough_pairs_of_task_and_model_for_all_recipes_and_teachers():
@@ -113,7 +117,8 @@ def test_only_the_one_shot_family_prunes_in_one_step(configured, recipe):
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name.startswith("layers")])
 def test_a_recipe_of_fewer_layers_trains_as_the_recipe_in_the_rest_of_its_name(configured, recipe):
-    plain = configured(f"recipe={recipe.partition('_')[2] or 'prune80'}").recipe.plain()
+    rest = recipe.partition("_")[2]
+    plain = configured(f"recipe={ {'': 'prune80', 'quant': 'prune80_quant'}.get(rest, rest) }").recipe.plain()
     shallow = configured(f"recipe={recipe}").recipe.plain()
     assert shallow["num_epochs"] == plain["num_epochs"]
     assert shallow.get("pruning") == (plain["pruning"] if "prune" in recipe else None)
@@ -127,13 +132,71 @@ def test_the_number_of_a_transfer_is_the_sparsity_that_its_model_must_have(confi
 
 @pytest.mark.parametrize(
     ("recipe", "epochs", "start", "frozen"),
-    [("prune80_quant", 8, 6, 7), ("transfer80_quant", 13, 8, 12), ("quant", 3, 1, 2)],
+    [
+        ("prune80_quant", 8, 6, 7),
+        ("layers6_quant", 8, 6, 7),
+        ("transfer80_quant", 13, 8, 12),
+        ("quant", 3, 1, 2),
+        ("fast4_quant", 4, 2, 3),
+        ("fast16_sparse", 8, 6, 7),
+    ],
 )
 @pytest.mark.parametrize("times", [1, 3])
 def test_the_epochs_of_quantisation_scale_with_the_recipe(configured, recipe, epochs, start, frozen, times):
     quantization = configured(f"recipe={recipe}", f"recipe.num_epochs={times * epochs}").recipe.plain()["quantization"]
     assert quantization["start_epoch"] == pytest.approx(times * start)
     assert quantization["disable_observer_epoch"] == pytest.approx(times * frozen)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stages", "epochs"),
+    [
+        *[("fast2", 1, 3), ("fast4", 2, 4), ("fast8", 3, 5), ("fast9", 4, 6)],
+        *[("fast4_quant", 1, 4), ("fast8_quant", 2, 5), ("fast16_quant", 3, 6), ("fast17_quant", 4, 7)],
+        *[("fast10_sparse", 1, 7), ("fast16_sparse", 2, 8), ("fast40_sparse", 3, 9)],
+    ],
+)
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_faster_model_has_more_stages_an_epoch_apart_and_epochs_to_recover(configured, recipe, stages, epochs, times):
+    assert configured(f"recipe={recipe}").recipe.num_epochs == epochs
+    modifiers = configured(f"recipe={recipe}", f"recipe.num_epochs={times * epochs}").recipe.modifiers
+    structure, cycles = modifiers["structure"], modifiers["learning_rate_stages"]
+    assert (structure.stages, structure.start_epoch) == (stages, 0)
+    assert structure.end_epoch == pytest.approx(times * (stages - 1))
+    assert (cycles.end_epoch, cycles.cycle_epochs) == (structure.end_epoch, pytest.approx(times))
+    assert modifiers["learning_rate"].start_epoch == structure.end_epoch
+    if "pruning" in modifiers:
+        assert modifiers["pruning"].start_epoch == structure.end_epoch
+        assert modifiers["pruning"].end_epoch == pytest.approx(times * (stages + 2))
+
+
+@pytest.mark.parametrize("name", ["fast10", "fast10_quant", "fast10_sparse"])
+def test_a_fast_recipe_measures_latency_in_the_engine_and_precision_that_it_deploys(configured, name):
+    modifiers = configured(f"recipe={name}").recipe.modifiers
+    structure = modifiers["structure"]
+    assert (structure.precision == "int8") == ("quantization" in modifiers)
+    assert (structure.engine == "sparse") == ("pruning" in modifiers)
+    assert structure.block4_sparsity == getattr(modifiers.get("pruning"), "final_sparsity", 0)
+    assert modifiers["distillation"].start_from_teacher
+
+
+def test_a_fast_recipe_without_training_removes_structures_only(configured):
+    recipe = configured("recipe=fast4", "recipe.num_epochs=0").recipe
+    assert list(recipe.modifiers) == ["structure"]
+
+
+@pytest.mark.parametrize(("name", "section"), [("fast4_quant", "quantization"), ("fast10_sparse", "pruning")])
+def test_zeros_and_quantisation_need_training(configured, name, section):
+    with pytest.raises(UserError, match=rf"num_epochs is 0, but recipe\.{section} needs training; leave it out with"):
+        configured(f"recipe={name}", "recipe.num_epochs=0")
+
+
+def test_a_learning_rate_has_no_effect_without_training(configured):
+    typed = ["recipe=fast4", "recipe.num_epochs=0", "recipe.learning_rate.warmup=0.1"]
+    with pytest.raises(
+        UserError, match=r"^recipe\.learning_rate\.warmup=0\.1 has no effect: with recipe\.num_epochs=0"
+    ):
+        check(configured(*typed), typed)
 
 
 def test_a_quantised_recipe_prunes_in_the_same_epochs_as_the_plain_one(configured):

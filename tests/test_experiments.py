@@ -8,6 +8,7 @@ import yaml
 
 from winnow.config.checks import check
 from winnow.config.fingerprint import fingerprint
+from winnow.config.numbered import family_of
 from winnow.config.run import dense_run
 from winnow.files.conf_folder import CONF
 
@@ -24,6 +25,9 @@ HAND_COPIED = [
     ("squad_layers", "layers6_prune90_18of30", "dense", {"f1": 80.53862, "exact_match": 71.00284}),
     ("qqp_mnli", "prune97_18of30", "none", {"accuracy": 0.8757, "f1": 0.8334}),
     ("sparse_transfer", "transfer", "dense", {"f1": 87.1}),
+    ("squad_speed", "fast2", "dense", {"f1": 89.1}),
+    ("squad_speed", "fast3", "dense", {"f1": 87.71, "exact_match": 80.03}),
+    ("squad_speed", "fast9", "dense", {"f1": 82.6}),
 ]
 
 
@@ -78,6 +82,27 @@ def test_layer_dropping_and_pruning_are_compared_under_equal_conditions(configur
     layers = [section["layers"]["keep"] for recipe, section in sections.items() if "layers" in recipe]
     zeros = [section["pruning"]["final_sparsity"] for recipe, section in sections.items() if "prune" in recipe]
     assert [keep / 6 for keep in layers] == pytest.approx([1 - sparsity for sparsity in zeros], abs=0.005)
+
+
+@pytest.mark.parametrize("experiment", ["sst2_speed", "squad_speed"])
+def test_ways_to_a_faster_model_are_compared_under_equal_conditions(configured, experiment):
+    """Equal epochs, learning rate, teacher and initial weights; all are exported, and their latencies measured."""
+    chosen = (f"experiment={experiment}", "recipe.num_epochs=4")
+    assert swept(experiment)["teacher"] == ["dense"]
+    for recipe in {family_of(recipe): recipe for recipe in swept(experiment)["recipe"]}.values():
+        config = configured(*chosen, f"recipe={recipe}", "teacher=dense")
+        assert (config.recipe.num_epochs, config.dense.num_epochs) == (4, 4)
+        assert config.recipe.optimizer == config.dense.optimizer
+        assert config.recipe.modifiers["distillation"].start_from_teacher
+        assert (config.export.kind, config.export.compare) == ("onnx", True)
+
+
+def test_published_models_are_beside_the_recipe_of_the_nearest_speedup():
+    for row in published("squad_speed"):
+        speedup = float(re.search(r"([\d.]+)x", row["note"])[1])
+        recipe = row["recipe"].removeprefix("fast")
+        assert recipe.isdigit()
+        assert abs(speedup - int(recipe)) < 0.6, row
 
 
 @pytest.mark.parametrize(("experiment", "recipe", "teacher", "metrics"), HAND_COPIED)

@@ -30,6 +30,8 @@ RECIPES = {
     ],
     "accumulation": ["recipe=prune90_1of2", "trainer.accumulate_grad_batches=4"],
     "scaled to fewer steps": [*CYCLIC, "trainer.max_steps=11", "trainer.scale_recipe=true"],
+    "one stage": ["recipe=fast2", "teacher=self", "recipe.structure.latency=macs"],
+    "two stages": ["recipe=fast4_quant", "teacher=self", "recipe.structure.latency=macs", "recipe.structure.stages=2"],
     "distillation ends": ["recipe=prune80_1of2", "teacher=self", "recipe.distillation.end_epoch=1.5"],
 }
 
@@ -119,6 +121,29 @@ def test_long_series_of_similar_events_are_folded(tmp_path):
     assert len(whole.splitlines()) == len(folded.splitlines()) + 55
 
 
+SPEED = """
+structure: 4 times as fast as the dense float32 model, counted in multiply-accumulates, batch 1, 128 tokens
+  speedup before the first stage 1.00, after each stage 2.00, 4.00; without heads and neurons it would be 56,833
+  the dense float32 model costs 11,174 million, everything but heads and neurons 0.197 million, and in each layer
+    heads    0     2    5    7     10     12
+    million  0  54.5  136  191    273    327
+    neurons  0    80  224  512  1,360  3,072
+    million  0  15.7   44  101    267    604
+"""
+
+
+def test_a_plan_shows_the_speedup_that_is_asked_for_and_the_latency_of_some_sizes(tmp_path):
+    words = ["task=squad", "plan.picture=null"]
+    output = run("plan", *words, "recipe=fast4", "recipe.structure.latency=macs", folder=tmp_path)
+    assert SPEED in output
+    assert "The numbers after are those before heads and neurons are removed." in output
+    output = run("plan", *words, "recipe=fast10_sparse", folder=tmp_path)
+    assert (
+        "fast as the dense float32 model, as an int8 model in the sparse engine with 1 thread, batch 1, 128" in output
+    )
+    assert "the latency of heads and neurons is measured before the first step" in output
+
+
 def test_a_plan_writes_only_its_picture_and_its_file(tmp_path):
     planned("model=tiny", SMALL, folder=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json", "plan.png"]
@@ -134,6 +159,10 @@ def test_a_plan_writes_only_its_picture_and_its_file(tmp_path):
         ),
         (["recipe.pruning.params=[head]"], "params: 'head' matches none of the 14 linear weights"),
         (["recipe.pruning.final_sparsity=80"], "final_sparsity must be in [0, 1), got 80; write 80 % as 0.8"),
+        (
+            ["recipe=fast20", "recipe.structure.latency=macs", "recipe.structure.sequence_length=1"],
+            "recipe.structure.target_speedup=20 is out of reach",
+        ),
         (["trainer.max_steps=5"], "trainer.max_steps=5 ends before the recipe does: 6 epochs of 20 steps are 120."),
         (["+recipe.pruning.prams=[a]"], "recipe.pruning.prams is not a setting"),
         (["+plan.jsn=a"], "plan.jsn is not a setting; plan has all, json, picture. Did you mean 'json'?"),

@@ -38,6 +38,13 @@ FAMILIES = sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
         ("transfer85_quant", {"pruning.min_sparsity": 0.85, "num_epochs": 13, "learning_rate.warmup": 0.0}),
         ("prune87_block4_quant", {"pruning.final_sparsity": 0.87, "pruning.structure": "block4", "num_epochs": 8}),
         ("transfer85_block4_quant", {"pruning.min_sparsity": 0.85, "quantization.embedding_bits": 4}),
+        ("layers4_quant", {"layers.keep": 4, "num_epochs": 8, "quantization.start_epoch": 6.0}),
+        ("fast4", {"structure.target_speedup": 4, "num_epochs": 4, "structure.end_epoch": 1.0}),
+        ("fast16_quant", {"structure.target_speedup": 16, "structure.stages": 3, "structure.precision": "int8"}),
+        (
+            "fast10_sparse",
+            {"structure.target_speedup": 10, "structure.engine": "sparse", "pruning.final_sparsity": 0.5},
+        ),
         ("transfer85_13epochs", {"pruning.min_sparsity": 0.85, "num_epochs": 13, "learning_rate.warmup": 0.0}),
     ],
 )
@@ -65,6 +72,8 @@ def test_settings_and_modifiers_can_be_typed_after_a_numbered_recipe(configured)
         (["recipe=prune"], r"recipe=prune needs a sparsity in its name, such as prune80\."),
         (["recipe=prune_18of30"], r"recipe=prune_18of30 needs a sparsity in its name, such as prune80_18of30\."),
         (["recipe=layers"], r"recipe=layers needs the number of layers to keep in its name, such as layers6\."),
+        (["recipe=fast"], r"recipe=fast needs a speedup in its name, such as fast4\."),
+        (["recipe=fast_sparse"], r"recipe=fast_sparse needs a speedup in its name, such as fast4_sparse\."),
         (["recipe=layers_prune83"], r"needs the number of layers to keep in its name, such as layers6_prune83\."),
         (["recipe=layers6_prune"], r"recipe=layers6_prune needs a sparsity in its name, such as layers6_prune80\."),
     ],
@@ -80,6 +89,7 @@ def test_a_family_without_its_number_is_refused(configured, overrides, message):
         ["recipe=prune", "recipe.pruning.final_sparsity=0.855"],
         ["recipe=layers", "recipe.layers.drop=[1]"],
         ["recipe=transfer"],
+        ["recipe=fast", "recipe.structure.target_speedup=2.5"],
     ],
 )
 def test_a_family_may_go_without_a_number_where_it_needs_none_or_the_command_line_sets_it(configured, overrides):
@@ -96,6 +106,9 @@ MISTYPED = [
     ("layers6_prun97", "layers6_prune97"),
     ("prune64_18of3O", "prune64_18of30"),
     ("denze", "dense"),
+    ("fas4", "fast4"),
+    ("fast4_qant", "fast4_quant"),
+    ("fast1o_sparse", "fast10_sparse"),
 ]
 
 
@@ -107,8 +120,8 @@ def test_a_mistyped_name_is_refused_with_the_families_and_the_nearest_valid_name
         hydra_compose(f"recipe={name}")
     message = describe_hydra(refused.value)
     assert message.startswith(f"recipe={name}: there is no such recipe. Did you mean '{meant}'? There are acdc<N>, ")
-    assert "layers<N>_prune<N>_18of30, movement<N>, oneshot<N>, prune<N>, " in message
-    assert message.endswith("transfer<N>_quant. <N> is a sparsity in percent or a number of layers.")
+    assert "layers<N>_prune<N>_18of30, layers<N>_quant, movement<N>, oneshot<N>, prune<N>, " in message
+    assert message.endswith("transfer<N>_quant. <N> is a sparsity in percent, a number of layers or a speedup.")
     assert len(message) < 700
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from winnow.commands.cli import WORDS
 from winnow.config.checks import check
-from winnow.config.resolve import run_config
+from winnow.config.resolve import run_config, stages_of
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 
@@ -65,6 +65,13 @@ def test_the_number_of_epochs_scales_the_windows_of_a_recipe(configured, recipe,
     for name, epoch in shipped.modifiers["pruning"].boundaries().items():
         expected = epoch * epochs / shipped.num_epochs
         assert scaled.modifiers["pruning"].boundaries()[name] == pytest.approx(expected), name
+
+
+@pytest.mark.parametrize(
+    ("speedup", "stages"), [(1.1, 1), (2, 1), (2.1, 2), (4, 2), (4.5, 3), (8, 3), (8.001, 4), (9, 4), (99, 4)]
+)
+def test_a_larger_speedup_has_more_stages(speedup, stages):
+    assert stages_of(speedup) == stages
 
 
 def test_without_a_teacher_the_modifiers_that_need_one_are_left_out(configured):

@@ -5,6 +5,7 @@ from tests.toys import fit
 from winnow.errors import UserError
 from winnow.modifiers.clock import Clock
 from winnow.modifiers.learning_rate import LearningRate
+from winnow.modifiers.rehearsal import learning_rate
 
 
 def schedule(name, clock, **settings):
@@ -178,3 +179,17 @@ def test_its_events_are_the_restarts_and_are_reported_as_they_happen():
 def test_settings_that_cannot_be_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         LearningRate(**{"name": "learning_rate", "initial_learning_rate": 1e-4, **settings})
+
+
+def test_a_window_without_steps_leaves_the_rate_to_the_schedule_that_follows():
+    stages = {"schedule": "cyclic_linear", "initial_learning_rate": 0.5, "cycle_epochs": 1.0, "end_epoch": 0.0}
+    modifiers = [
+        LearningRate(name="stages", **stages),
+        LearningRate(name="learning_rate", schedule="linear", initial_learning_rate=0.25, warmup=0.5),
+    ]
+    fitted = fit(*modifiers, epochs=2)
+    assert [(row["modifier"], row["step"], row["learning_rate"]) for row in fitted.events] == [
+        ("learning_rate", 0, 0.0),
+        ("learning_rate", 5, 0.25),
+    ]
+    assert learning_rate([*modifiers[1:], *modifiers[:1]], 0) == 0.0

@@ -111,6 +111,14 @@ def test_dropped_layers_count_for_the_speedup(data):
     assert len(left(fitted.model)) == 1
 
 
+def test_the_events_of_quantisation_are_as_planned_although_whole_blocks_go_before_it(data):
+    quantization = QuantizationAwareTraining(name="quantization", start_epoch=1.0)
+    fitted = fit(structure(target_speedup=4.0), quantization, data=data, epochs=2)
+    assert (0, 0) in left(fitted.model)
+    assert fitted.events[1:] == planned(quantization)
+    quantization.check()
+
+
 def test_blocks_are_pruned_and_quantised_within_what_stays(data):
     pruning = MagnitudePruning(
         name="pruning", final_sparsity=0.5, structure="block4", start_epoch=1.0, end_epoch=2.0, update_frequency=0.2

@@ -64,6 +64,20 @@ def test_a_cost_that_was_not_measured_has_a_sentence_instead_of_a_plot(tmp_path)
     assert sentences == ["There is no plot against compressed size: it was not measured.", sentences[1]]
 
 
+def test_where_a_speedup_was_asked_for_latency_is_the_main_cost_if_most_were_measured(tmp_path):
+    put(tmp_path / "a", **DENSE, deployment=deployed(2000, 4.0))
+    put(tmp_path / "b", deployment=deployed(1000, 3.0))
+    groups = collect([tmp_path]).groups
+    assert cost_plots(groups)[0][0].cost is SPARSITY
+    asked = {"recipe": "fast2", "structure": {"target_speedup": 2.0}}
+    put(tmp_path / "c", **asked, deployment=deployed(1000, 2.0))
+    assert [plot.cost for plot in cost_plots(collect([tmp_path]).groups)[0]] == [LATENCY, SPARSITY, SIZE]
+    put(tmp_path / "a", **DENSE)
+    put(tmp_path / "b")
+    put(tmp_path / "d", recipe="fast4", deployment=deployed(1000, 1.0))
+    assert cost_plots(collect([tmp_path]).groups)[0][0].cost is SPARSITY
+
+
 def test_groups_that_lack_seeds_are_not_on_the_front(tmp_path):
     put(tmp_path / "a", **DENSE, cell="aa")
     put(tmp_path / "b", metrics={"accuracy": 0.95}, cell="bb")

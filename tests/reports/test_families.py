@@ -29,6 +29,12 @@ def test_the_schedule_in_a_name_is_no_number_of_a_family(tmp_path):
     assert table["prune90_8of10", "dense"].numbers == []
 
 
+def test_the_size_of_blocks_in_a_name_is_no_number_of_a_family(tmp_path):
+    for recipe in ("prune80_block4_quant", "prune90_block4_quant"):
+        put(tmp_path / recipe, recipe=recipe)
+    assert found(tmp_path)["prune_block4_quant", "dense"].numbers == ["80", "90"]
+
+
 def test_a_number_on_the_command_line_makes_a_family_too(tmp_path):
     for epochs in ("10", "2"):
         put(tmp_path / epochs, **DENSE, settings={"recipe.num_epochs": epochs}, cell=epochs)

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.reports.runs import put
+from tests.reports.runs import deployed, put
 from winnow.reports.folder_scan import scan
 
 
@@ -42,6 +42,16 @@ def test_a_metric_without_a_finite_value_keeps_its_place(tmp_path, value):
     found = scan([tmp_path])
     assert found.rows[0].metrics == {"accuracy": None, "f1": 0.5, "accuracy (test)": None}
     assert not found.left_out
+
+
+@pytest.mark.parametrize(("milliseconds", "shown"), [(1.5, 1.5), (2.5, 2.0)])
+def test_the_latency_is_that_of_the_sparse_engine_where_it_is_faster(tmp_path, milliseconds, shown):
+    deployment = deployed(2000, 2.0)
+    timed = deployment["latency"]["batches"]["1"]
+    timed["sparse, int8 graph"] = {"latency": {"median": milliseconds / 1e3}}
+    timed["onnxruntime, float32 graph"] = {"latency": {"median": 1e-3}}  # not the deployed graph
+    put(tmp_path, deployment=deployment)
+    assert scan([tmp_path]).rows[0].latency == shown / 1e3
 
 
 @pytest.mark.parametrize("latency", [3, {}, {"batches": {"8": {}}}, {"batches": {"1": []}}])

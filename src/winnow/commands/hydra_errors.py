@@ -98,7 +98,7 @@ def _missing_option(error: MissingConfigException) -> str:
     options = sorted(error.options or [file.stem for file in (CONF / group).glob("*.yaml")])
     names, shown = (names_like(name, options), list(families(options))) if group == "recipe" else (options, options)
     there = f" There are {', '.join(shown)}." if options else ""
-    numbers = " <N> is a sparsity in percent or a number of layers." if group == "recipe" else ""
+    numbers = " <N> is a sparsity in percent, a number of layers or a speedup." if group == "recipe" else ""
     what = group or "configuration"
     return f"{group or 'config'}={name}: there is no such {what}.{nearest(name, names)}{there}{numbers}"
 

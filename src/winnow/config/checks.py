@@ -73,6 +73,8 @@ def _check_effect(override: str, config: RunConfig) -> None:
     if section == "teacher" and config.recipe.num_epochs == 0 and override != "teacher=none":
         raise UserError(f"{override} has no effect: recipe={config.recipe.name} does not train; leave it out.")
     left_out = modifier and modifier not in {*Recipe.model_fields, *config.recipe.modifiers}
+    if section == "recipe" and config.recipe.num_epochs == 0 and left_out:
+        raise UserError(f"{override} has no effect: with recipe.num_epochs=0 nothing is trained; leave it out.")
     if section == "recipe" and config.teacher.kind == "none" and left_out:
         raise UserError(f"{override} has no effect with teacher=none; leave it out or name a teacher.")
     if setting == "model.name" and config.model.config is not None:

@@ -61,9 +61,14 @@ def run_config(composed: DictConfig, overrides: Iterable[str] = ()) -> RunConfig
     check_names(plain, [name for name in RunConfig.model_fields if name not in ADDED])
     recipe = plain.get("recipe")
     if isinstance(recipe, dict) and recipe.get("num_epochs") == 0:
-        plain["teacher"] = {"kind": "none"}  # without training nothing is distilled
+        plain["teacher"] = {"kind": "none"}  # without training nothing is distilled, and no step has a learning rate
+        plain["recipe"] = {name: node for name, node in recipe.items() if not _sets_learning_rate(node)}
     config = RunConfig.read({**plain, **translation, "settings": settings_of(overrides)})
     return config.changed(recipe=config.recipe.without_teacher()) if config.teacher.kind == "none" else config
+
+
+def _sets_learning_rate(node: Any) -> bool:
+    return isinstance(node, dict) and str(node.get("_target_")).endswith(".learning_rate.LearningRate")
 
 
 def _names_a_file(composed: DictConfig) -> bool:

@@ -87,14 +87,28 @@ def measured_table(model: PreTrainedModel, task: Task, settings: StructureSettin
     if not task.output_names:
         raise UserError(f"latency=measured: task={task.name} has no deployed graph to measure; set latency=macs.")
     check_length("sequence_length", settings.sequence_length, token_limit(model.config.to_dict()))
-    key = _key(model, settings)
-    path = cache / "latency" / f"{key}.json"
-    with named_lock(path.parent, key, waiting="Latency table: another process measures it."):
+    path = _file(model, settings, cache)
+    with named_lock(path.parent, path.stem, waiting="Latency table: another process measures it."):
         found = _stored(path)
         if found is None:
             found = _measure(model, task, settings)
             write_atomically(path, json_text({"table": table_json(found.table), "facts": found.facts}, indent=1) + "\n")
     return found
+
+
+def known_table(model: PreTrainedModel, settings: StructureSettings, cache: Path) -> MeasuredTable | None:
+    """The same table if this machine has measured it before, else None; measures and writes nothing.
+
+    Args:
+        model: stock; its parameters need no values.
+        settings: of the modifier.
+        cache: as in `measured_table`.
+    """
+    return _stored(_file(model, settings, cache))
+
+
+def _file(model: PreTrainedModel, settings: StructureSettings, cache: Path) -> Path:
+    return cache / "latency" / f"{_key(model, settings)}.json"
 
 
 def _key(model: PreTrainedModel, settings: StructureSettings) -> str:
@@ -104,10 +118,17 @@ def _key(model: PreTrainedModel, settings: StructureSettings) -> str:
         "model": [type(model).__name__, str(model)],  # with all modules and their sizes
         "blocks": [(block.count, block.width) for block in structure_blocks(model)],
         "settings": settings.model_dump(include=set(_MEASURED)),
-        "versions": {name: metadata.version(name) for name in _packages(settings)},
+        "versions": {name: _version(name) for name in _packages(settings)},
         "machine": [processor(), os.cpu_count()],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None  # opening the engine says how to install it
 
 
 def _packages(settings: StructureSettings) -> list[str]:

@@ -26,12 +26,17 @@ def shape_of(model: Model, task: Task) -> PreTrainedModel:
         model: the ``model`` section.
         task: whose head it gets.
     """
-    config = configuration(model, **task.head_settings())
-    with torch.device("meta"):
-        shape = new_model(task, config)
+    shape = stock_shape(model, task)
     if model.config is None and looks_local(model.name):
         restore_structure(shape, resolve_model_folder(model.name))
     return shape
+
+
+def stock_shape(model: Model, task: Task) -> PreTrainedModel:
+    """The same with all heads and neurons."""
+    config = configuration(model, **task.head_settings())
+    with torch.device("meta"):
+        return new_model(task, config)
 
 
 def configuration(model: Model, **head: Any) -> PreTrainedConfig:

@@ -15,7 +15,7 @@ class LearningRate(Modifier[LearningRateSettings]):
 
     A linear or cosine fall begins at the end of the warm-up and reaches the final rate at the end of the window.
     ``cyclic_linear`` and ``cyclic_cosine`` restart every ``cycle_epochs``; ``step`` multiplies by ``gamma`` every
-    ``step_epochs``. Several of these modifiers may follow one another.
+    ``step_epochs``. Several of these modifiers may follow one another. A window without steps has no effect.
     """
 
     Settings = LearningRateSettings
@@ -52,7 +52,13 @@ class LearningRate(Modifier[LearningRateSettings]):
         curve = rates.cosine if settings.schedule.endswith("cosine") else rates.linear
         return curve(progress, initial=settings.initial_learning_rate, final=settings.final_learning_rate)
 
+    @property
+    def _is_empty(self) -> bool:
+        return self.window.start == self.window.end
+
     def events(self) -> Iterator[Event]:
+        if self._is_empty:
+            return
         if self.warm > self.window.start:
             yield Event(self.window.start, "warm-up begins")
         yield Event(self.warm, "learning rate: " + self.settings.schedule.replace("_", " "))
@@ -64,9 +70,9 @@ class LearningRate(Modifier[LearningRateSettings]):
         return {"the learning rate"}
 
     def curves(self, step: int) -> dict[str, float]:
-        return {"learning rate": self.rate(step)} if step >= self.window.start else {}
+        return {"learning rate": self.rate(step)} if step >= self.window.start and not self._is_empty else {}
 
     def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.window.start <= step <= self.window.end:
+        if self.window.start <= step <= self.window.end and not self._is_empty:
             for group in trainer.optimizers[0].param_groups:
                 group["lr"] = self.rate(step)

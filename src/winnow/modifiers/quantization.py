@@ -35,6 +35,10 @@ class Quantization(Modifier[Q]):
     order = 200  # after the student has taken its teacher's weights, which have no fake quantisation
 
     def match(self, model: nn.Module) -> None:
+        self._find(model)
+        self._planned = len(self.names)  # later ones may be fewer, but a plan and a resumed run do not know that yet
+
+    def _find(self, model: nn.Module) -> None:
         if not isinstance(model, PreTrainedModel):
             raise UserError(f"{self.name} needs a model of transformers, got a {type(model).__name__}.")
         settings = self.settings
@@ -57,7 +61,7 @@ class Quantization(Modifier[Q]):
         )
 
     def structure_changed(self, model: nn.Module) -> None:
-        self.match(model)
+        self._find(model)
 
     def _refuse_tied(self, model: nn.Module) -> None:
         first: dict[int, str] = {}
@@ -97,7 +101,7 @@ class QuantizationAwareTraining(Quantization[QuantizationAwareTrainingSettings])
         return {"quantisation"}
 
     def events(self) -> Iterator[Event]:
-        yield Event(self.window.start, f"quantises {len(self.names)} modules")
+        yield Event(self.window.start, f"quantises {self._planned} modules")
         if self.freeze < self.clock.total_steps:
             yield Event(self.freeze, "freezes the grids")
 
@@ -132,7 +136,7 @@ class PostTrainingQuantization(Quantization[PostTrainingQuantizationSettings]):
 
     def events(self) -> Iterator[Event]:
         examples = self.settings.calibration_samples
-        yield Event(0, f"quantises {len(self.names)} modules by {examples:,} examples")
+        yield Event(0, f"quantises {self._planned} modules by {examples:,} examples")
 
     @torch.no_grad()
     def without_training(self, model: nn.Module, task: Task, batches: Iterable[Mapping[str, Tensor]]) -> None:

@@ -62,6 +62,10 @@ class StructuredPruning(Modifier[StructureSettings]):
         if self._table is not None:  # not in a rehearsal
             self._refuse_out_of_reach(self._table)
 
+    def reach(self) -> tuple[float, float]:
+        """The speedup of the model before the first stage, and of one without any heads and neurons."""
+        return self.table.speedup(self._before), self.table.highest_speedup(self.layers)
+
     def _refuse_out_of_reach(self, table: LatencyTable) -> None:
         fastest, asked = table.highest_speedup(self.layers), self.settings.target_speedup
         if fastest <= asked:

@@ -21,7 +21,14 @@ from winnow.reports.results import Results
 from winnow.reports.tables import tables
 from winnow.text import truncated
 
-_STROKES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+_STROKES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 2)),
+    (0, (1, 1.5)),
+    (0, (6, 2, 1, 2)),
+    (0, (10, 3)),
+    (0, (4, 1.5, 1, 1, 1, 1.5)),
+)
 _FRONT: dict[str, Any] = {"color": MUTED, "alpha": 0.3, "linewidth": 7, "solid_capstyle": "round"}
 _DENSE: dict[str, Any] = {"color": MUTED, "linewidth": 0.9}
 _LEGEND_COLUMN, _TICK_WIDTH = 120, 24  # points

@@ -57,7 +57,8 @@ class CostPlot:
 def cost_plots(groups: Sequence[Group]) -> tuple[list[CostPlot], list[str]]:
     """The plots of a task, the main one first, and sentences about the costs that have none."""
     layers = {mean(values) for group in groups if (values := group.values("layers"))}
-    plots, sentences = [], []
+    plots: list[CostPlot] = []
+    sentences = []
     for cost in (PARAMETERS, SPARSITY, SIZE, LATENCY) if len(layers) > 1 else (SPARSITY, SIZE, LATENCY):
         plot = CostPlot(groups, cost)
         reason = ""
@@ -69,9 +70,16 @@ def cost_plots(groups: Sequence[Group]) -> tuple[list[CostPlot], list[str]]:
             reason = "it was measured on different processors, numbers of threads or input lengths"
         if reason:
             sentences.append(f"There is no plot against {cost.name}: {reason}.")
+        elif cost is LATENCY and _is_about_speed(plot, groups):
+            plots.insert(0, plot)
         else:
             plots.append(plot)
     return plots, sentences
+
+
+def _is_about_speed(plot: CostPlot, groups: Sequence[Group]) -> bool:
+    """True if a recipe asked for a speedup and most groups have a latency."""
+    return any(group.values("target_speedup") for group in groups) and 2 * len(plot.groups) > len(groups)
 
 
 def with_all_layers(groups: Sequence[Group]) -> list[Group]:

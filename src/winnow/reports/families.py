@@ -7,7 +7,8 @@ from typing import NamedTuple
 from winnow.reports.groups import Group, short_names
 from winnow.text import truncated
 
-_NUMBERED = re.compile(r"(?:(?<=_)|^)([a-z]+)(\d+)(?=_|$)", re.IGNORECASE)  # not the 18of30 of prune80_18of30
+# Not the 18of30 of prune80_18of30, nor the block4 of prune80_block4_quant.
+_NUMBERED = re.compile(r"(?:(?<=_)|^)(?!block)([a-z]+)(\d+)(?=_|$)", re.IGNORECASE)
 _SCHEDULE = re.compile(r"(_\d+of\d+)?")
 _NUMBER = re.compile(r"-?\d+(\.\d*)?(e-?\d+)?")
 

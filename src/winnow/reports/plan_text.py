@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from winnow.config.labels import model_label
+from winnow.deployment.engines import TITLES
+from winnow.machine import three_digits
 from winnow.text import aligned, titled
 
 _MAX_EVENTS = 7  # of one kind in a row; of more, the first and the last _ENDS are shown
 _ENDS = 2
+_SIZES = 6  # of each kind of block in the extract of a latency table
 
 
 def plan_text(plan: Mapping[str, Any], every_event: bool = False) -> str:
@@ -25,11 +28,13 @@ def plan_text(plan: Mapping[str, Any], every_event: bool = False) -> str:
         total = sum(match["size"] for match in matches)
         lines += ["", f"{modifier}: {len(matches)} parameters, {total:,} weights"]
         lines += [f"  {line}" for line in aligned(_match_rows(matches))]
+    lines += _speed_lines(plan["speed"]) if plan["speed"] else []
     before, after, zeros = (plan["parameters"][name] for name in ("before", "after", "zeros"))
     sizes = [["parameters", "before", "after"], *([part, f"{before[part]:,}", f"{after[part]:,}"] for part in before)]
     if zeros:
         sizes.append(["nonzero", "", f"{after['all'] - zeros:,}"])
-    return "\n".join([*titled(_title(plan), lines), "", *aligned(sizes), ""])
+    note = ["The numbers after are those before heads and neurons are removed."] if plan["speed"] else []
+    return "\n".join([*titled(_title(plan), lines), "", *aligned(sizes), *note, ""])
 
 
 def _title(plan: Mapping[str, Any]) -> str:
@@ -49,6 +54,42 @@ def _event_lines(events: Sequence[Mapping[str, Any]], every_event: bool) -> list
             cells[_ENDS:-_ENDS] = [["...", "", modifier, left_out, "", ""]]
         rows += cells
     return aligned(rows, left=(2, 3))
+
+
+def _speed_lines(speed: Mapping[str, Any]) -> list[str]:
+    """The speedup that is asked for, its conditions, and what the latency table says, if it is known."""
+    counted = "counted in multiply-accumulates"
+    if speed["latency"] == "measured":
+        threads = f"{speed['threads']} thread{'s' if speed['threads'] > 1 else ''}"
+        counted = f"as an {speed['precision']} model in {TITLES[speed['engine']]} with {threads}"
+    call = f"batch {speed['batch_size']}, {speed['sequence_length']} tokens"
+    asked = f"{speed['target_speedup']:g} times as fast as the dense float32 model"
+    lines = ["", f"{speed['modifier']}: {asked}, {counted}, {call}"]
+    known = speed["known"]
+    if known is None:
+        return [*lines, "  the latency of heads and neurons is measured before the first step"]
+    unit, name = (1e-3, "ms") if speed["latency"] == "measured" else (1e6, "million")
+    before, highest, *targets = map(three_digits, (known["before"], known["highest"], *known["targets"]))
+    dense, rest = (f"{three_digits(known['table'][part] / unit)} {name}" for part in ("dense", "rest"))
+    return [
+        *lines,
+        f"  speedup before the first stage {before}, after each stage {', '.join(targets)}; without heads and neurons "
+        f"it would be {highest}",
+        f"  the dense float32 model costs {dense}, everything but heads and neurons {rest}, and in each layer",
+        *(f"    {line}" for line in aligned(_table_rows(known["table"], unit, name))),
+    ]
+
+
+def _table_rows(table: Mapping[str, Any], unit: float, name: str) -> list[list[str]]:
+    """Some sizes of each kind of block, with their costs below them; all rows have as many cells."""
+    rows = []
+    for kind in ("heads", "neurons"):
+        sizes = list(table[kind])
+        shown = list(dict.fromkeys(sizes[round(i * (len(sizes) - 1) / (_SIZES - 1))] for i in range(_SIZES)))
+        lacking = [""] * (_SIZES - len(shown))
+        rows.append([kind, *(f"{size:,}" for size in shown), *lacking])
+        rows.append([name, *(f"{table[kind][size] / unit:.3g}" for size in shown), *lacking])
+    return rows
 
 
 def _match_rows(matches: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -20,11 +20,14 @@ from winnow.modifiers.rehearsal import (
     rehearse,
 )
 from winnow.tasks.task import Task, build_task
+from winnow.training.speed import planned_speed
 from winnow.training.trainer import processes
 
 
 def make_plan(config: RunConfig) -> dict[str, Any]:
     """The events of a run, the parameters that each modifier acts on, and the size of the model before and after.
+
+    The size after the run is that before heads and neurons are removed, which are not known yet.
 
     Args:
         config: of the run.
@@ -58,6 +61,7 @@ def make_plan(config: RunConfig) -> dict[str, Any]:
         "total_steps": clock.total_steps,
         "events": planned_events(modifiers),
         "matches": planned_matches(modifiers),
+        "speed": planned_speed(modifiers, task, config, clock),
         "parameters": {"before": before, "after": parameter_counts(model), "zeros": planned_zeros(modifiers)},
         "curves": planned_curves(modifiers),
     }
