@@ -1,9 +1,13 @@
 import pytest
 import torch
 
-from winnow.functional.structured_pruning import add_inputs, damped, order_by_scores, refit, removal_order
+from winnow.functional.structured_pruning import Refits, add_inputs, damped, order_by_scores, removal_order
 
 TOKENS, OUT = 60, 5
+
+
+def refit(weight, bias, hessian, kept, width):
+    return Refits(weight, bias, hessian, list(kept), width).keep(len(kept))
 
 
 def correlated_inputs(groups, width, seed=0):
@@ -147,7 +151,7 @@ def test_the_refit_is_the_least_squares_solution_with_damping(width, kept):
     hessian = hessian_of(x)
     rows = torch.cat([with_constant(x), rows_of_damping(hessian)])
     fitted, offset = refit(weight, bias, damped(hessian), kept, width)
-    expected = least_squares(rows, weight, bias, kept, width)[1]
+    expected = least_squares(rows, weight, bias, sorted(kept), width)[1]
     torch.testing.assert_close(torch.cat([fitted, offset[:, None]], dim=1), expected, rtol=1e-9, atol=1e-9)
 
 
@@ -179,3 +183,16 @@ def test_the_lowest_scores_go_first_and_cost_their_sum():
     assert result.kept(0) == []
     assert result.kept(2) == [0, 2]
     assert result.kept(4) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_each_number_of_kept_groups_is_fitted_as_if_they_were_the_only_ones(width):
+    """The first groups of any order, also where they do not ascend."""
+    x, order = correlated_inputs(6, width), [4, 0, 5, 2, 1, 3]
+    weight, bias = torch.randn(3, 6 * width, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
+    hessian = damped(hessian_of(x))
+    nested = Refits(weight, bias, hessian, order, width)
+    for count in range(7):
+        kept = sorted(order[:count])
+        for found, expected in zip(nested.keep(count), refit(weight, bias, hessian, kept, width), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)

@@ -105,32 +105,46 @@ def removal_order(weight: Tensor, hessian: Tensor, width_of_group: int, at_once:
     return RemovalOrder(order, torch.cat(steps).cumsum(0).cpu())
 
 
-def refit(
-    weight: Tensor, bias: Tensor, hessian: Tensor, kept: Sequence[int], width_of_group: int
-) -> tuple[Tensor, Tensor]:
-    """The weight of the kept groups and the bias that give the least error without the others.
+class Refits:
+    """The weights of kept groups and the bias that give the least error without the others, for nested choices.
 
     W_K = W C[:, K] inv(C[K, K]), where C is the Hessian of the inputs without their means; the bias makes up for the
-    means. This is W_K = (W H[:, K]) inv(H[K, K]) with the constant among K.
+    means. This is W_K = (W H[:, K]) inv(H[K, K]) with the constant among K. With the groups in the order in which they
+    are kept, all choices share one Cholesky factor of C: its leading part is that of the first groups.
 
     Args:
         weight: ``(out, groups * width_of_group)``, of the dense layer.
         bias: ``(out,)``, of the dense layer.
         hessian: positive definite, see `damped`.
-        kept: groups, in the order that their columns get; none: the bias alone is fitted.
-
-    Returns:
-        ``(out, len(kept) * width_of_group)`` and ``(out,)``, in float64.
+        groups: those that may be kept; the ones kept longest come first.
 
     Raises:
         torch.linalg.LinAlgError: if the Hessian is not positive definite.
     """
-    dense = weight.detach().to(hessian)
-    columns = _columns(torch.tensor(kept, dtype=torch.long, device=hessian.device), width_of_group)
-    scatter, means = _centred(hessian)
-    factor = torch.linalg.cholesky(scatter[columns][:, columns])
-    fitted = torch.cholesky_solve((dense @ scatter[:, columns]).T, factor).T
-    return fitted, bias.detach().to(hessian) + dense @ means - fitted @ means[columns]
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, hessian: Tensor, groups: Sequence[int], width_of_group: int
+    ) -> None:
+        dense, self._width = weight.detach().to(hessian), width_of_group
+        scatter, means = _centred(hessian)
+        self._columns = _columns(torch.tensor(groups, dtype=torch.long, device=hessian.device), width_of_group)
+        self._means = means[self._columns]
+        self._constant = bias.detach().to(hessian) + dense @ means
+        self._factor = torch.linalg.cholesky(scatter[self._columns][:, self._columns])
+        products = (dense @ scatter[:, self._columns]).T
+        self._half = torch.linalg.solve_triangular(self._factor, products, upper=False)  # half of the solution
+
+    def keep(self, count: int) -> tuple[Tensor, Tensor]:
+        """The refit with the first ``count`` groups; none: the bias alone is fitted.
+
+        Returns:
+            The weight, ``(out, count * width_of_group)``, the groups in ascending order, and the bias, ``(out,)``; both
+            in float64.
+        """
+        size = count * self._width
+        factor = self._factor[:size, :size].T
+        fitted = torch.linalg.solve_triangular(factor, self._half[:size], upper=True).T
+        return fitted[:, self._columns[:size].argsort()], self._constant - fitted @ self._means[:size]
 
 
 def order_by_scores(scores: Tensor) -> RemovalOrder:

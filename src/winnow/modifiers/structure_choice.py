@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from winnow.functional.latency_table import LatencyTable
 from winnow.functional.structure_search import BlockCosts, search
-from winnow.functional.structured_pruning import RemovalOrder, add_inputs, damped, order_by_scores, refit, removal_order
+from winnow.functional.structured_pruning import (
+    Refits,
+    RemovalOrder,
+    add_inputs,
+    damped,
+    order_by_scores,
+    removal_order,
+)
 from winnow.models.structures import Block, kept_structures, remove_structures
 from winnow.tasks.task import Task
 
@@ -78,15 +85,8 @@ def choose_structures(
         "Fisher": {block: order_by_scores(scores) for block, scores in information.items()},
     }
     budget = table.dense / target_speedup - table.rest
-    found = []
-    for name, by_block in orders.items():
-        candidates = _Candidates(whole, probe, table, hessians, by_block)
-        found.append((*candidates.search(budget, restarts), candidates, name))
-    levels, divergence, candidates, name = min(found, key=lambda each: each[1])
-    kept = candidates.kept(levels)
-    before = kept_structures(whole)
-    outputs = {block: candidates.refitted(block, len(n)) for block, n in kept.items() if len(n) < len(before[block])}
-    return Choice(kept, outputs, table.speedup(sizes(kept)), divergence, name)
+    choices = (_Candidates(whole, probe, table, hessians, orders[name]).best(budget, restarts, name) for name in orders)
+    return min(choices, key=lambda choice: choice.divergence)
 
 
 def sizes(kept: Mapping[Block, Sequence[int]]) -> list[tuple[int, int]]:
@@ -198,12 +198,12 @@ class _Candidates:
         hessians: Mapping[Block, Tensor],
         orders: Mapping[Block, RemovalOrder],
     ) -> None:
-        self.whole, self.probe, self.hessians, self.orders = whole, probe, hessians, orders
+        self.whole, self.probe, self.table, self.hessians, self.orders = whole, probe, table, hessians, orders
         self.present = kept_structures(whole)
         self.blocks = list(orders)
         costs = {"heads": table.heads, "neurons": table.neurons}
         self.costs = [self._costs(block, costs[block.kind]) for block in self.blocks]
-        self._refitted: dict[tuple[Block, int], Refitted] = {}
+        self._refits: dict[Block, Refits] = {}
 
     def _costs(self, block: Block, times: Mapping[int, float]) -> BlockCosts:
         errors = self.orders[block].errors
@@ -212,41 +212,46 @@ class _Candidates:
             levels, [times[level] for level in levels], [float(errors[len(errors) - 1 - level]) for level in levels]
         )
 
-    def search(self, budget: float, restarts: int) -> tuple[list[int], float]:
-        """The number of structures of each block, and the divergence."""
-        found, divergence = search(
+    def best(self, budget: float, restarts: int, source: str) -> Choice:
+        """The best choice within a budget."""
+        levels, divergence = search(
             self.costs, budget, self._divergence, self._divergence_alone, restarts=restarts, seed=0
         )
-        return [each.levels[i] for each, i in zip(self.costs, found, strict=True)], divergence
+        counts = self._counts(levels)
+        kept = self._kept(counts)
+        outputs = {block: self._refitted(block, n) for block, n in counts.items() if n < len(self.present[block])}
+        return Choice(kept, outputs, self.table.speedup(sizes(kept)), divergence, source)
 
-    def kept(self, counts: Sequence[int]) -> dict[Block, list[int]]:
-        """The structures that stay, by their numbers in a stock model; blocks that were empty stay empty."""
-        kept = dict(self.present)
-        for block, count in zip(self.blocks, counts, strict=True):
+    def _counts(self, levels: Sequence[int]) -> dict[Block, int]:
+        """Structures of each block by the indices of their levels."""
+        return {block: costs.levels[i] for block, costs, i in zip(self.blocks, self.costs, levels, strict=True)}
+
+    def _kept(self, counts: Mapping[Block, int]) -> dict[Block, list[int]]:
+        """The structures that stay, by their numbers in a stock model; other blocks stay as they are."""
+        kept = {block: list(numbers) for block, numbers in self.present.items()}
+        for block, count in counts.items():
             kept[block] = [self.present[block][i] for i in self.orders[block].kept(count)]
         return kept
 
-    def refitted(self, block: Block, count: int) -> Refitted:
+    def _refitted(self, block: Block, count: int) -> Refitted:
         """The output of a block with so many structures, fitted to that with all."""
-        if (block, count) not in self._refitted:
+        if block not in self._refits:
             output: Any = self.whole.get_submodule(block.output)
-            kept = self.orders[block].kept(count)
-            weight, bias = refit(output.weight, output.bias, self.hessians[block], kept, block.width)
-            self._refitted[block, count] = weight.float(), bias.float()
-        return self._refitted[block, count]
+            last_first = self.orders[block].order[::-1]
+            self._refits[block] = Refits(output.weight, output.bias, self.hessians[block], last_first, block.width)
+        weight, bias = self._refits[block].keep(count)
+        return weight.float(), bias.float()
 
     def _cut(self, counts: Mapping[Block, int]) -> nn.Module:
         model = copy.deepcopy(self.whole)
-        kept = self.kept([counts.get(block, len(self.present[block])) for block in self.blocks])
-        remove_structures(model, kept)
+        remove_structures(model, self._kept(counts))
         for block, count in counts.items():
             if count < len(self.present[block]):
-                set_output(model, block, *self.refitted(block, count))
+                set_output(model, block, *self._refitted(block, count))
         return model
 
-    def _divergence(self, found: list[int]) -> float:
-        counts = {b: costs.levels[i] for b, costs, i in zip(self.blocks, self.costs, found, strict=True)}
-        return self.probe.divergence(self._cut(counts))
+    def _divergence(self, levels: list[int]) -> float:
+        return self.probe.divergence(self._cut(self._counts(levels)))
 
     def _divergence_alone(self, number: int, level: int) -> float:
         return self.probe.divergence(self._cut({self.blocks[number]: self.costs[number].levels[level]}))
