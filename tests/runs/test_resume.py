@@ -254,18 +254,9 @@ def test_a_run_stopped_by_sigterm_exits_with_status_75_and_prints_how_to_resume(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_run_killed_from_outside_ends_as_if_it_had_not_been(processes):
-    command = [
-        sys.executable,
-        "-m",
-        "tests.kill_and_resume",
-        "--seed",
-        "5",
-        "--kills",
-        "2",
-        "--processes",
-        str(processes),
-    ]
+@pytest.mark.parametrize(("recipe", "processes"), [("prune", 1), ("prune", 2), ("fast", 1), ("fast", 2)])
+def test_a_run_killed_from_outside_ends_as_if_it_had_not_been(recipe, processes):
+    options = {"seed": 5, "kills": 2, "processes": processes, "recipe": recipe}
+    command = [sys.executable, "-m", "tests.kill_and_resume", *(f"--{name}={value}" for name, value in options.items())]
     ended = subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True)
     assert ended.stdout.endswith("2 of 2 equal\n"), ended.stdout + ended.stderr
