@@ -15,10 +15,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from benchmarks.encoders import OPSET, SHAPES, encoder
 from winnow.config.modifiers import StructureSettings
+from winnow.data.batch import Batch, ModelOutputs
 from winnow.deployment.block_latency import (
     call_seconds,
     graph_inputs,
@@ -29,10 +33,12 @@ from winnow.deployment.block_latency import (
 from winnow.deployment.engines import ENGINES, SPARSE, STOCK, Engine, open_engine
 from winnow.deployment.graph import write_graph
 from winnow.engine.graph_pass import rewrite
+from winnow.functional.distillation_loss import distillation_loss
 from winnow.functional.latency_table import LatencyTable
-from winnow.machine import machine_lines
+from winnow.machine import describe_machine, machine_lines
 from winnow.models.block_macs import macs_table
 from winnow.models.structures import remove_structures, structure_blocks
+from winnow.modifiers.structure_choice import choose_structures
 from winnow.quiet import quiet_libraries
 from winnow.tasks.task import Task
 
@@ -45,14 +51,15 @@ def random_layers(table: LatencyTable, layers: int, largest: float, rng: random.
     return [(rng.choice(heads), rng.choice(neurons)) for _ in range(layers)]
 
 
-def smaller(model: PreTrainedModel, layers: Layers, rng: random.Random) -> PreTrainedModel:
-    """A copy of a model that keeps random heads and neurons, so many in each layer."""
+def smaller(model: PreTrainedModel, layers: Layers, sparsity: float, rng: random.Random) -> PreTrainedModel:
+    """A copy of a model that keeps random heads and neurons, so many in each layer, with blocks of zeros among them."""
     copied = copy.deepcopy(model)
     kept = {
         block: sorted(rng.sample(range(block.count), layers[block.layer][block.kind == "neurons"]))
         for block in structure_blocks(model)
     }
     remove_structures(copied, kept)
+    prune_blocks(copied, [block for block, numbers in kept.items() if numbers], sparsity)
     return copied
 
 
@@ -79,6 +86,45 @@ def largest_difference(found: LatencyTable, again: LatencyTable) -> float:
     return max(abs(found.speedup([pair] * 6) / again.speedup([pair] * 6) - 1) for pair in pairs)
 
 
+class RandomLabels(Task):
+    """Two classes without a meaning."""
+
+    def loss(self, outputs: ModelOutputs, batch: Batch) -> Tensor:
+        return F.cross_entropy(outputs.logits, batch["labels"])
+
+    def distillation_loss(
+        self, student: ModelOutputs, teacher: ModelOutputs, batch: Batch, *, temperature: float
+    ) -> Tensor:
+        return distillation_loss(student.logits, teacher.logits, temperature=temperature)
+
+
+def time_choice(model: PreTrainedModel, task: Task, speedup: float, settings: StructureSettings) -> None:
+    """Print the seconds of each part of a choice from 2,048 random texts of 24 tokens, and the peak memory."""
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        {
+            "input_ids": torch.randint(model.config.vocab_size, (32, 24), generator=generator),
+            "attention_mask": torch.ones(32, 24, dtype=torch.long),
+            "labels": torch.randint(2, (32,), generator=generator),
+        }
+        for _ in range(settings.calibration_samples // 32)
+    ]
+    table = macs_table(model, settings)
+    choice = choose_structures(
+        model,
+        task,
+        batches,
+        table,
+        target_speedup=speedup,
+        samples=settings.calibration_samples,
+        restarts=settings.restarts,
+    )
+    machine = describe_machine(("torch", "winnow-transformers"), torch.get_num_threads())
+    print(machine_lines(machine))
+    print(", ".join(f"{part} {seconds:.1f} s" for part, seconds in choice.seconds.items()))
+    print(f"peak memory {_peak():.1f} GB")
+
+
 def show(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -95,6 +141,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=128, help="in tokens")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--models", type=int, default=10, help="with random sizes")
+    parser.add_argument("--choose", type=float, metavar="SPEEDUP", help="only time the choice of heads and neurons")
     parser.add_argument("--repeat", action="store_true", help="measure the table twice, and compare")
     options = parser.parse_args()
     quiet_libraries()
@@ -108,7 +155,10 @@ def main() -> None:
         threads=options.threads,
     )
     model, rng = encoder(options.shape), random.Random(0)
-    task = Task(name="random", metrics=[], data={"text_columns": ["text"], "label_column": "label"})
+    task = RandomLabels(name="random", metrics=[], data={"text_columns": ["text"], "label_column": "label"})
+    if options.choose:
+        time_choice(model, task, options.choose, settings)
+        return
     with TemporaryDirectory() as folder:
         measured = measured_table(model, task, settings, Path(folder))
         again = measured_table(model, task, settings, Path(folder) / "again") if options.repeat else None
@@ -124,9 +174,9 @@ def main() -> None:
         if again:
             print(f"measured again: largest difference {largest_difference(table, again.table):.1%}")
         dense = opened_dense(model, settings, Path(folder))
-        prune_blocks(model, structure_blocks(model), settings.block4_sparsity)
         layers = [random_layers(table, len(whole), 1.0 if i % 2 else 0.25, rng) for i in range(options.models)]
-        engines = [opened(smaller(model, each, rng), settings, Path(folder)) for each in layers]
+        sparsity = settings.block4_sparsity
+        engines = [opened(smaller(model, each, sparsity, rng), settings, Path(folder)) for each in layers]
     seconds = call_seconds({"dense": dense, **dict(enumerate(engines))}, settings, model.config.vocab_size)
     macs = macs_table(model, settings)
     speedups = [seconds["dense"] / seconds[i] for i in range(len(layers))]

@@ -2,8 +2,9 @@
 
 import copy
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -41,6 +42,7 @@ class Choice:
         speedup: by the latency table.
         divergence: of the outputs of the cut model from those of the whole one, in nats for a classification.
         source: which candidate it is, in words.
+        seconds: that each part of the choice took, by its name.
     """
 
     kept: dict[Block, list[int]]
@@ -48,6 +50,7 @@ class Choice:
     speedup: float
     divergence: float
     source: str
+    seconds: dict[str, float]
 
 
 def choose_structures(
@@ -75,18 +78,27 @@ def choose_structures(
         samples: texts of the calibration.
         restarts: random variations of each search.
     """
+    began = time.monotonic()
     whole = copy.deepcopy(model).requires_grad_(False).train(False)
     device = next(whole.parameters()).device
     used = [{name: x.to(device) for name, x in batch.items()} for batch in _some(batches, samples, _MOST_TOKENS)]
     hessians, information = _calibrate(whole, task, used)
+    calibrated = time.monotonic()
     probe = _Probe(task, _some(used[::_EVERY], _PROBE_TEXTS, _PROBE_TOKENS), whole)
     orders = {
         "least squares": {block: _obs_order(whole, block, hessian) for block, hessian in hessians.items()},
         "Fisher": {block: order_by_scores(scores) for block, scores in information.items()},
     }
+    ordered = time.monotonic()
     budget = table.dense / target_speedup - table.rest
     choices = (_Candidates(whole, probe, table, hessians, orders[name]).best(budget, restarts, name) for name in orders)
-    return min(choices, key=lambda choice: choice.divergence)
+    best = min(choices, key=lambda choice: choice.divergence)
+    seconds = {
+        "calibration": calibrated - began,
+        "orders": ordered - calibrated,
+        "search": time.monotonic() - ordered,
+    }
+    return replace(best, seconds=seconds)
 
 
 def sizes(kept: Mapping[Block, Sequence[int]]) -> list[tuple[int, int]]:
@@ -220,7 +232,7 @@ class _Candidates:
         counts = self._counts(levels)
         kept = self._kept(counts)
         outputs = {block: self._refitted(block, n) for block, n in counts.items() if n < len(self.present[block])}
-        return Choice(kept, outputs, self.table.speedup(sizes(kept)), divergence, source)
+        return Choice(kept, outputs, self.table.speedup(sizes(kept)), divergence, source, {})
 
     def _counts(self, levels: Sequence[int]) -> dict[Block, int]:
         """Structures of each block by the indices of their levels."""

@@ -1,6 +1,5 @@
 """Structured pruning: remove heads and neurons until the model is as fast as asked for."""
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
@@ -141,7 +140,6 @@ class StructuredPruning(Modifier[StructureSettings]):
             trainer.strategy.configure_ddp()
 
     def _choose(self, model: nn.Module, task: Task, batches: Iterable[Mapping[str, Tensor]], stage: int) -> Choice:
-        began = time.monotonic()
         choice = choose_structures(
             model,
             task,
@@ -156,7 +154,7 @@ class StructuredPruning(Modifier[StructureSettings]):
         print(
             f"{self.name}: {heads} of {all_heads} heads and {neurons:,} of {all_neurons:,} neurons stay, "
             f"{choice.speedup:.3g} times as fast as the dense float32 model by the latency table "
-            f"({choice.source}, {time.monotonic() - began:.0f} s)",
+            f"({choice.source}; {', '.join(f'{part} {seconds:.0f} s' for part, seconds in choice.seconds.items())})",
             flush=True,
         )
         stay = {"heads": [h for h, _ in sizes(choice.kept)], "neurons": [n for _, n in sizes(choice.kept)]}
