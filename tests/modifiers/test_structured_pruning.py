@@ -105,6 +105,17 @@ def test_a_block_may_go_whole(data):
     assert all(p.isfinite().all() for p in fitted.model.parameters())
 
 
+def test_a_stage_after_everything_is_gone_removes_nothing(data):
+    modifier = structure(stages=2, end_epoch=1.0, target_speedup=4.15)  # 4.2 without any structure
+    assert left(fit(modifier, data=data, epochs=2).model) == [(0, 0), (0, 0)]
+    modifier.check()
+    modifier = structure(target_speedup=4.15)
+    modifier.match(empty := fit(structure(target_speedup=4.15), data=data, epochs=1).model)
+    modifier.begin(Clock(steps_per_epoch=5, total_steps=0))
+    modifier.calibrate(empty.train(False), data.task, data.train_dataloader())
+    assert modifier.files()["structure.json"]["stages"][0]["source"] == "nothing is left to remove"
+
+
 def test_dropped_layers_count_for_the_speedup(data):
     fitted = fit(LayerDropping(name="layers", keep=1), structure(target_speedup=42 / 22), data=data)
     assert left(fitted.model) == [(1, 20)] or TABLE.speedup(left(fitted.model)) >= 42 / 22

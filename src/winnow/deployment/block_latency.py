@@ -86,7 +86,7 @@ def measured_table(model: PreTrainedModel, task: Task, settings: StructureSettin
     """
     if not task.output_names:
         raise UserError(f"latency=measured: task={task.name} has no deployed graph to measure; set latency=macs.")
-    check_length("sequence_length", settings.sequence_length, token_limit(model.config.to_dict()))
+    check_length("recipe.structure.sequence_length", settings.sequence_length, token_limit(model.config.to_dict()))
     path = _file(model, settings, cache)
     with named_lock(path.parent, path.stem, waiting="Latency table: another process measures it."):
         found = _stored(path)

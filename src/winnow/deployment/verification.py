@@ -27,7 +27,7 @@ from winnow.models.quantized_model import quantizers
 from winnow.text import four_digits
 
 _RATIO = 1.5  # allowed, of the mean logit difference to that of the noise control
-_ONE_IN = 872  # examples, of which one may get another decision
+_ONE_IN = 872  # examples, of which one is expected to get another decision
 _ROWS = 8  # of the batch in which a divergence is searched
 _DIGITS = 1e-6  # precision of metrics
 _NAMED = 3  # modules listed in a message
@@ -198,7 +198,7 @@ def _structure_failures(report: Mapping[str, Any]) -> list[str]:
 def metric_failures(
     metrics: Mapping[str, Any], engine: str = STOCK, *, examples: int, unlike: int, control_unlike: int
 ) -> list[str]:
-    """Metrics that differ by more than one example in 872, or than noise explains.
+    """Metrics that differ by more than chance explains, of one example in 872 or of as many as under noise.
 
     Args:
         metrics: ``pytorch`` and that of the engine, each with values by name.
@@ -207,8 +207,9 @@ def metric_failures(
         unlike: inputs on which graph and model decide differently.
         control_unlike: inputs on which the model decides differently under noise.
     """
-    # two standard deviations of a count above that of the control, since both are counts of few chance events
-    allowed = max(math.ceil(examples / _ONE_IN), control_unlike + math.floor(2 * math.sqrt(control_unlike)))
+    # counts of few chance events: two standard deviations above the expected one are allowed
+    expected = max(examples / _ONE_IN, control_unlike)
+    allowed = max(1, math.floor(expected + 2 * math.sqrt(expected)))
     if unlike <= allowed:
         return []
     whole = 100 if "exact_match" in metrics["pytorch"] else 1  # SQuAD's metrics are percentages

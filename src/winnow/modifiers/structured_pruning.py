@@ -154,7 +154,7 @@ class StructuredPruning(Modifier[StructureSettings]):
         print(
             f"{self.name}: {heads} of {all_heads} heads and {neurons:,} of {all_neurons:,} neurons stay, "
             f"{choice.speedup:.3g} times as fast as the dense float32 model by the latency table "
-            f"({choice.source}; {', '.join(f'{part} {seconds:.0f} s' for part, seconds in choice.seconds.items())})",
+            f"({', '.join([choice.source, *(f'{part} {seconds:.0f} s' for part, seconds in choice.seconds.items())])})",
             flush=True,
         )
         stay = {"heads": [h for h, _ in sizes(choice.kept)], "neurons": [n for _, n in sizes(choice.kept)]}

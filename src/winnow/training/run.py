@@ -96,7 +96,10 @@ def prepare(config: RunConfig, folder: Path, stored: DatasetDict) -> Preparation
     )
     batches = -(-len(data.train_dataloader()) // processes(config.trainer))
     clock = recipe_clock(batches, config.recipe.num_epochs, config.trainer)
-    rehearse(config.recipe, copy.deepcopy(student), clock)
+    modifiers = rehearse(config.recipe, copy.deepcopy(student), clock)
+    give_tables(modifiers, student, task, config, folder)
+    for modifier in modifiers:
+        modifier.begin(clock)  # with the table it refuses a speedup out of reach
     return Preparation(task, tokenizer, student, data, clock)
 
 
