@@ -186,6 +186,13 @@ def test_a_table_whose_cache_is_damaged_is_read_again(tmp_path):
     assert load_splits(data)["train"]["text"][:] == ["kept and cut short", "b"]
 
 
+def test_a_column_that_generated_data_lack_is_refused():
+    with pytest.raises(
+        UserError, match=r"text_columns: there is no column 'texts' .*; it has text, label\. Did you mean"
+    ):
+        read(generator="winnow.data.demo.reviews", text_columns=["texts"])
+
+
 def test_a_generator_of_the_project_is_called():
     splits = read(generator="winnow.data.demo.reviews", max_train_samples=10, max_eval_samples=5)
     assert {name: len(split) for name, split in splits.items()} == {"train": 10, "validation": 5, "test": 5}

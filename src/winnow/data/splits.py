@@ -92,7 +92,10 @@ def _column_settings(data: Data) -> dict[str, list[str]]:
 
 def _read(data: Data) -> DatasetDict:
     if data.generator:
-        return hydra.utils.get_method(data.generator)()
+        generated: DatasetDict = hydra.utils.get_method(data.generator)()
+        for name, split in generated.items():
+            _check_columns(split.column_names, data, str(name))
+        return generated
     files = local_files(data)
     if files:
         return DatasetDict({name: _read_files(paths, name, data) for name, paths in _wanted(files, data).items()})
