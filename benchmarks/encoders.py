@@ -16,13 +16,13 @@ from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from winnow.data.tiny_tokenizer import tiny_tokenizer
+from winnow.deployment.block_latency import quantize_on_random_tokens
 from winnow.deployment.folder import GRAPH, SECTION, SPARSE_GRAPH
 from winnow.deployment.graph import write_graph
 from winnow.deployment.samples import INPUTS
 from winnow.engine.graph_pass import rewrite
 from winnow.functional.mask import pruning_mask
 from winnow.functional.structure import Structure
-from winnow.models.quantized_model import insert_fake_quant, quantizable, set_fake_quant
 from winnow.quiet import quiet_libraries
 
 # Encoder layers, hidden size, size of the feed-forward layer, attention heads.
@@ -54,15 +54,6 @@ def prune(model: BertForSequenceClassification, sparsity: float, structure: Stru
     for module in model.bert.encoder.modules():
         if isinstance(module, nn.Linear):
             module.weight *= pruning_mask(module.weight, sparsity, structure)
-
-
-@torch.no_grad()
-def quantize(model: BertForSequenceClassification) -> None:
-    """Quantise weights and activations to 8 bits, with the ranges that the activations have on random tokens."""
-    insert_fake_quant(model, list(quantizable(model)), weight_bits=8, per_channel=True, reduce_range=False)
-    set_fake_quant(model, observer_enabled=True, fake_quant_enabled=False)
-    model(input_ids=torch.randint(VOCABULARY, (4, 128)), attention_mask=torch.ones(4, 128, dtype=torch.long))
-    set_fake_quant(model, observer_enabled=False, fake_quant_enabled=True)
 
 
 def write_deployment(model: BertForSequenceClassification, folder: Path, precision: str) -> None:
@@ -106,7 +97,7 @@ def main() -> None:
             if sparsity:
                 prune(model, sparsity, Structure.parse(kind))
                 name += f"_{round(100 * sparsity)}"
-            quantize(model)
+            quantize_on_random_tokens(model)
             write_deployment(model, options.out / name, "int8")
 
 

@@ -241,6 +241,12 @@ class StructureSettings(ModifierSettings):
     sequence_length: Count = 128  # tokens of the measured call
     threads: Count = 1  # of the measured call
 
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """The speedup that is asked for, and how the latency of the deployed model counts."""
+        names = {"target_speedup", "latency", "engine", "precision", "batch_size", "sequence_length", "threads"}
+        return self.model_dump(include=names)
+
     def window(self) -> tuple[float, float, float | None]:
         start, end = max(self.start_epoch, 0.0), self.end_epoch
         return start, end, (end - start) / (self.stages - 1) if self.stages > 1 and end > start else None

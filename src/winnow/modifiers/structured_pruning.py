@@ -178,11 +178,10 @@ class StructuredPruning(Modifier[StructureSettings]):
             raise RuntimeError(f"{self.name}: the model is {found:.4g} times as fast by its table, asked is {asked:g}")
 
     def facts(self) -> dict[str, Any]:
-        measured_by = ("target_speedup", "latency", "engine", "precision", "batch_size", "sequence_length", "threads")
         stay = sizes(self.kept)
         return {
             "structure": {
-                **{name: getattr(self.settings, name) for name in measured_by},
+                **self.settings.conditions,
                 "predicted_speedup": self.table.speedup(stay),
                 "dense": {"layers": self._dense_layers},
                 "heads": [heads for heads, _ in stay],

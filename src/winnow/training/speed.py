@@ -21,7 +21,6 @@ from winnow.tasks.task import Task
 from winnow.training.random_state import random_state, set_random_state
 
 TABLE = "latency_table.json"  # in the folder of a run
-_CONDITIONS = {"target_speedup", "latency", "engine", "precision", "batch_size", "sequence_length", "threads"}
 
 
 def give_tables(modifiers: Iterable[Modifier], student: Any, task: Task, config: RunConfig, folder: Path) -> None:
@@ -73,7 +72,7 @@ def planned_speed(modifiers: Iterable[Modifier], task: Task, config: RunConfig, 
     """
     for modifier in modifiers:
         if isinstance(modifier, StructuredPruning):
-            conditions = modifier.settings.model_dump(include=_CONDITIONS)
+            conditions = modifier.settings.conditions
             table = _known(modifier.settings, config, task)
             if table is None:
                 return {"modifier": modifier.name, **conditions, "known": None}
