@@ -440,9 +440,13 @@ def test_calibration_of_a_model_that_was_never_trained_for_the_task_is_refused(p
     assert "the model has no head that was trained for this task" in message
 
 
-@pytest.mark.parametrize("epochs", ["recipe.num_epochs=0", "recipe.num_epochs=1"])
-def test_heads_of_a_model_that_was_never_trained_for_the_task_are_not_removed_by_its_outputs(tmp_path, epochs):
-    words = [*own_data(review_tables(tmp_path / "data")), "recipe=fast2", "teacher=none", epochs]
+@pytest.mark.parametrize(
+    "settings",
+    [("teacher=none", "recipe.num_epochs=0"), ("teacher=none", "recipe.num_epochs=1"), ("teacher=self",)],
+    ids=" ".join,
+)
+def test_heads_of_a_model_that_was_never_trained_for_the_task_are_not_removed_by_its_outputs(tmp_path, settings):
+    words = [*own_data(review_tables(tmp_path / "data")), "recipe=fast2", *settings]
     message = failure("train", *words, "recipe.structure.latency=macs", "hydra.run.dir=run", folder=tmp_path)
     assert "the model, which has no head that was trained for this task; add teacher=dense, or start from" in message
     assert not (tmp_path / "run" / "latency_table.json").exists()

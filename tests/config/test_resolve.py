@@ -93,6 +93,8 @@ def test_a_recipe_that_does_not_train_has_no_teacher(configured):
         (["task.name=???"], r"^task\.name must be given: add task\.name=VALUE to the command\.$"),
         (["teacher.kind=${nope}"], r"^teacher\.kind: .*'nope' not found\.$"),
         (["+sead=3"], r"^sead is not a setting; the configuration has .*Did you mean 'seed'\?$"),
+        (["recipe.num_epochs=abc"], r"^recipe\.num_epochs must be a whole number, 1 to 10,000, got 'abc'\.$"),
+        (["recipe=fast4", "recipe.optimizer.learning_rate=abc"], r"^recipe\.optimizer\.learning_rate must be a number"),
         (["+settings={a: b}"], r"^settings is not a setting; the configuration has"),
     ],
 )

@@ -21,10 +21,10 @@ def _register_resolvers() -> None:
     ``/open@section: mapping``, a section to which a command line may add settings without a ``+``.
     """
     resolvers: dict[str, Callable[..., Any]] = {
-        "mul": lambda a, b: a * b,
-        "sum": lambda a, b: a + b,
-        "stages": stages_of,
-        "share": lambda whole, part, parts: whole * part / parts,
+        "mul": _of_numbers(lambda a, b: a * b),
+        "sum": _of_numbers(lambda a, b: a + b),
+        "stages": _of_numbers(stages_of),
+        "share": _of_numbers(lambda whole, part, parts: whole * part / parts),
         "model_label": model_label,
         "settings_label": settings_label,
     }
@@ -33,6 +33,16 @@ def _register_resolvers() -> None:
     # cached, so all jobs of a sweep have its name
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True, use_cache=True)
     ConfigStore.instance().store(group="open", name="mapping", node=DictConfig({}, flags={"struct": False}))
+
+
+def _of_numbers(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """The same with numbers; otherwise the first value that is none, which the check of the settings will name."""
+
+    def resolver(*values: Any) -> Any:
+        wrong = [value for value in values if not isinstance(value, int | float)]
+        return wrong[0] if wrong else compute(*values)
+
+    return resolver
 
 
 def stages_of(speedup: float) -> int:

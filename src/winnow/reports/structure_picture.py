@@ -55,14 +55,14 @@ def draw_structure(figure: Figure | SubFigure, left: Left, title: str = "") -> N
     ):
         _draw_bars(ax, values, total, colour)
         ax.set_ylabel(f"{name} of {total:,}")
-    neurons.set(xlabel="layer", xticks=range(1, len(left.heads) + 1))
+    neurons.set(xlabel="layer", xticks=range(len(left.heads)))
     heads.set_title(title, fontsize=10)
     figure.align_ylabels()
 
 
 def _draw_bars(ax: Axes, values: Iterable[float], total: int, colour: str) -> None:
     heights = list(values)
-    bars = ax.bar(range(1, len(heights) + 1), heights, color=colour, width=0.7)
+    bars = ax.bar(range(len(heights)), heights, color=colour, width=0.7)
     ax.bar_label(bars, [f"{height:.3g}" if height < 1000 else f"{height:.0f}" for height in heights], fontsize=7.5)
     ax.axhline(total, color=MUTED, linewidth=0.9)
     ax.set_ylim(0, 1.18 * total)  # room for the number of a whole layer

@@ -150,7 +150,8 @@ def train(
 
 def _refuse_untrained(config: RunConfig, student: Any) -> None:
     """Refuse a model without a trained head where a modifier judges it before the first step."""
-    starts = any(getattr(each, "start_from_teacher", False) for each in config.recipe.modifiers.values())
+    asked = any(getattr(each, "start_from_teacher", False) for each in config.recipe.modifiers.values())
+    starts = asked and config.teacher.kind != "self"
     for name, settings in config.recipe.modifiers.items():
         if settings.judges_outputs and settings.window()[0] <= 0 and student.new_head and not starts:
             raise UserError(
