@@ -3,6 +3,7 @@ import pytest
 from tests.reports.made_up import write_sweep
 from tests.reports.runs import DENSE, deployed, failed, put
 from winnow.reports.cost_plots import LATENCY, PARAMETERS, SIZE, SPARSITY, CostPlot, cost_plots, pareto_front
+from winnow.reports.findings import findings
 from winnow.reports.results import collect
 
 # cost, score: 0 and 3 are beaten by 1, 4 by 2; 5 costs as much as 2 and scores less
@@ -47,6 +48,17 @@ def test_by_sparsity_only_models_with_all_layers_are_compared(groups):
         "prune60",
         "prune72",
     }
+
+
+def test_models_without_some_heads_and_neurons_are_compared_by_parameters_and_not_by_sparsity(tmp_path):
+    put(tmp_path / "a", **DENSE, nonzero_parameters=100_000_000)
+    put(tmp_path / "b", nonzero_parameters=60_000_000)
+    put(tmp_path / "c", recipe="fast2", structure={"target_speedup": 2.0}, nonzero_parameters=50_000_000)
+    groups = collect([tmp_path]).groups
+    assert {group.recipe for group in CostPlot(groups, SPARSITY).groups} == {"dense", "prune80"}
+    assert {group.recipe for group in CostPlot(groups, PARAMETERS).groups} == {"dense", "prune80", "fast2"}
+    assert cost_plots(groups)[0][0].cost is PARAMETERS
+    assert "fast2" not in "".join(findings(groups))
 
 
 def test_the_front_of_the_made_up_table_is_known(groups):

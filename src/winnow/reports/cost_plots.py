@@ -40,7 +40,7 @@ class CostPlot:
         self.metric = main_metric(groups)
         self.teachers = [group.teacher for group in groups]
         measured = [group for group in groups if group.values(self.metric) and group.values(cost.figure)]
-        self.groups = with_all_layers(measured) if cost is SPARSITY else measured  # others cannot be compared by it
+        self.groups = with_whole_layers(measured) if cost is SPARSITY else measured  # others cannot be compared by it
         candidates = comparable(self.groups, self.metric)
         points = [self.point(group) for group in candidates]
         self.front = [candidates[i] for i in pareto_front(points, smaller_is_better(self.metric))]
@@ -57,9 +57,10 @@ class CostPlot:
 def cost_plots(groups: Sequence[Group]) -> tuple[list[CostPlot], list[str]]:
     """The plots of a task, the main one first, and sentences about the costs that have none."""
     layers = {mean(values) for group in groups if (values := group.values("layers"))}
+    smaller = len(layers) > 1 or any(is_cut(group) for group in groups)
     plots: list[CostPlot] = []
     sentences = []
-    for cost in (PARAMETERS, SPARSITY, SIZE, LATENCY) if len(layers) > 1 else (SPARSITY, SIZE, LATENCY):
+    for cost in (PARAMETERS, SPARSITY, SIZE, LATENCY) if smaller else (SPARSITY, SIZE, LATENCY):
         plot = CostPlot(groups, cost)
         reason = ""
         if len(plot.groups) < 2:
@@ -79,14 +80,19 @@ def cost_plots(groups: Sequence[Group]) -> tuple[list[CostPlot], list[str]]:
 
 def _is_about_speed(plot: CostPlot, groups: Sequence[Group]) -> bool:
     """True if a recipe asked for a speedup and most groups have a latency."""
-    return any(group.values("target_speedup") for group in groups) and 2 * len(plot.groups) > len(groups)
+    return any(is_cut(group) for group in groups) and 2 * len(plot.groups) > len(groups)
 
 
-def with_all_layers(groups: Sequence[Group]) -> list[Group]:
-    """Those with as many layers as any group of their model; those with an unknown number too."""
+def is_cut(group: Group) -> bool:
+    """True if a recipe has removed heads and neurons for a speedup."""
+    return bool(group.values("target_speedup"))
+
+
+def with_whole_layers(groups: Sequence[Group]) -> list[Group]:
+    """Those with as many layers as any group of their model, or an unknown number, and all heads and neurons."""
     layers = {group: mean(group.values("layers") or (0.0,)) for group in groups}
     most = {group.model: max(layers[g] for g in groups if g.model == group.model) for group in groups}
-    return [group for group, number in layers.items() if number in (0.0, most[group.model])]
+    return [group for group, number in layers.items() if number in (0.0, most[group.model]) and not is_cut(group)]
 
 
 def pareto_front(points: Sequence[tuple[float, float]], smaller_is_better: bool = False) -> list[int]:

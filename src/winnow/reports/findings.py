@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from winnow.reports.columns import columns, percent
-from winnow.reports.cost_plots import SAME_COST, with_all_layers
+from winnow.reports.cost_plots import SAME_COST, is_cut, with_whole_layers
 from winnow.reports.groups import Group, comparable, main_metric, mean, sd, smaller_is_better
 
 _MAX_LEVELS = 8  # sparsities of which the best group is named
@@ -40,7 +40,8 @@ class _Findings:
 
     def _by_sparsity(self) -> Iterator[str]:
         """The best group at each sparsity, and how much of the dense score it keeps."""
-        sparsities = {group: mean(values) for group in self.complete if (values := group.values("sparsity"))}
+        whole = [group for group in self.complete if not is_cut(group)]  # others are not smaller by their zeros alone
+        sparsities = {group: mean(values) for group in whole if (values := group.values("sparsity"))}
         levels: dict[str, list[Group]] = {}
         for group in sorted(sparsities, key=lambda group: sparsities[group]):
             levels.setdefault(percent(sparsities[group]), []).append(group)
@@ -61,8 +62,8 @@ class _Findings:
     def _fewer_layers(self) -> Iterator[str]:
         """Groups with fewer layers against the best one with all layers and no more nonzero parameters."""
         sizes = {g: mean(g.values("nonzero_parameters")) for g in self.complete if g.values("nonzero_parameters")}
-        known = [group for group in sizes if group.values("layers")]
-        whole = with_all_layers(known)
+        known = [group for group in sizes if group.values("layers") and not is_cut(group)]
+        whole = with_whole_layers(known)
         fewer = [group for group in known if group not in whole]
         pairs = []
         for group in fewer:
