@@ -23,7 +23,7 @@ from winnow.functional.structured_pruning import (
 from winnow.models.structures import Block, kept_structures, remove_structures
 from winnow.tasks.task import Task
 
-_MOST_TOKENS = 131_072  # of the calibration, and of the texts on which choices are compared
+_MOST_TOKENS = 65_536  # of the calibration: more than twenty times the widest layer of a BERT-base
 _PROBE_TEXTS, _PROBE_TOKENS = 256, 4096
 _EVERY = 8  # batch of the calibration is one of them, so that short and long texts are among them
 _AT_ONCE = {"heads": 1, "neurons": 8}  # removed before the scores of the others are updated
