@@ -91,6 +91,8 @@ def test_a_target_that_the_whole_model_reaches_removes_nothing(data):
     modifier = structure(target_speedup=1.5)
     modifier.use(LatencyTable(TABLE.heads, TABLE.neurons, TABLE.rest, dense=84.0))
     assert left(fit(modifier, data=data).model) == [(2, 24), (2, 24)]
+    [stage] = modifier.files()["structure.json"]["stages"]
+    assert (stage["source"], stage["predicted_speedup"]) == ("nothing has to go", 2.0)
 
 
 def test_a_target_out_of_reach_is_refused_before_the_first_step(data):
@@ -113,7 +115,7 @@ def test_a_stage_after_everything_is_gone_removes_nothing(data):
     modifier.match(empty := fit(structure(target_speedup=4.15), data=data, epochs=1).model)
     modifier.begin(Clock(steps_per_epoch=5, total_steps=0))
     modifier.calibrate(empty.train(False), data.task, data.train_dataloader())
-    assert modifier.files()["structure.json"]["stages"][0]["source"] == "nothing is left to remove"
+    assert modifier.files()["structure.json"]["stages"][0]["source"] == "nothing has to go"
 
 
 def test_dropped_layers_count_for_the_speedup(data):
