@@ -30,8 +30,8 @@ RECIPES = {
     ],
     "accumulation": ["recipe=prune90_1of2", "trainer.accumulate_grad_batches=4"],
     "scaled to fewer steps": [*CYCLIC, "trainer.max_steps=11", "trainer.scale_recipe=true"],
-    "one stage": ["recipe=fast2", "teacher=self", "recipe.structure.latency=macs"],
-    "two stages": ["recipe=fast4_quant", "teacher=self", "recipe.structure.latency=macs", "recipe.structure.stages=2"],
+    "one stage": ["recipe=fast2", "teacher=dense", "recipe.structure.latency=macs"],
+    "two stages": ["recipe=fast4_quant", "teacher=dense", "recipe.structure.latency=macs", "recipe.structure.stages=2"],
     "distillation ends": ["recipe=prune80_1of2", "teacher=self", "recipe.distillation.end_epoch=1.5"],
 }
 
