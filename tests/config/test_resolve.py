@@ -95,12 +95,13 @@ def test_a_recipe_that_does_not_train_has_no_teacher(configured):
         (["+sead=3"], r"^sead is not a setting; the configuration has .*Did you mean 'seed'\?$"),
         (["recipe.num_epochs=abc"], r"^recipe\.num_epochs must be a whole number, 1 to 10,000, got 'abc'\.$"),
         (["recipe=fast4", "recipe.optimizer.learning_rate=abc"], r"^recipe\.optimizer\.learning_rate must be a number"),
+        (["recipe=fast4", "recipe.structure.target_speedup=abc"], r"^recipe\.structure\.target_speedup must be a num"),
         (["+settings={a: b}"], r"^settings is not a setting; the configuration has"),
     ],
 )
 def test_a_value_that_is_missing_or_unknown_is_named(hydra_compose, overrides, message):
     with pytest.raises(UserError, match=message):
-        run_config(hydra_compose(*overrides))
+        run_config(hydra_compose(*overrides), overrides)
 
 
 def test_the_settings_of_a_run_are_its_overrides_beside_the_options(hydra_compose):

@@ -1,7 +1,7 @@
 """The recipe of a run: how long it trains, the optimizer, and the modifiers with their settings."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
@@ -42,8 +42,8 @@ class Recipe(Section):
     _node: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
-    def read(cls, node: Any, path: str = "recipe") -> Self:
-        return super().read(node, path)
+    def read(cls, node: Any, path: str = "recipe", typed: Container[str] = ()) -> Self:
+        return super().read(node, path, typed)
 
     @property
     def modifiers(self) -> dict[str, ModifierSettings]:

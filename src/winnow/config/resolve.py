@@ -73,7 +73,8 @@ def run_config(composed: DictConfig, overrides: Iterable[str] = ()) -> RunConfig
     if isinstance(recipe, dict) and recipe.get("num_epochs") == 0:
         plain["teacher"] = {"kind": "none"}  # without training nothing is distilled, and no step has a learning rate
         plain["recipe"] = {name: node for name, node in recipe.items() if not _sets_learning_rate(node)}
-    config = RunConfig.read({**plain, **translation, "settings": settings_of(overrides)})
+    settings = settings_of(overrides)
+    config = RunConfig.read({**plain, **translation, "settings": settings}, typed=settings)
     return config.changed(recipe=config.recipe.without_teacher()) if config.teacher.kind == "none" else config
 
 

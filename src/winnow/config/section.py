@@ -1,6 +1,6 @@
 """A section of the configuration: a pydantic model whose errors are one short message for the user."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -18,20 +18,22 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
-    def read(cls, node: Any, path: str = "") -> Self:
+    def read(cls, node: Any, path: str = "", typed: Container[str] = ()) -> Self:
         """The section from plain values.
 
         Args:
             node: a mapping, as Hydra composed it.
             path: full name of the section, e.g. ``recipe.pruning``; '' for the whole configuration.
+            typed: full names of settings from which others may follow.
 
         Raises:
-            UserError: for the first setting that is unknown, missing or not what it must be.
+            UserError: for a setting that is unknown, missing or not what it must be: the first one that was typed,
+                otherwise the first one.
         """
         try:
             return cls.model_validate(node)
         except ValidationError as error:
-            raise UserError(_message(error, path)) from error
+            raise UserError(_message(error, path, typed)) from error
 
     @model_validator(mode="before")
     @classmethod
@@ -66,9 +68,9 @@ def _unknown(name: str, known: Iterable[str], path: str) -> str:
     return f"{full} is not a setting; {where} has {', '.join(sorted(known))}.{nearest(name, known)}"
 
 
-def _message(error: ValidationError, path: str) -> str:
-    first = error.errors()[0]
-    here = ".".join(filter(None, [path, *map(str, first["loc"])]))
+def _message(error: ValidationError, path: str, typed: Container[str]) -> str:
+    named = [(".".join(filter(None, [path, *map(str, each["loc"])])), each) for each in error.errors()]
+    here, first = next((pair for pair in named if pair[0] in typed), named[0])
     context: dict[str, Any] = first.get("ctx", {})
     match first["type"]:
         case "expected":

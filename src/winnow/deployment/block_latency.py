@@ -91,6 +91,7 @@ def measured_table(model: PreTrainedModel, task: Task, settings: StructureSettin
     with named_lock(path.parent, path.stem, waiting="Latency table: another process measures it."):
         found = _stored(path)
         if found is None:
+            print("structure: measures the latency of heads and neurons, which takes a minute or so", flush=True)
             found = _measure(model, task, settings)
             write_atomically(path, json_text({"table": table_json(found.table), "facts": found.facts}, indent=1) + "\n")
     return found

@@ -48,7 +48,6 @@ def _table(settings: StructureSettings, student: Any, task: Task, config: RunCon
     if settings.latency == "macs":
         table = macs_table(stock, settings)
     else:
-        print("structure: measures the latency of heads and neurons, which takes a minute or so", flush=True)
         measured = measured_table(stock, task, settings, Path(config.cache.folder))
         table, facts = measured.table, measured.facts
     set_random_state(state)
