@@ -80,8 +80,15 @@ def test_an_empty_block_that_is_slower_than_a_small_one_is_no_choice():
 
 
 def test_noise_never_lets_a_larger_block_cost_less():
-    table = additive_table({0: 1.0, 1: 5.0, 2: 4.0}, {0: 1.0, 8: 4.5}, anchor=(1, 8), layers=1, dense=1.0)
+    table = additive_table({0: 1.0, 1: 5.0, 2: 4.0}, {0: 4.0, 8: 4.5}, anchor=(1, 8), layers=1, dense=1.0)
     assert table.heads == {0: 0.0, 1: 3.5, 2: 3.5}
+
+
+def test_noise_cannot_take_all_of_the_rest():
+    costs = {"heads": {0: 1.0, 1: 5.0, 2: 8.0}, "neurons": {0: 2.0, 8: 5.0}, "anchor": (1, 8)}
+    table = additive_table(**costs, layers=1, dense=9.0, least=1.0)  # 1 + 2 - 5 would be left
+    assert table == LatencyTable({0: 0.0, 1: 2.5, 2: 5.5}, {0: 0.0, 8: 1.5}, rest=1.0, dense=9.0)
+    assert [table.total([(1, 8)]), table.total([(2, 8)])] == [5.0, 8.0]  # as given
 
 
 def test_a_table_is_the_same_after_it_was_written_to_json():

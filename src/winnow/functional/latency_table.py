@@ -71,7 +71,13 @@ def non_falling(values: Sequence[float]) -> list[float]:
 
 
 def additive_table(
-    heads: Mapping[int, float], neurons: Mapping[int, float], anchor: tuple[int, int], layers: int, dense: float
+    heads: Mapping[int, float],
+    neurons: Mapping[int, float],
+    anchor: tuple[int, int],
+    layers: int,
+    dense: float,
+    *,
+    least: float = 0.0,
 ) -> LatencyTable:
     """The table from the costs of models whose layers all have the same size.
 
@@ -81,15 +87,21 @@ def additive_table(
         anchor: heads and neurons; the table gives exactly the cost of this model, up to the smoothing of noise.
         layers: of the model.
         dense: cost of the dense float32 model.
+        least: cost that ``rest`` has at least. ``rest`` is a small difference of large costs, so noise can take all of
+            it; what is missing then was counted as a block of size 0.
     """
     by_heads, by_neurons = (_non_falling_costs(costs) for costs in (heads, neurons))
-    rest = (by_heads[anchor[0]] + by_neurons[anchor[1]]) / 2  # both are costs of the anchor
-    blocks = []
-    for costs, size in ((by_heads, anchor[0]), (by_neurons, anchor[1])):
-        least = min(costs.values())
-        rest -= costs[size] - least
-        blocks.append({size: (cost - least) / layers for size, cost in costs.items()})
-    return LatencyTable(blocks[0], blocks[1], max(rest, 0.0), dense)
+    whole = (by_heads[anchor[0]] + by_neurons[anchor[1]]) / 2  # both are costs of the anchor
+    rest = min(by_heads.values()) + min(by_neurons.values()) - whole
+    missing = max(least - rest, 0.0)
+    blocks = [_block_costs(costs, missing / 2, layers) for costs in (by_heads, by_neurons)]
+    return LatencyTable(blocks[0], blocks[1], rest + missing, dense)
+
+
+def _block_costs(costs: Mapping[int, float], missing: float, layers: int) -> dict[int, float]:
+    """What each size adds to a layer of the smallest size, which costs more by what is missing of it."""
+    smallest = min(costs.values()) + missing
+    return {size: max(cost - smallest, 0.0) / layers for size, cost in costs.items()}
 
 
 def _non_falling_costs(costs: Mapping[int, float]) -> dict[int, float]:
@@ -117,6 +129,6 @@ def table_from_json(content: Any) -> LatencyTable:
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a latency table: {error!r}") from error
     costs = [*heads.values(), *neurons.values(), table.rest, table.dense]
-    if not heads or not neurons or not all(math.isfinite(cost) and cost >= 0 for cost in costs):
+    if not heads or not neurons or not all(math.isfinite(cost) and cost >= 0 for cost in costs) or not table.rest:
         raise ValueError("not a latency table: its costs are missing, negative or infinite")
     return table
