@@ -163,6 +163,32 @@ class MagnitudePruningSettings(PruningSettings):
         return self
 
 
+class LayerwisePruningSettings(MagnitudePruningSettings):
+    """Settings of layer-wise second-order pruning."""
+
+    acts_without_training: ClassVar[bool] = True
+    needs_training: ClassVar[bool] = False
+
+    calibration_samples: Count = 1024  # training examples by which each update measures the layers
+
+    @model_validator(mode="after")
+    def _check_scope(self) -> Self:
+        if self.scope == "global":
+            raise broken_rule("{path}: errors of different layers cannot be compared; set {path}.scope=matrix.")
+        return self
+
+
+class SecondOrderPruningSettings(MagnitudePruningSettings):
+    """Settings of second-order pruning by the Fisher information of the loss (oBERT)."""
+
+    judges_outputs: ClassVar[bool] = True
+
+    gradients: Count = 1024  # training examples, each of which gives a gradient at every update
+    block: Count = 50  # neighbouring weights whose interactions count; rounded up to whole blocks of the structure
+    damping: Positive = 1e-7  # on the diagonal of the Fisher matrix
+    memory_gigabytes: Positive = 4.0  # of the Fisher matrix at a time: less takes more passes over the examples
+
+
 class AlternatingPruningSettings(PruningSettings):
     """Settings of AC/DC."""
 
@@ -345,6 +371,8 @@ class CustomModifierSettings(ModifierSettings):
 
 SHIPPED: dict[str, type[ModifierSettings]] = {
     "winnow.modifiers.gmp.MagnitudePruning": MagnitudePruningSettings,
+    "winnow.modifiers.layerwise.LayerwisePruning": LayerwisePruningSettings,
+    "winnow.modifiers.obs.SecondOrderPruning": SecondOrderPruningSettings,
     "winnow.modifiers.movement.MovementPruning": MagnitudePruningSettings,
     "winnow.modifiers.acdc.AlternatingPruning": AlternatingPruningSettings,
     "winnow.modifiers.constant.ConstantPruning": ConstantPruningSettings,

@@ -21,6 +21,7 @@ from winnow.functional.structured_pruning import (
     removal_order,
 )
 from winnow.models.structures import Block, kept_structures, remove_structures
+from winnow.modifiers.calibration_texts import Batch, some
 from winnow.tasks.task import Task
 
 _MOST_TOKENS = 65_536  # of the calibration: more than twenty times the widest layer of a BERT-base
@@ -28,7 +29,6 @@ _PROBE_TEXTS, _PROBE_TOKENS = 256, 4096
 _EVERY = 8  # batch of the calibration is one of them, so that short and long texts are among them
 _AT_ONCE = {"heads": 1, "neurons": 8}  # removed before the scores of the others are updated
 
-Batch = Mapping[str, Tensor]
 Refitted = tuple[Tensor, Tensor]  # weight and bias of a block's output
 
 
@@ -85,10 +85,10 @@ def choose_structures(
     began = time.monotonic()
     whole = copy.deepcopy(model).requires_grad_(False).train(False)
     device = next(whole.parameters()).device
-    used = [{name: x.to(device) for name, x in batch.items()} for batch in _some(batches, samples, _MOST_TOKENS)]
+    used = [{name: x.to(device) for name, x in batch.items()} for batch in some(batches, samples, _MOST_TOKENS)]
     hessians, information = _calibrate(whole, task, used)
     calibrated = time.monotonic()
-    probe = _Probe(task, _some(used[::_EVERY], _PROBE_TEXTS, _PROBE_TOKENS), whole)
+    probe = _Probe(task, some(used[::_EVERY], _PROBE_TEXTS, _PROBE_TOKENS), whole)
     orders = {
         "least squares": {block: _obs_order(whole, block, hessian) for block, hessian in hessians.items()},
         "Fisher": {block: order_by_scores(scores) for block, scores in information.items()},
@@ -126,18 +126,6 @@ def set_output(model: nn.Module, block: Block, weight: Tensor, bias: Tensor) -> 
     output.bias.copy_(bias)
     if weight.numel():
         output.weight.copy_(weight)
-
-
-def _some(batches: Iterable[Batch], texts: int, tokens: int) -> list[Batch]:
-    """Whole batches, up to a number of texts and of tokens; at least one."""
-    found: list[Batch] = []
-    for batch in batches:
-        found.append(batch)
-        texts -= len(batch["input_ids"])
-        tokens -= int(batch["attention_mask"].sum())
-        if texts <= 0 or tokens <= 0:
-            break
-    return found
 
 
 def _calibrate(

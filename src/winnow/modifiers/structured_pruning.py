@@ -13,6 +13,7 @@ from winnow.errors import UserError
 from winnow.functional.latency_table import LatencyTable
 from winnow.models.encoder_layers import kept_layers
 from winnow.models.structures import kept_structures, listed_structures, remove_structures
+from winnow.modifiers.calibration_texts import training_batches
 from winnow.modifiers.clock import Clock
 from winnow.modifiers.modifier import Event, Modifier, model_of, modifiers_of
 from winnow.modifiers.structure_choice import Choice, apply_choice, choose_structures, sizes
@@ -130,7 +131,7 @@ class StructuredPruning(Modifier[StructureSettings]):
             return
         model = model_of(pl_module)
         if trainer.is_global_zero:
-            batches = _training_batches(trainer)
+            batches = training_batches(trainer)
             apply_choice(model, self._choose(model, cast(Task, pl_module.task), batches, self.stages.index(step)))
             self._note(model)
         self._keep(trainer, pl_module, trainer.strategy.broadcast(self._mask().tolist()))
@@ -198,13 +199,6 @@ class StructuredPruning(Modifier[StructureSettings]):
 
     def load_own_state(self, state: dict[str, Any]) -> None:
         self._stages = list(state["stages"])
-
-
-def _training_batches(trainer: pl.Trainer) -> Iterable[Mapping[str, Tensor]]:
-    """Batches of training examples, the same ones whatever the step; the loader of the training goes on untouched."""
-    data: Any = getattr(trainer, "datamodule", None)
-    batches: Any = trainer.train_dataloader if data is None else data.train_dataloader()
-    return cast(Iterable[Mapping[str, Tensor]], batches)
 
 
 def _forget(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:

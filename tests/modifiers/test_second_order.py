@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from tests.toys import every_epoch, fit, planned, toy_data, toy_model, zeros_of
+from winnow.modifiers.layerwise import LayerwisePruning
+from winnow.modifiers.masks import encoder_weights
+from winnow.modifiers.obs import SecondOrderPruning
+
+WINDOW = {"name": "pruning", "start_epoch": 0.4, "end_epoch": 2.4, "update_frequency": 1.0, "final_sparsity": 0.75}
+KINDS = {
+    "layerwise": lambda **changes: LayerwisePruning(**{**WINDOW, "calibration_samples": 16, **changes}),
+    "obs": lambda **changes: SecondOrderPruning(**{**WINDOW, "gradients": 16, **changes}),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
+@pytest.mark.parametrize("changes", [{}, {"structure": "block4"}, {"structure": "2:4", "final_sparsity": 0.5}], ids=str)
+def test_a_run_prunes_as_planned_and_pruned_weights_stay_zero(kind, changes):
+    modifier = kind(**changes)
+    fitted = fit(modifier)
+    modifier.check()
+    assert fitted.events == planned(modifier)
+    expected = 0.5 if "structure" in changes and ":" in changes["structure"] else 0.75
+    assert {zeros_of(w) / w.numel() for w in encoder_weights(fitted.model).values()} == {expected}
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_a_run_resumed_before_between_and_after_the_updates_has_equal_weights(kind, tmp_path, epoch):
+    def trained(seed, **options):
+        data = toy_data()
+        model = toy_model(data.task, seed, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        return fit(kind(), data=data, model=model, callbacks=[every_epoch(tmp_path)], **options)
+
+    whole = trained(0)
+    resumed = trained(1, resume=tmp_path / f"epoch={epoch}.ckpt")
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, resumed.model.state_dict()[name]), name
+
+
+def test_memory_for_a_matrix_at_a_time_gives_the_same_weights():
+    found = [fit(KINDS["obs"](memory_gigabytes=size)).model.state_dict() for size in (4.0, 1e-9)]
+    for name, weight in found[0].items():
+        assert torch.equal(weight, found[1][name]), name
