@@ -59,9 +59,9 @@ SCHEMAS: dict[str, ModifierSchema] = {
     "MovementPruningModifier": ModifierSchema(pruning.movement, _GRADUAL, _GRADUAL_REQUIRED),
     "OBSPruningModifier": ModifierSchema(
         pruning.obs,
-        _GRADUAL,
+        {**_GRADUAL, "num_grads": kinds.whole, "damp": kinds.positive, "fisher_block_size": kinds.whole},
         _GRADUAL_REQUIRED,
-        unused=("num_grads", "damp", "fisher_block_size", "grad_sampler_kwargs", "num_recomputations"),
+        unused=("grad_sampler_kwargs", "num_recomputations"),
     ),
     "ACDCPruningModifier": ModifierSchema(
         pruning.acdc,

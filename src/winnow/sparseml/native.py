@@ -13,6 +13,7 @@ RECIPE_KEYS = {
     "gmp": "pruning",
     "movement": "pruning",
     "acdc": "pruning",
+    "obs": "pruning",
     "constant": "pruning",
     "layers": "layers",
     "learning_rate": "learning_rate",

@@ -7,14 +7,15 @@ from winnow.sparseml.modifier_translation import ModifierTranslation, translated
 from winnow.sparseml.native import NativeModifier
 from winnow.sparseml.parameters import ALL, FROM_PARAM, PRUNABLE, has_keyword, matches_beyond_linear_weights
 
-GRADUAL = ("gmp", "movement", "acdc")
+GRADUAL = ("gmp", "movement", "acdc", "obs")
+_OBS = {"num_grads": "gradients", "damp": "damping", "fisher_block_size": "block"}
 
 
 def magnitude(modifier: ModifierTranslation) -> None:
     score = modifier.values.get("score_type", "magnitude")
     _gradual(modifier, "movement" if score == "movement" else "gmp")
     if score == "MFAC":
-        _note_second_order(modifier)
+        modifier.differs("second-order scores are replaced by magnitudes")
 
 
 def global_magnitude(modifier: ModifierTranslation) -> None:
@@ -26,12 +27,9 @@ def movement(modifier: ModifierTranslation) -> None:
 
 
 def obs(modifier: ModifierTranslation) -> None:
-    _gradual(modifier, "gmp", global_by_default=True)
-    _note_second_order(modifier)
-
-
-def _note_second_order(modifier: ModifierTranslation) -> None:
-    modifier.differs("second-order scores are replaced by magnitudes")
+    given = {native: modifier.values[name] for name, native in _OBS.items() if name in modifier.values}
+    _gradual(modifier, "obs", global_by_default=True, **given)
+    modifier.differs("gradients are those of single examples; SparseML takes the means of batches")
 
 
 def acdc(modifier: ModifierTranslation) -> None:
@@ -39,12 +37,13 @@ def acdc(modifier: ModifierTranslation) -> None:
     modifier.differs("the last phase is sparse")
 
 
-def _gradual(modifier: ModifierTranslation, file: str, global_by_default: bool = False) -> None:
+def _gradual(modifier: ModifierTranslation, file: str, global_by_default: bool = False, **settings: Any) -> None:
     """Add a sparsity ramp.
 
     Args:
         file: of the native modifier.
         global_by_default: one threshold for all matrices unless ``global_sparsity`` is given.
+        settings: further ones of the native modifier.
     """
     final = modifier.values["final_sparsity"]
     if isinstance(final, dict):
@@ -56,6 +55,7 @@ def _gradual(modifier: ModifierTranslation, file: str, global_by_default: bool =
         initial_sparsity=modifier.values["init_sparsity"],
         final_sparsity=final,
         shape=modifier.values.get("inter_func", "cubic"),
+        **settings,
     )
     if modifier.written["init_sparsity"] == FROM_PARAM:
         modifier.differs(f"init_sparsity {FROM_PARAM} becomes 0: existing zeros stay, but the ramp starts lower")
