@@ -42,6 +42,12 @@ def test_a_run_resumed_before_between_and_after_the_updates_has_equal_weights(ki
         assert torch.equal(weight, resumed.model.state_dict()[name]), name
 
 
+def test_the_memory_is_that_of_a_row_of_the_fisher_matrix_and_of_16_gradients_for_each_weight():
+    modifier = KINDS["obs"](block=48, params=[".*"])
+    modifier.match(torch.nn.ModuleDict({"layer": torch.nn.ModuleList([torch.nn.Linear(1000, 500)])}))
+    assert modifier.cost() == "the gradients of 16 examples, and 0.13 GB"  # 500,000 x (48 + 16) x 4 bytes
+
+
 def test_memory_for_a_matrix_at_a_time_gives_the_same_weights():
     found = [fit(KINDS["obs"](memory_gigabytes=size)).model.state_dict() for size in (4.0, 1e-9)]
     for name, weight in found[0].items():

@@ -41,6 +41,9 @@ class LayerwisePruning(MagnitudePruning):
                 f"{self.name} prunes weights of the encoder's layers, and {outside[0]} is none; set params."
             )
 
+    def cost(self) -> str:
+        return f"the inputs of all layers for up to {self.settings.calibration_samples:,} examples, and a refit"
+
     def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mapping[str, int] | None:
         if not self.is_update(step):
             return None

@@ -105,6 +105,10 @@ class Modifier(pl.Callback, Generic[S]):
         """The value of each quantity that it sets, by name, after ``step`` optimizer steps."""
         return {}
 
+    def cost(self) -> str:
+        """What each update takes, for a plan, known after ``match``; '' for next to nothing."""
+        return ""
+
     # The training, in the order in which Lightning calls it.
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

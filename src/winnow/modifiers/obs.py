@@ -30,6 +30,12 @@ class SecondOrderPruning(MagnitudePruning):
 
     Settings = SecondOrderPruningSettings
 
+    def cost(self) -> str:
+        sizes = [self._gigabytes(weight) for weight in self.masks.parameters.values()]
+        parts = len(list(self._parts()))
+        passes = f", in {parts} passes" if parts > 1 else ""
+        return f"the gradients of {self.settings.gradients:,} examples, and {sum(sizes) / parts:.2g} GB{passes}"
+
     def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mapping[str, int] | None:
         if not self.is_update(step):
             return None
@@ -75,13 +81,16 @@ class SecondOrderPruning(MagnitudePruning):
     def _parts(self) -> Iterator[slice]:
         """Neighbouring matrices whose Fisher matrices fit into the memory together, or one alone."""
         start, used = 0, 0.0
-        sizes = [4e-9 * weight.numel() * self._block() for weight in self.masks.parameters.values()]
-        for i, size in enumerate(sizes):
+        for i, size in enumerate(map(self._gigabytes, self.masks.parameters.values())):
             if used and used + size > self.settings.memory_gigabytes:
                 yield slice(start, i)
                 start, used = i, 0.0
             used += size
-        yield slice(start, len(sizes))
+        yield slice(start, len(self.masks.parameters))
+
+    def _gigabytes(self, weight: Tensor) -> float:
+        """Of the Fisher matrix of a weight, and of the gradients that are added to it together."""
+        return 4e-9 * weight.numel() * (self._block() + _AT_ONCE)
 
     def _inverses(
         self, model: nn.Module, task: Task, examples: Sequence[Batch], weights: Sequence[Tensor]

@@ -60,6 +60,11 @@ def planned_matches(modifiers: Sequence[Modifier]) -> dict[str, list[dict[str, A
     }
 
 
+def planned_costs(modifiers: Sequence[Modifier]) -> dict[str, str]:
+    """What each update of a modifier takes, where that is worth a word, by modifier."""
+    return {modifier.name: cost for modifier in modifiers if (cost := modifier.cost())}
+
+
 def planned_zeros(modifiers: Sequence[Modifier]) -> int:
     """Zeros at the end of the run in the matrices of all pruners; the last pruner of a matrix counts.
 

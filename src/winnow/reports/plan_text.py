@@ -28,6 +28,7 @@ def plan_text(plan: Mapping[str, Any], every_event: bool = False) -> str:
         total = sum(match["size"] for match in matches)
         lines += ["", f"{modifier}: {len(matches)} parameters, {total:,} weights"]
         lines += [f"  {line}" for line in aligned(_match_rows(matches))]
+        lines += [f"  each update takes {plan['costs'][modifier]}"] if modifier in plan["costs"] else []
     lines += _speed_lines(plan["speed"]) if plan["speed"] else []
     before, after, zeros = (plan["parameters"][name] for name in ("before", "after", "zeros"))
     sizes = [["parameters", "before", "after"], *([part, f"{before[part]:,}", f"{after[part]:,}"] for part in before)]

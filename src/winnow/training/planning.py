@@ -13,6 +13,7 @@ from winnow.models.text_length import check_lengths, limit_length
 from winnow.modifiers.clock import recipe_clock
 from winnow.modifiers.rehearsal import (
     parameter_counts,
+    planned_costs,
     planned_curves,
     planned_events,
     planned_matches,
@@ -61,6 +62,7 @@ def make_plan(config: RunConfig) -> dict[str, Any]:
         "total_steps": clock.total_steps,
         "events": planned_events(modifiers),
         "matches": planned_matches(modifiers),
+        "costs": planned_costs(modifiers),
         "speed": planned_speed(modifiers, task, config, clock),
         "parameters": {"before": before, "after": parameter_counts(model), "zeros": planned_zeros(modifiers)},
         "curves": planned_curves(modifiers),
