@@ -25,7 +25,7 @@ def names(group):
 TASKS, MODELS = names("task"), names("model")
 TEACHERS = [name for name in names("teacher") if name != "textattack_rotten_tomatoes"]  # a checkpoint with a name
 FAMILIES = [name for name in names("recipe") if name != "sparseml"]  # which needs a file
-RECIPES = [re.sub(r"(prune|oneshot|cyclic|movement|acdc)", r"\g<1>80", name) for name in FAMILIES]
+RECIPES = [re.sub(r"(prune|oneshot|cyclic|movement|acdc|obs)", r"\g<1>80", name) for name in FAMILIES]
 RECIPES = [re.sub(r"^fast", "fast4", name) for name in RECIPES]
 RECIPES = [re.sub(r"transfer(?=.*_quant)", "transfer90", name.replace("layers", "layers6")) for name in RECIPES]
 HUB_TEACHER = ["teacher.name=someone/model"]

@@ -120,7 +120,7 @@ def test_a_mistyped_name_is_refused_with_the_families_and_the_nearest_valid_name
         hydra_compose(f"recipe={name}")
     message = describe_hydra(refused.value)
     assert message.startswith(f"recipe={name}: there is no such recipe. Did you mean '{meant}'? There are acdc<N>, ")
-    assert "layers<N>_prune<N>_18of30, layers<N>_quant, movement<N>, oneshot<N>, prune<N>, " in message
+    assert "layers<N>_prune<N>_18of30, layers<N>_quant, movement<N>, obs<N>, oneshot<N>, prune<N>, " in message
     assert message.endswith("transfer<N>_quant. <N> is a sparsity in percent, a number of layers or a speedup.")
     assert len(message) < 700
 
