@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 
 _PATHS = re.compile(
     r"\+*(task\.data\.(path|files\.\w+)|(model|teacher)\.name|recipe\.path|output_dir|cache\.folder|export\.data|"
-    r"hydra\.(run|sweep)\.dir|hydra\.sweep\.subdir|plan\.(json|picture))"
+    r"hydra\.(run|sweep)\.dir|hydra\.sweep\.subdir|plan\.(json|picture)|sensitivity\.folder)"
 )
 
 

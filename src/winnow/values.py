@@ -136,6 +136,12 @@ NotNegative = Annotated[float, Field(ge=0), Expected("a number, 0 or more")]
 Fraction = Annotated[float, Field(ge=0, le=1), Expected("in [0, 1]", _percent)]
 ProperFraction = Annotated[float, Field(gt=0, lt=1), Expected("above 0 and below 1", _percent)]
 Sparsity = Annotated[float, Field(ge=0, lt=1), Expected("in [0, 1)", _percent)]
+Sparsities = Annotated[
+    list[Annotated[float, Field(gt=0, lt=1)]],
+    Field(min_length=1),
+    AfterValidator(lambda values: sorted(set(values))),
+    Expected("a list of sparsities above 0 and below 1"),
+]
 Epoch = Annotated[
     float, Field(le=MAX_EPOCHS), AfterValidator(_epoch), Expected(f"an epoch, 0 or more, or -1, at most {MAX_EPOCHS:,}")
 ]

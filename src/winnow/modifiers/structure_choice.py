@@ -1,7 +1,6 @@
 """Choose the heads and neurons of a model that stay within a time, and refit the weights that read them."""
 
 import copy
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from winnow.functional.structured_pruning import (
     removal_order,
 )
 from winnow.models.structures import Block, kept_structures, remove_structures
+from winnow.modifiers.probe import Batch, Probe, some_batches
 from winnow.tasks.task import Task
 
 _MOST_TOKENS = 65_536  # of the calibration: more than twenty times the widest layer of a BERT-base
@@ -28,7 +28,6 @@ _PROBE_TEXTS, _PROBE_TOKENS = 256, 4096
 _EVERY = 8  # batch of the calibration is one of them, so that short and long texts are among them
 _AT_ONCE = {"heads": 1, "neurons": 8}  # removed before the scores of the others are updated
 
-Batch = Mapping[str, Tensor]
 Refitted = tuple[Tensor, Tensor]  # weight and bias of a block's output
 
 
@@ -85,10 +84,10 @@ def choose_structures(
     began = time.monotonic()
     whole = copy.deepcopy(model).requires_grad_(False).train(False)
     device = next(whole.parameters()).device
-    used = [{name: x.to(device) for name, x in batch.items()} for batch in _some(batches, samples, _MOST_TOKENS)]
+    used = [{name: x.to(device) for name, x in batch.items()} for batch in some_batches(batches, samples, _MOST_TOKENS)]
     hessians, information = _calibrate(whole, task, used)
     calibrated = time.monotonic()
-    probe = _Probe(task, _some(used[::_EVERY], _PROBE_TEXTS, _PROBE_TOKENS), whole)
+    probe = Probe(task, some_batches(used[::_EVERY], _PROBE_TEXTS, _PROBE_TOKENS), whole)
     orders = {
         "least squares": {block: _obs_order(whole, block, hessian) for block, hessian in hessians.items()},
         "Fisher": {block: order_by_scores(scores) for block, scores in information.items()},
@@ -126,18 +125,6 @@ def set_output(model: nn.Module, block: Block, weight: Tensor, bias: Tensor) -> 
     output.bias.copy_(bias)
     if weight.numel():
         output.weight.copy_(weight)
-
-
-def _some(batches: Iterable[Batch], texts: int, tokens: int) -> list[Batch]:
-    """Whole batches, up to a number of texts and of tokens; at least one."""
-    found: list[Batch] = []
-    for batch in batches:
-        found.append(batch)
-        texts -= len(batch["input_ids"])
-        tokens -= int(batch["attention_mask"].sum())
-        if texts <= 0 or tokens <= 0:
-            break
-    return found
 
 
 def _calibrate(
@@ -183,33 +170,13 @@ def _obs_order(model: nn.Module, block: Block, hessian: Tensor) -> RemovalOrder:
     return removal_order(weight, hessian, block.width, _AT_ONCE[block.kind])
 
 
-class _Probe:
-    """Some texts, and what the whole model says about them."""
-
-    @torch.no_grad()
-    def __init__(self, task: Task, batches: Sequence[Batch], model: nn.Module) -> None:
-        self.task = task
-        self.batches = [(batch, task.outputs(model, batch)) for batch in batches]
-
-    @torch.no_grad()
-    def divergence(self, model: nn.Module) -> float:
-        """Mean distance of a model's outputs from those of the whole one; infinity where they are not finite."""
-        total = texts = 0.0
-        for batch, target in self.batches:
-            outputs = self.task.outputs(model, batch)
-            size = len(batch["input_ids"])
-            total += size * float(self.task.distillation_loss(outputs, target, batch, temperature=1.0))
-            texts += size
-        return total / texts if math.isfinite(total) else math.inf
-
-
 class _Candidates:
     """Cut models whose blocks lose their structures in given orders."""
 
     def __init__(
         self,
         whole: nn.Module,
-        probe: _Probe,
+        probe: Probe,
         table: LatencyTable,
         hessians: Mapping[Block, Tensor],
         orders: Mapping[Block, RemovalOrder],
