@@ -9,11 +9,12 @@ import datasets
 import hydra
 from datasets import Dataset, DatasetDict
 
-from winnow.config.task import CustomData, Data, QuestionAnsweringData
+from winnow.config.task import UNLABELED, CustomData, Data, QuestionAnsweringData
 from winnow.data.reader import Layout
 from winnow.data.stored_rows import Wanted, stored_rows
+from winnow.data.unlabeled import with_unlabeled
 from winnow.errors import UserError, nearest
-from winnow.files.local_files import formats, local_files
+from winnow.files.local_files import TEXT, formats, local_files, unlabeled_file
 
 # Held-out rows and sub-samples are the same in every run, whatever its seed: their metrics must be comparable.
 _SPLIT_SEED = 0
@@ -29,26 +30,35 @@ _NAMING = {
 }
 
 
-def load_splits(data: Data) -> DatasetDict:
+def load_splits(data: Data, *, unlabeled: bool = False) -> DatasetDict:
     """The splits of a task as they are stored: train, validation splits and test, if they exist.
 
     Args:
         data: the ``task.data`` section of the configuration.
+        unlabeled: True: also the split UNLABELED, if the section names its file.
     """
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(logging.CRITICAL)  # what it would log, it also raises
     splits = _read(data)
+    if unlabeled and data.files.unlabeled:
+        splits[UNLABELED] = unlabeled_rows(data)
     for name, split in splits.items():
         if len(split) == 0:
             raise UserError(f"the {name} split is empty: it has no rows.")
     return splits
 
 
+def unlabeled_rows(data: Data) -> Dataset:
+    """The rows of the file of texts without labels as they are stored; no rows if there is no such file."""
+    file = unlabeled_file(data)
+    return _read_files([file], UNLABELED, data) if file else Dataset.from_dict({})
+
+
 def arrange_splits(splits: DatasetDict, data: Data) -> DatasetDict:
     """The splits that a run uses, in this order: train, the validation splits, test if it exists.
 
     Without a validation split, one is taken from the training data; splits are cut to max_train_samples and
-    max_eval_samples.
+    max_eval_samples. All rows without labels are added to the training data.
     """
     splits, wanted = DatasetDict(splits), list(data.validation)
     found = [name for name in wanted if name in splits]
@@ -61,6 +71,8 @@ def arrange_splits(splits: DatasetDict, data: Data) -> DatasetDict:
     arranged = DatasetDict()
     for name in ["train", *found, *(["test"] if "test" in splits else [])]:
         arranged[name] = _sample(splits[name], data.max_train_samples if name == "train" else data.max_eval_samples)
+    if data.files.unlabeled and UNLABELED in splits:
+        arranged["train"] = with_unlabeled(arranged["train"], splits[UNLABELED])
     return arranged
 
 
@@ -76,7 +88,8 @@ def _check_columns(columns: Sequence[str], data: Data, split: str, rule: str = "
     for setting, wanted in _column_settings(data).items():
         for column in wanted:
             hint = nearest(column, columns)
-            optional = (setting == "id_column" and not hint) or (setting == "label_column" and split == "test")
+            unneeded = setting == "label_column" and split in ("test", UNLABELED)
+            optional = unneeded or (setting == "id_column" and not hint)
             if column not in columns and not optional:
                 raise UserError(
                     f"task.data.{setting}: there is no column '{column}' in the {split} split; "
@@ -128,8 +141,9 @@ def _wanted(splits: Mapping[str, Any], data: Data) -> dict[str, Any]:
 
 def _read_files(paths: Sequence[Path], name: str, data: Data) -> Dataset:
     """One split from its files."""
+    suffix = paths[0].suffix.lower()
     layout = Layout(
-        formats(data)[paths[0].suffix.lower()],
+        "text" if name == UNLABELED and suffix == TEXT else formats(data)[suffix],
         encoding=data.encoding,
         header=data.header,
         separator=data.separator,
@@ -138,7 +152,11 @@ def _read_files(paths: Sequence[Path], name: str, data: Data) -> Dataset:
         tag_column=data.label_column or "",
         prefix="task.data.",
     )
-    columns = None if isinstance(data, CustomData) else {c for named in _column_settings(data).values() for c in named}
+    columns: set[str] | None = {column for named in _column_settings(data).values() for column in named}
+    if isinstance(data, CustomData):
+        columns = None
+    elif name == UNLABELED:
+        columns = set(data.text_columns)
     structured = {data.label_column} if isinstance(data, QuestionAnsweringData) else ()
     split, columns_there = stored_rows(paths, layout, Wanted(columns, structured))
     _check_columns(columns_there, data, name, _NAMING.get(layout.kind, ""))

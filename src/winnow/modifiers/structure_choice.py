@@ -156,7 +156,7 @@ def _calibrate(
     hooks = [watch(block) for block in kept]
     for batch in batches:
         padding.append(batch["attention_mask"].bool())
-        loss = task.loss(task.outputs(model, batch), batch)
+        loss = task.training_loss(task.outputs(model, batch), batch)
         gradients = torch.autograd.grad(loss, [factors[block] for block in kept])
         for block, gradient in zip(kept, gradients, strict=True):
             information[block] += gradient.square()
