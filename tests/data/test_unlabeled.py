@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from datasets import Dataset, DatasetDict
 
-from tests.toys import TINY, failure, own_data, review_tables, run, table, toy_task, typed_data
+from tests.toys import own_data, review_tables, run, table, toy_task, typed_data
 from winnow.config.checks import check
 from winnow.config.fingerprint import fingerprint
 from winnow.config.run import dense_run
@@ -23,7 +23,7 @@ from winnow.tasks.task import build_task
 @pytest.fixture
 def texts(tmp_path):
     file = tmp_path / "texts.txt"
-    file.write_text("a fine film\nIts end, \"as they say\", is dull\nso so\n")
+    file.write_text('a fine film\nIts end, "as they say", is dull\nso so\n')
     return file
 
 
@@ -38,7 +38,7 @@ def split_of(tmp_path, file, task=None, **changes):
 
 FILES = {
     "a.txt": "a fine film\nso so\n",
-    "a.csv": 'label,text\nmaybe,a fine film\n,so so\n',
+    "a.csv": "label,text\nmaybe,a fine film\n,so so\n",
     "a.jsonl": '{"text": "a fine film", "label": [1]}\n{"text": "so so"}\n',
     "a.TSV": "text\na fine film\nso so\n",
 }
@@ -136,6 +136,7 @@ def test_sentences_to_tag_are_lines_of_words_or_a_word_a_line(configured, tmp_pa
     [
         (["task=sst2", "teacher=none"], r"needs a teacher, which labels the texts; name one, such as teacher=dense"),
         (["task=sst2", "recipe=dense"], r"needs a teacher"),
+        (["task=sst2", "recipe.distillation.hardness=0"], r"recipe\.distillation\.hardness above 0"),
         (["task=squad"], r"task=squad cannot learn from texts without labels; the tasks of text_classification and"),
         (["task=masked_lm"], r"task=masked_lm cannot learn from texts without labels"),
     ],

@@ -14,13 +14,14 @@ from winnow.config.checks import check
 from winnow.config.composed import plain_values
 from winnow.config.labels import model_label
 from winnow.config.modifiers import LayerDroppingSettings, PruningSettings, StructureSettings
+from winnow.config.recipe import Recipe
 from winnow.config.resolve import run_config
 from winnow.config.run import RunConfig
-from winnow.config.recipe import Recipe
 from winnow.config.section import Section
 from winnow.errors import UserError, short_errors
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
+from winnow.functional.structure import Structure
 from winnow.path_arguments import literal_paths
 from winnow.quiet import quiet_libraries
 from winnow.values import Count, Sparsities, Text
@@ -47,7 +48,7 @@ def _main(composed: DictConfig) -> None:
         config = run_config(composed, overrides)
         check(config, overrides)
         settings = Settings.read(plain_values(composed).get("sensitivity"), "sensitivity")
-        _check_recipe(config.recipe)
+        _check_recipe(config.recipe, settings.sparsities[-1])
         work_offline_without_a_connection(config.hub_names)
         from winnow.reports.sensitivity_report import save_report, sensitivity_text  # heavy: only once all is checked
         from winnow.training.sensitivity import measure
@@ -71,26 +72,28 @@ def _training(config: RunConfig, overrides: Sequence[str], mapping: Path) -> str
     return command_line("train", *kept, f"recipe.pruning.final_sparsity={mapping}")
 
 
-def _check_recipe(recipe: Recipe) -> None:
-    """Refuse a recipe that cannot have a sparsity for each matrix of the model."""
-    settings = recipe.modifiers
-    pruning = [name for name, each in settings.items() if isinstance(each, PruningSettings)]
-    if pruning != ["pruning"]:
+def _check_recipe(recipe: Recipe, last: float) -> None:
+    """Refuse a recipe that cannot have a sparsity for each matrix of the model, or one above the last that is tried."""
+    for name, settings in recipe.modifiers.items():
+        if isinstance(settings, LayerDroppingSettings | StructureSettings):
+            raise UserError(
+                f"recipe={recipe.name} removes parts of the model by recipe.{name}, so its matrices are not yet known; "
+                "name a run that has removed them with model.name=FOLDER, and a recipe such as prune80."
+            )
+    pruning = {name: each for name, each in recipe.modifiers.items() if isinstance(each, PruningSettings)}
+    if [*pruning] != ["pruning"]:
         found = " and ".join(f"recipe.{name}" for name in pruning) or "none"
         raise UserError(
             f"recipe={recipe.name} must have one pruning modifier, recipe.pruning, such as prune80; it has {found}."
         )
-    for name, each in settings.items():
-        if isinstance(each, LayerDroppingSettings | StructureSettings):
-            raise UserError(
-                f"recipe={recipe.name} removes parts of the model by recipe.{name}, so its matrices are not yet "
-                "known; name a run that has removed them with model.name=FOLDER, and a recipe such as prune80."
-            )
-    if recipe.modifiers["pruning"].scope == "global":
+    if pruning["pruning"].scope == "global":
         raise UserError(
             "recipe.pruning.scope=global has one threshold over all matrices, not a sparsity for each; add "
             "recipe.pruning.scope=matrix."
         )
+    highest = max(target for _, target in pruning["pruning"].targets())
+    if highest > last and not Structure.parse(pruning["pruning"].structure).group:
+        raise UserError(f"sensitivity.sparsities end at {last:g}, below the recipe's {highest:g}; add a higher one.")
 
 
 if __name__ == "__main__":

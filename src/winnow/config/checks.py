@@ -61,10 +61,11 @@ def _check_unlabeled(config: RunConfig) -> None:
             f"task.data.files.unlabeled={file}: task={config.task.name} cannot learn from texts without labels; the "
             "tasks of text_classification and token_classification can."
         )
-    if not config.recipe.needs_teacher:
+    taught = [settings for settings in config.recipe.modifiers.values() if settings.needs_teacher]
+    if not any(getattr(settings, "hardness", 1.0) for settings in taught):
         raise UserError(
             f"task.data.files.unlabeled={file} needs a teacher, which labels the texts; name one, such as "
-            "teacher=dense, with a recipe that distils, or leave the file out."
+            "teacher=dense, with a recipe that distils and recipe.distillation.hardness above 0."
         )
 
 

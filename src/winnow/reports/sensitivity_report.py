@@ -86,11 +86,11 @@ def _draw(figure: Figure, result: Sensitivity, title: str) -> None:
 
 
 def _draw_map(ax: Axes, grid: np.ndarray, norm: Normalize, text: Callable[[float], str]) -> None:
-    image = ax.imshow(grid, norm=norm, cmap="Blues", aspect="auto")
+    ax.imshow(grid, norm=norm, cmap="Blues", aspect="auto")
     ax.grid(visible=False)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     for (row, column), value in np.ndenumerate(grid):
         if value == value:
-            colour = PAPER if image.norm(value) > _DARK else INK
+            colour = PAPER if float(norm(value)) > _DARK else INK
             ax.text(column, row, text(float(value)), ha="center", va="center", fontsize=8, color=colour)

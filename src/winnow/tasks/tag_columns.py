@@ -134,7 +134,6 @@ class TagColumns:
             features=_WORDS_AND_IDS,
         )
 
-
     def with_any_tag_ids(self, split: Dataset) -> Dataset:
         """``words`` of the split without labels, and ``labels``, all 0; a text is split at its blanks."""
         if not is_list(split.features[self.words]):

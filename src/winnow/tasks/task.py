@@ -69,7 +69,9 @@ class Task:
     def labelled_splits(self, splits: DatasetDict) -> DatasetDict:
         """All splits except an unlabelled test split, and the one that has no labels by its name."""
         with_labels = {name: split for name, split in splits.items() if name != UNLABELED}
-        return DatasetDict({name: split for name, split in with_labels.items() if name != "test" or self.has_labels(split)})
+        return DatasetDict(
+            {name: split for name, split in with_labels.items() if name != "test" or self.has_labels(split)}
+        )
 
     def head_settings(self) -> dict[str, Any]:
         """Settings of the model's configuration for this head."""

@@ -51,12 +51,12 @@ def measure(config: RunConfig, sparsities: Sequence[float], samples: int, folder
 
     Args:
         config: its recipe has exactly one modifier with `PruningSettings`.
-        sparsities: ascending; those of N:M are replaced by the only one that it has.
+        sparsities: ascending, the last not below a final sparsity of the recipe; N:M has a single one instead.
         samples: training examples, taken in whole batches.
         folder: of what preparation writes.
 
     Raises:
-        UserError: for a model without a trained head, and for a recipe above the last of ``sparsities``.
+        UserError: for a model without a trained head.
     """
     prepared = prepare(config, folder, load_splits(config.task.data))
     if prepared.student.new_head:
@@ -70,12 +70,9 @@ def measure(config: RunConfig, sparsities: Sequence[float], samples: int, folder
     pruning.match(model)
     structure, planned = pruning.structure, pruning.targets
     levels = [structure.sparsity] if structure.sparsity else list(sparsities)
-    _refuse_beyond(levels[-1], planned)
     batches = some_batches(prepared.data.train_dataloader(), samples)
     began = time.monotonic()
-    probe = Probe(
-        prepared.task, [{name: x.to(device) for name, x in batch.items()} for batch in batches], model
-    )
+    probe = Probe(prepared.task, [{name: x.to(device) for name, x in batch.items()} for batch in batches], model)
     passes, seconds = len(planned) * len(levels), time.monotonic() - began
     print(f"{passes} forward passes over {probe.texts:,} examples, about {duration(passes * seconds)}", flush=True)
 
@@ -90,13 +87,6 @@ def measure(config: RunConfig, sparsities: Sequence[float], samples: int, folder
     chosen = dict(zip(sizes, (round(sparsity, 6) for sparsity in allocated), strict=True))
     together = {"planned": pruned(planned), "chosen": pruned(chosen)}
     return Sensitivity(probe.texts, levels, alone, planned, chosen, together)
-
-
-def _refuse_beyond(last: float, planned: Mapping[str, float]) -> None:
-    if max(planned.values()) > last:
-        raise UserError(
-            f"sensitivity.sparsities end at {last:g}, below the recipe's {max(planned.values()):g}; add a higher one."
-        )
 
 
 @torch.no_grad()
