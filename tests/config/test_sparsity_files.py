@@ -18,10 +18,10 @@ def test_a_value_that_names_no_file_is_left_as_it_is(value):
     assert with_sparsities_of_files(recipe) == recipe
 
 
-@pytest.mark.parametrize("content", [None, "{"])
-def test_a_missing_or_broken_file_is_named(tmp_path, content):
+@pytest.mark.parametrize(("content", "problem"), [(None, ": there is no such file"), ("{", " is no YAML")])
+def test_a_missing_or_broken_file_is_named(tmp_path, content, problem):
     file = tmp_path / "a.yaml"
     if content:
         file.write_text(content)
-    with pytest.raises(UserError, match=rf"recipe\.pruning\.final_sparsity={file} could not be read"):
+    with pytest.raises(UserError, match=rf"recipe\.pruning\.final_sparsity={file}{problem}"):
         with_sparsities_of_files({"pruning": {"final_sparsity": str(file)}})

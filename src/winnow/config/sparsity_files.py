@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from winnow.errors import UserError, first_line
+from winnow.files.local_files import check_is_file
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -25,8 +26,9 @@ def _with_content(node: Any, path: str) -> Any:
     file = node.get("final_sparsity") if isinstance(node, dict) else None
     if not isinstance(file, str) or not file.endswith(_SUFFIXES):
         return node
+    check_is_file(Path(file), f"{path}.final_sparsity")
     try:
-        content = yaml.safe_load(Path(file).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path}.final_sparsity={file} could not be read ({first_line(error)}).") from error
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path}.final_sparsity={file} is no YAML ({first_line(error)}).") from error
     return {**node, "final_sparsity": content}
