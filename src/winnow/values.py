@@ -183,6 +183,7 @@ Structures = Annotated[
     Expected(f"unstructured, block4 or N:M with N below M, up to {MAX_GROUP}, such as 2:4"),
 ]
 RampShape = Annotated[Literal["cubic", "linear", "inverse_cubic"], one_of("cubic", "linear", "inverse_cubic")]
+Ranges = Annotated[Literal["least_error", "min_max"], one_of("least_error", "min_max")]
 Scope = Annotated[Literal["matrix", "global"], one_of("matrix", "global")]
 Schedule = Annotated[
     Literal["constant", "linear", "cosine", "cyclic_linear", "cyclic_cosine", "step"],

@@ -94,8 +94,12 @@ class ActivationFakeQuant(FakeQuant):
     def observe(self, x: Tensor) -> None:
         weight = (self.observations + 1).reciprocal().clamp(min=1.0 / _AVERAGED)
         smallest, largest = torch.aminmax(x)
-        self.minimum.lerp_(smallest.float(), weight)
-        self.maximum.lerp_(largest.float(), weight)
+        self.set_range(self.minimum.lerp(smallest.float(), weight), self.maximum.lerp(largest.float(), weight))
+
+    def set_range(self, minimum: Tensor, maximum: Tensor) -> None:
+        """Set the grid to a range, ``(1,)`` each."""
+        self.minimum.copy_(minimum)
+        self.maximum.copy_(maximum)
         scale, zero_point = asymmetric_grid(self.minimum, self.maximum, self.low, self.high)
         self.scale.copy_(scale)
         self.zero_point.copy_(zero_point)

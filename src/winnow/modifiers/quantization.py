@@ -15,6 +15,7 @@ from winnow.config.modifiers import (
     QuantizationSettings,
 )
 from winnow.errors import UserError
+from winnow.models.least_error_ranges import set_least_error_ranges
 from winnow.models.quantized_model import insert_fake_quant, quantizable, set_fake_quant
 from winnow.modifiers.clock import Clock
 from winnow.modifiers.modifier import Event, Modifier, model_of
@@ -141,10 +142,18 @@ class PostTrainingQuantization(Quantization[PostTrainingQuantizationSettings]):
     @torch.no_grad()
     def without_training(self, model: nn.Module, task: Task, batches: Iterable[Mapping[str, Tensor]]) -> None:
         set_fake_quant(model, observer_enabled=True, fake_quant_enabled=False)
+        if self.settings.ranges == "least_error":
+            set_least_error_ranges(model, task, self._examples(batches))
+        else:
+            for batch in self._examples(batches):
+                task.outputs(model, batch)
+        set_fake_quant(model, observer_enabled=False, fake_quant_enabled=True)
+
+    def _examples(self, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Mapping[str, Tensor]]:
+        """Whole batches, up to the number of examples."""
         seen = 0
         for batch in batches:
-            task.outputs(model, batch)
+            yield batch
             seen += len(batch["input_ids"])
             if seen >= self.settings.calibration_samples:
                 break
-        set_fake_quant(model, observer_enabled=False, fake_quant_enabled=True)
