@@ -30,6 +30,7 @@ from winnow.values import (
     PositiveOrNull,
     RampShape,
     Ranges,
+    Rounding,
     Schedule,
     Scope,
     Sparsity,
@@ -339,6 +340,8 @@ class PostTrainingQuantizationSettings(QuantizationSettings):
     calibration: TextOrNull = None  # file of rows of the task, labels not needed; null: the training examples
     calibration_samples: Count = 512  # examples that the ranges of activations are taken from
     ranges: Ranges = "least_error"  # of activations: least_error of the outputs of the model, or min_max
+    smoothing: YesNo = True  # channels of inputs get equal ranges by factors, which the weights undo
+    rounding: Rounding = "gptq"  # of linear weights: gptq, by the outputs of the layer, or nearest
 
 
 class CustomModifierSettings(ModifierSettings):

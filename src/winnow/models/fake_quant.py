@@ -124,10 +124,18 @@ class WeightFakeQuant(FakeQuant):
 
 
 class QuantizedLinear(nn.Linear):
-    """A linear layer whose input, weight and bias are rounded as in the deployed model."""
+    """A linear layer whose input, weight and bias are rounded as in the deployed model.
+
+    ``smoothing`` multiplies the channels of the input before it is rounded; the weight has its inverse.
+    """
 
     weight_quantizer: WeightFakeQuant
     input_quantizer: ActivationFakeQuant
+    smoothing: Tensor | None  # (in,)
+
+    def smoothed(self, x: Tensor) -> Tensor:
+        """The input as it is rounded."""
+        return x if self.smoothing is None else x * self.smoothing
 
     def bias_scale(self) -> Tensor:
         """Scale of the bias, which is added to sums of products as int32: (out,), or (1,) with one weight scale."""
@@ -139,7 +147,7 @@ class QuantizedLinear(nn.Linear):
         return grid_codes(self.bias, scale, torch.zeros_like(scale), *INT32).to(torch.int32)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, weight = self.input_quantizer(x), self.weight_quantizer(self.weight)
+        x, weight = self.input_quantizer(self.smoothed(x)), self.weight_quantizer(self.weight)
         bias: Tensor | None = self.bias
         if bias is not None and self.weight_quantizer.fake_quant_enabled:
             scale = self.bias_scale()

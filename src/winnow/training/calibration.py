@@ -25,7 +25,8 @@ from winnow.training.task_data import TaskData
 def calibration_texts(config: RunConfig, task: Task) -> dict[str, list[Row]]:
     """The texts of the files that modifiers are calibrated on, by the key of the modifier.
 
-    Of a file with more rows than the modifier takes, random ones by the seed of the run; rows without text are left out.
+    Of a file with more rows than the modifier takes, random ones by the seed of the run; rows without text do not
+    count.
 
     Raises:
         UserError: for a file that cannot be read as rows of the task, and for a task without a head to deploy.
