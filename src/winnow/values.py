@@ -185,6 +185,7 @@ Structures = Annotated[
 RampShape = Annotated[Literal["cubic", "linear", "inverse_cubic"], one_of("cubic", "linear", "inverse_cubic")]
 Ranges = Annotated[Literal["least_error", "min_max"], one_of("least_error", "min_max")]
 Rounding = Annotated[Literal["gptq", "nearest"], one_of("gptq", "nearest")]
+Smoothing = Annotated[Literal["auto"] | bool, Expected("auto, true or false")]
 Scope = Annotated[Literal["matrix", "global"], one_of("matrix", "global")]
 Schedule = Annotated[
     Literal["constant", "linear", "cosine", "cyclic_linear", "cyclic_cosine", "step"],

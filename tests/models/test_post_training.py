@@ -3,7 +3,7 @@ import torch
 from tests.models.test_least_error_ranges import calibrated
 from tests.toys import toy_data
 from winnow.models.fake_quant import QuantizedLinear
-from winnow.models.post_training import round_by_outputs, smooth_inputs
+from winnow.models.post_training import round_by_outputs, runs_in_sparse_engine, smooth_inputs
 from winnow.models.pretrained import load_saved, save_model
 from winnow.models.quantized_model import (
     _remove_fake_quant,
@@ -94,3 +94,12 @@ def test_factors_are_replaced_not_multiplied():
     for factors in (torch.full((16,), 2.0), torch.full((16,), 0.5), None):
         set_smoothing(linear, factors)
     assert torch.equal(linear.weight, original)
+
+
+def test_models_with_many_empty_blocks_run_in_the_sparse_engine():
+    model = calibrated(toy_data())
+    assert not runs_in_sparse_engine(model)
+    with torch.no_grad():
+        for linear in linears(model):
+            linear.weight[:, : linear.in_features // 2] = 0.0
+    assert runs_in_sparse_engine(model)

@@ -222,4 +222,4 @@ def test_calibration_changes_outputs_little_and_is_equal_to_the_bit_when_it_is_r
     assert torch.equal(*found)
     assert (found[0] - exact).abs().mean() < 0.05 * exact.std()
     smooth = [module.smoothing is not None for module in model.modules() if hasattr(module, "smoothing")]
-    assert all(smooth) if changes.get("smoothing", True) else not any(smooth)
+    assert all(smooth) if changes.get("smoothing", "auto") else not any(smooth)

@@ -33,6 +33,7 @@ from winnow.values import (
     Rounding,
     Schedule,
     Scope,
+    Smoothing,
     Sparsity,
     SparsityByPattern,
     Speedup,
@@ -340,7 +341,7 @@ class PostTrainingQuantizationSettings(QuantizationSettings):
     calibration: TextOrNull = None  # file of rows of the task, labels not needed; null: the training examples
     calibration_samples: Count = 512  # examples that the ranges of activations are taken from
     ranges: Ranges = "least_error"  # of activations: least_error of the outputs of the model, or min_max
-    smoothing: YesNo = True  # channels of inputs get equal ranges by factors, which the weights undo
+    smoothing: Smoothing = "auto"  # equal ranges of the channels of an input, by factors that the weights undo
     rounding: Rounding = "gptq"  # of linear weights: gptq, by the outputs of the layer, or nearest
 
 

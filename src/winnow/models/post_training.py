@@ -12,7 +12,15 @@ from winnow.models.fake_quant import QuantizedLinear
 from winnow.models.quantized_model import set_fake_quant, set_smoothing
 from winnow.tasks.task import Task
 
+_FEWEST_EMPTY = 0.3  # fraction of blocks of four weights that are zero, from which the sparse engine is faster
 _LARGEST_FACTOR = 100.0  # of a channel, relative to that of the channel with the largest values
+
+
+def runs_in_sparse_engine(model: nn.Module) -> bool:
+    """True if linear layers have so many empty blocks that the sparse engine pays; it cannot fuse smoothed inputs."""
+    weights = [each.weight for each in model.modules() if isinstance(each, QuantizedLinear)]
+    blocks = torch.cat([weight.detach().view(-1, 4).any(dim=1) for weight in weights if weight.size(1) % 4 == 0])
+    return float((~blocks).float().mean()) >= _FEWEST_EMPTY
 
 
 @torch.no_grad()

@@ -16,8 +16,8 @@ from winnow.config.modifiers import (
 )
 from winnow.errors import UserError
 from winnow.models.least_error_ranges import set_least_error_ranges
+from winnow.models.post_training import round_by_outputs, runs_in_sparse_engine, smooth_inputs
 from winnow.models.quantized_model import insert_fake_quant, quantizable, quantizers, set_fake_quant
-from winnow.models.post_training import round_by_outputs, smooth_inputs
 from winnow.modifiers.clock import Clock
 from winnow.modifiers.modifier import Event, Modifier, model_of
 from winnow.modifiers.patterns import matching
@@ -144,7 +144,8 @@ class PostTrainingQuantization(Quantization[PostTrainingQuantizationSettings]):
     def without_training(self, model: nn.Module, task: Task, batches: Iterable[Mapping[str, Tensor]]) -> None:
         examples = list(self._examples(batches))
         self._calibrate(model, task, examples)
-        if self.settings.smoothing:
+        smoothing = self.settings.smoothing
+        if not runs_in_sparse_engine(model) if smoothing == "auto" else smoothing:
             smooth_inputs(model, task, examples)
             self._calibrate(model, task, examples)
         if self.settings.rounding == "gptq":
