@@ -100,7 +100,7 @@ def open_all(texts: Texts, options: argparse.Namespace, folder: Path) -> dict[st
 
 
 def _nncf(dense: Path, calibration: Sequence[Inputs]) -> Any:
-    import nncf
+    import nncf  # type: ignore[import-not-found]  # installed by hand
     import openvino
 
     model = openvino.Core().read_model(dense)

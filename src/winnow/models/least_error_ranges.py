@@ -72,7 +72,7 @@ def _gradients(
     gradients = {}
     for values, group, copies in readers.values():
         parts = [part for part in (next(found) for _ in copies) if part is not None]
-        gradients[tuple(group)] = values.detach(), sum(parts) if parts else torch.zeros_like(values)
+        gradients[tuple(group)] = values.detach(), sum(parts, torch.zeros_like(values))
     return gradients
 
 

@@ -19,8 +19,8 @@ _LARGEST_FACTOR = 100.0  # of a channel, relative to that of the channel with th
 def runs_in_sparse_engine(model: nn.Module) -> bool:
     """True if linear layers have so many empty blocks that the sparse engine pays; it cannot fuse smoothed inputs."""
     weights = [each.weight for each in model.modules() if isinstance(each, QuantizedLinear)]
-    blocks = torch.cat([weight.detach().view(-1, 4).any(dim=1) for weight in weights if weight.size(1) % 4 == 0])
-    return float((~blocks).float().mean()) >= _FEWEST_EMPTY
+    blocks = [weight.detach().view(-1, 4).any(dim=1) for weight in weights if weight.size(1) % 4 == 0]
+    return bool(blocks) and float((~torch.cat(blocks)).float().mean()) >= _FEWEST_EMPTY
 
 
 @torch.no_grad()

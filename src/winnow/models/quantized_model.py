@@ -238,5 +238,6 @@ def restore_quantizers(model: PreTrainedModel, folder: Path) -> None:
         for key in file.keys():  # noqa: SIM118  # no mapping
             name, _, kind = key.rpartition(".")
             if kind == "smoothing":
-                set_smoothing(model.get_submodule(name), file.get_tensor(key))
+                linear: Any = model.get_submodule(name)
+                set_smoothing(linear, file.get_tensor(key).to(linear.weight.device))
     set_fake_quant(model, observer_enabled=False, fake_quant_enabled=True)

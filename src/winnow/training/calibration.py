@@ -31,7 +31,7 @@ def calibration_texts(config: RunConfig, task: Task) -> dict[str, list[Row]]:
     Raises:
         UserError: for a file that cannot be read as rows of the task, and for a task without a head to deploy.
     """
-    texts = {}
+    texts: dict[str, list[Row]] = {}
     for name, file in config.recipe.calibration_files.items():
         setting = f"recipe.{name}.calibration={file}"
         if not task.output_names:
