@@ -189,6 +189,9 @@ Structures = Annotated[
     Expected(f"unstructured, block4 or N:M with N below M, up to {MAX_GROUP}, such as 2:4"),
 ]
 RampShape = Annotated[Literal["cubic", "linear", "inverse_cubic"], one_of("cubic", "linear", "inverse_cubic")]
+Ranges = Annotated[Literal["least_error", "min_max"], one_of("least_error", "min_max")]
+Rounding = Annotated[Literal["gptq", "nearest"], one_of("gptq", "nearest")]
+Smoothing = Annotated[Literal["auto"] | bool, Expected("auto, true or false")]
 Scope = Annotated[Literal["matrix", "global"], one_of("matrix", "global")]
 Schedule = Annotated[
     Literal["constant", "linear", "cosine", "cyclic_linear", "cyclic_cosine", "step"],

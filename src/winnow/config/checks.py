@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from winnow.command_line import command_line
@@ -14,7 +15,13 @@ from winnow.config.task import TextClassification, TokenClassification
 from winnow.errors import UserError, nearest
 from winnow.extras import require_extra
 from winnow.files.conf_folder import CONF
-from winnow.files.local_files import local_files, looks_local, resolve_model_folder, unlabeled_file
+from winnow.files.local_files import (
+    check_data_file,
+    local_files,
+    looks_local,
+    resolve_model_folder,
+    unlabeled_file,
+)
 from winnow.files.run_files import RESOLVED
 from winnow.files.token_limit import check_length, token_limit
 from winnow.sparseml.zoo import refuse_stub
@@ -46,6 +53,8 @@ def check(config: RunConfig, overrides: Iterable[str] = ()) -> None:
         require_extra(f"logger={config.logger.kind}", extra=config.logger.kind, package=config.logger.kind)
     local_files(config.task.data)
     _check_unlabeled(config)
+    for name, file in config.recipe.calibration_files.items():
+        check_data_file(Path(file), f"recipe.{name}.calibration", config.task.data)
     _check_lengths(config)
     if config.teacher.name is not None and looks_local(config.teacher.name):
         _check_teacher_windows(config, config.teacher.name)

@@ -32,6 +32,8 @@ def fingerprint(config: RunConfig, any_seed: bool = False) -> str:
         identity["task"]["data"] |= {"path": None, "files": None}
     if unlabeled := unlabeled_file(config.task.data):
         identity["data"][UNLABELED] = sha256(unlabeled)
+    for name, file in config.recipe.calibration_files.items():
+        identity["recipe"][name]["calibration"] = sha256(Path(file))
     if config.model.config is None and looks_local(config.model.name):
         identity["model"] = _digests(resolve_model_folder(config.model.name))
     if config.teacher.name is not None and looks_local(config.teacher.name):

@@ -76,6 +76,19 @@ def arrange_splits(splits: DatasetDict, data: Data) -> DatasetDict:
     return arranged
 
 
+def unlabelled_rows(path: Path, data: Data, name: str) -> Dataset:
+    """The texts of a file of rows like those of the task, each with its `PLACE`; labels are not read.
+
+    Args:
+        path: of the file, in a format of ``task.data.files``.
+        data: the ``task.data`` section of the configuration.
+        name: of the rows, for messages.
+    """
+    rows, columns = stored_rows([path], layout := _layout(path, data), Wanted(set(data.text_columns)))
+    _check_setting("text_columns", data.text_columns, columns, name, _NAMING.get(layout.kind, ""))
+    return rows
+
+
 def _check_columns(columns: Sequence[str], data: Data, split: str, rule: str = "") -> None:
     """Refuse a split without a column that the settings name; a test split needs no labels, and none needs ids.
 
@@ -86,15 +99,19 @@ def _check_columns(columns: Sequence[str], data: Data, split: str, rule: str = "
         rule: how columns get their names, for messages.
     """
     for setting, wanted in _column_settings(data).items():
-        for column in wanted:
-            hint = nearest(column, columns)
-            unneeded = setting == "label_column" and split in ("test", UNLABELED)
-            optional = unneeded or (setting == "id_column" and not hint)
-            if column not in columns and not optional:
-                raise UserError(
-                    f"task.data.{setting}: there is no column '{column}' in the {split} split; "
-                    f"it has {', '.join(columns)}.{hint or (_WITHOUT_TEST if split == 'test' else rule)}"
-                )
+        unneeded = setting == "label_column" and split in ("test", UNLABELED)
+        if not unneeded:
+            needed = [c for c in wanted if setting != "id_column" or nearest(c, columns)]
+            _check_setting(setting, needed, columns, f"{split} split", _WITHOUT_TEST if split == "test" else rule)
+
+
+def _check_setting(setting: str, wanted: Sequence[str], columns: Sequence[str], where: str, rule: str) -> None:
+    for column in wanted:
+        if column not in columns:
+            raise UserError(
+                f"task.data.{setting}: there is no column '{column}' in the {where}; "
+                f"it has {', '.join(columns)}.{nearest(column, columns) or rule}"
+            )
 
 
 def _column_settings(data: Data) -> dict[str, list[str]]:
@@ -141,17 +158,7 @@ def _wanted(splits: Mapping[str, Any], data: Data) -> dict[str, Any]:
 
 def _read_files(paths: Sequence[Path], name: str, data: Data) -> Dataset:
     """One split from its files."""
-    suffix = paths[0].suffix.lower()
-    layout = Layout(
-        "text" if name == UNLABELED and suffix == TEXT else formats(data)[suffix],
-        encoding=data.encoding,
-        header=data.header,
-        separator=data.separator,
-        comment_prefix=data.comment_prefix,
-        text_column=data.text_columns[0],
-        tag_column=data.label_column or "",
-        prefix="task.data.",
-    )
+    layout = _layout(paths[0], data, name)
     columns: set[str] | None = {column for named in _column_settings(data).values() for column in named}
     if isinstance(data, CustomData):
         columns = None
@@ -161,6 +168,21 @@ def _read_files(paths: Sequence[Path], name: str, data: Data) -> Dataset:
     split, columns_there = stored_rows(paths, layout, Wanted(columns, structured))
     _check_columns(columns_there, data, name, _NAMING.get(layout.kind, ""))
     return split
+
+
+def _layout(path: Path, data: Data, name: str = "") -> Layout:
+    """How a file of a split is read."""
+    suffix = path.suffix.lower()
+    return Layout(
+        "text" if name == UNLABELED and suffix == TEXT else formats(data)[suffix],
+        encoding=data.encoding,
+        header=data.header,
+        separator=data.separator,
+        comment_prefix=data.comment_prefix,
+        text_column=data.text_columns[0],
+        tag_column=data.label_column or "",
+        prefix="task.data.",
+    )
 
 
 def _cause(error: BaseException) -> str:

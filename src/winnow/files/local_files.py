@@ -57,8 +57,7 @@ def local_files(data: DataPlaces) -> dict[str, list[Path]]:
     files = {split: Path(name) for split, name in data.files.splits.items()}
     if files:
         for split, path in files.items():
-            check_is_file(path, f"task.data.files.{split}")
-            _check_format(path, formats(data))
+            check_data_file(path, f"task.data.files.{split}", data)
         return {split: [path] for split, path in files.items()}
     if data.path and Path(data.path).is_dir():
         part = Path(data.path, data.subset or "")  # a copy of a hub data set has a folder for each
@@ -84,6 +83,12 @@ def unlabeled_file(data: DataPlaces) -> Path | None:
     check_is_file(path, "task.data.files.unlabeled")
     _check_format(path, formats(data) | {TEXT: "text"})
     return path
+
+
+def check_data_file(path: Path, setting: str, data: DataPlaces) -> None:
+    """Refuse a path that is no file of rows of a task; ``setting`` has the path."""
+    check_is_file(path, setting)
+    _check_format(path, formats(data))
 
 
 def check_is_file(path: Path, setting: str) -> None:

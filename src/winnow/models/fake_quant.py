@@ -94,8 +94,12 @@ class ActivationFakeQuant(FakeQuant):
     def observe(self, x: Tensor) -> None:
         weight = (self.observations + 1).reciprocal().clamp(min=1.0 / _AVERAGED)
         smallest, largest = torch.aminmax(x)
-        self.minimum.lerp_(smallest.float(), weight)
-        self.maximum.lerp_(largest.float(), weight)
+        self.set_range(self.minimum.lerp(smallest.float(), weight), self.maximum.lerp(largest.float(), weight))
+
+    def set_range(self, minimum: Tensor, maximum: Tensor) -> None:
+        """Set the grid to a range, ``(1,)`` each."""
+        self.minimum.copy_(minimum)
+        self.maximum.copy_(maximum)
         scale, zero_point = asymmetric_grid(self.minimum, self.maximum, self.low, self.high)
         self.scale.copy_(scale)
         self.zero_point.copy_(zero_point)
@@ -120,10 +124,18 @@ class WeightFakeQuant(FakeQuant):
 
 
 class QuantizedLinear(nn.Linear):
-    """A linear layer whose input, weight and bias are rounded as in the deployed model."""
+    """A linear layer whose input, weight and bias are rounded as in the deployed model.
+
+    ``smoothing`` multiplies the channels of the input before it is rounded; the weight has its inverse.
+    """
 
     weight_quantizer: WeightFakeQuant
     input_quantizer: ActivationFakeQuant
+    smoothing: Tensor | None  # (in,)
+
+    def smoothed(self, x: Tensor) -> Tensor:
+        """The input as it is rounded."""
+        return x if self.smoothing is None else x * self.smoothing
 
     def bias_scale(self) -> Tensor:
         """Scale of the bias, which is added to sums of products as int32: (out,), or (1,) with one weight scale."""
@@ -135,7 +147,7 @@ class QuantizedLinear(nn.Linear):
         return grid_codes(self.bias, scale, torch.zeros_like(scale), *INT32).to(torch.int32)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, weight = self.input_quantizer(x), self.weight_quantizer(self.weight)
+        x, weight = self.input_quantizer(self.smoothed(x)), self.weight_quantizer(self.weight)
         bias: Tensor | None = self.bias
         if bias is not None and self.weight_quantizer.fake_quant_enabled:
             scale = self.bias_scale()
