@@ -32,12 +32,21 @@ def symmetric_scale(largest: Tensor, low: int, high: int) -> Tensor:
     return (2.0 * largest / (high - low)).clamp(min=_EPS)
 
 
-def grid_codes(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int) -> Tensor:
-    """The integers to which values are rounded, half to even as in ONNX's QuantizeLinear; float32."""
-    return torch.round(x.float() / scale).add_(zero_point).clamp_(low, high)
+def grid_codes(x: Tensor, scale: Tensor, zero_point: Tensor | None, low: int, high: int) -> Tensor:
+    """The integers to which values are rounded, half to even as in ONNX's QuantizeLinear; float32.
+
+    Args:
+        zero_point: None stands for 0.
+    """
+    codes = _divided(x, scale).round_()
+    if zero_point is not None:
+        codes.add_(zero_point)
+    return codes.clamp_(low, high)
 
 
-def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int) -> Tensor:
+def fake_quantize(
+    x: Tensor, scale: Tensor, zero_point: Tensor | None, low: int, high: int, *, covered: bool = False
+) -> Tensor:
     """Values rounded to their grid: (clamp(round(x / scale) + zero_point, low, high) - zero_point) * scale.
 
     The gradient is that of the identity (straight-through estimator, Bengio et al. 2013, arXiv:1308.3432), except for
@@ -46,27 +55,44 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: 
     Args:
         x: float32, bfloat16 or float16.
         scale: of a shape that broadcasts with ``x``.
-        zero_point: like ``scale``.
+        zero_point: like ``scale``; None stands for 0.
+        covered: no value is more than one grid step outside the range, so nothing is kept for the gradient.
 
     Returns:
         The shape and type of ``x``.
     """
-    rounded: Tensor = _FakeQuantize.apply(x, scale, zero_point, low, high)  # type: ignore[no-untyped-call]  # torch's
+    rounded: Tensor = _FakeQuantize.apply(x, scale, zero_point, low, high, covered)  # type: ignore[no-untyped-call]  # torch's
     return rounded
+
+
+def _divided(x: Tensor, scale: Tensor) -> Tensor:
+    """``x / scale`` in new float32 memory, allocated once: that costs more than the arithmetic on it."""
+    return x / scale if x.dtype == torch.float32 else x.float().div_(scale)
 
 
 class _FakeQuantize(torch.autograd.Function):
     """Whole-tensor operations, which on a CPU are several times faster than torch.fake_quantize_per_tensor_affine."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int) -> Tensor:
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(x, scale.clone(), zero_point.clone())  # an observer may move both before backward
+    def forward(
+        ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor | None, low: int, high: int, covered: bool
+    ) -> Tensor:
+        ctx.covered = covered
+        if ctx.needs_input_grad[0] and not covered:
+            # copies, because an observer may move both before backward
+            ctx.save_for_backward(x, scale.clone(), None if zero_point is None else zero_point.clone())
             ctx.bounds = (low - 1.0, high + 1.0)
-        return grid_codes(x, scale, zero_point, low, high).sub_(zero_point).mul_(scale).to(x.dtype)
+        codes = grid_codes(x, scale, zero_point, low, high)
+        if zero_point is not None:
+            codes.sub_(zero_point)
+        return codes.mul_(scale).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-        x, scale, zero_point = ctx.saved_tensors
-        place = (x.float() / scale).add_(zero_point).to(grad.dtype)
-        return torch.ops.aten.hardtanh_backward(grad, place, *ctx.bounds), None, None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        if not ctx.covered:
+            x, scale, zero_point = ctx.saved_tensors
+            place = _divided(x, scale)
+            if zero_point is not None:
+                place.add_(zero_point)
+            grad = torch.ops.aten.hardtanh_backward(grad, place.to(grad.dtype), *ctx.bounds)
+        return grad, None, None, None, None, None
