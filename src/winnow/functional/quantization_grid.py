@@ -38,10 +38,8 @@ def grid_codes(x: Tensor, scale: Tensor, zero_point: Tensor | None, low: int, hi
     Args:
         zero_point: None stands for 0.
     """
-    codes = _divided(x, scale).round_()
-    if zero_point is not None:
-        codes.add_(zero_point)
-    return codes.clamp_(low, high)
+    zero = 0 if zero_point is None else zero_point
+    return _steps(x, scale, low - zero, high - zero).add_(zero)
 
 
 def fake_quantize(
@@ -65,9 +63,24 @@ def fake_quantize(
     return rounded
 
 
+def _steps(x: Tensor, scale: Tensor, low: Any, high: Any) -> Tensor:
+    """clamp(round(x / scale), low, high), float32."""
+    return _divided(x, scale).round_().clamp_(low, high)
+
+
 def _divided(x: Tensor, scale: Tensor) -> Tensor:
     """``x / scale`` in new float32 memory, allocated once: that costs more than the arithmetic on it."""
     return x / scale if x.dtype == torch.float32 else x.float().div_(scale)
+
+
+def _number(value: Tensor) -> Tensor | float:
+    """A single value as a Python number where that costs nothing: on a CPU, outside of a compiled graph.
+
+    There clamping takes ten times as long with tensors as with numbers.
+    """
+    if value.numel() > 1 or value.device.type != "cpu" or torch.compiler.is_compiling():
+        return value
+    return value.item()
 
 
 class _FakeQuantize(torch.autograd.Function):
@@ -77,22 +90,25 @@ class _FakeQuantize(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor | None, low: int, high: int, covered: bool
     ) -> Tensor:
+        zero: Any = 0 if zero_point is None else _number(zero_point)
+        step = _number(scale)
         ctx.covered = covered
         if ctx.needs_input_grad[0] and not covered:
-            # copies, because an observer may move both before backward
-            ctx.save_for_backward(x, scale.clone(), None if zero_point is None else zero_point.clone())
-            ctx.bounds = (low - 1.0, high + 1.0)
-        codes = grid_codes(x, scale, zero_point, low, high)
-        if zero_point is not None:
-            codes.sub_(zero_point)
-        return codes.mul_(scale).to(x.dtype)
+            if isinstance(step, float):
+                ctx.save_for_backward(x)
+                ctx.bounds = ((low - 1 - zero) * step, (high + 1 - zero) * step)
+            else:  # copies, because an observer may move both before backward
+                ctx.save_for_backward(x, scale.clone(), None if zero_point is None else zero_point.clone())
+                ctx.bounds = (low - 1.0, high + 1.0)
+        return _steps(x, scale, low - zero, high - zero).mul_(scale).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         if not ctx.covered:
-            x, scale, zero_point = ctx.saved_tensors
-            place = _divided(x, scale)
-            if zero_point is not None:
-                place.add_(zero_point)
-            grad = torch.ops.aten.hardtanh_backward(grad, place.to(grad.dtype), *ctx.bounds)
+            x, *grid = ctx.saved_tensors
+            if grid:
+                scale, zero_point = grid
+                place = _divided(x, scale)
+                x = (place if zero_point is None else place.add_(zero_point)).to(grad.dtype)
+            grad = torch.ops.aten.hardtanh_backward(grad, x, *ctx.bounds)
         return grad, None, None, None, None, None

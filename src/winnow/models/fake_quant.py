@@ -56,8 +56,8 @@ class FakeQuant(nn.Module):
         """
         if self.observer_enabled:
             with torch.no_grad():
-                self.observe(x if observed is None else observed)
                 self.observations += 1
+                self.observe(x if observed is None else observed)
         if not self.fake_quant_enabled:
             return x
         return fake_quantize(x, *self._grid(x, ids), covered=self.symmetric and self.observer_enabled)
@@ -97,7 +97,7 @@ class ActivationFakeQuant(FakeQuant):
         self.register_buffer("maximum", torch.zeros(1, device=device))
 
     def observe(self, x: Tensor) -> None:
-        weight = (self.observations + 1).reciprocal().clamp(min=1.0 / _AVERAGED)
+        weight = self.observations.clamp(max=_AVERAGED).reciprocal()
         smallest, largest = torch.aminmax(x)
         self.minimum.lerp_(smallest.float(), weight)
         self.maximum.lerp_(largest.float(), weight)
@@ -144,7 +144,7 @@ class QuantizedLinear(nn.Linear):
         x, weight = self.input_quantizer(x), self.weight_quantizer(self.weight)
         bias: Tensor | None = self.bias
         if bias is not None and self.weight_quantizer.fake_quant_enabled:
-            bias = fake_quantize(bias, self.bias_scale(), None, *INT32)
+            bias = fake_quantize(bias, self.bias_scale(), None, *INT32, covered=True)
         return F.linear(x, weight, bias)
 
 
@@ -192,6 +192,7 @@ def fake_quant_attention(
     matmuls = getattr(module, "products", None)
     if not isinstance(matmuls, QuantizedMatmuls) or not matmuls.is_enabled:
         return _FLOAT_ATTENTION(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
+    query, key, value = query.contiguous(), key.contiguous(), value.contiguous()  # else matmul copies what is rounded
     scaling = query.size(-1) ** -0.5 if scaling is None else scaling
     scores = torch.matmul(matmuls.query(query), matmuls.key(key).transpose(2, 3)) * scaling
     if attention_mask is not None:
