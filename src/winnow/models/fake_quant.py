@@ -192,7 +192,8 @@ def fake_quant_attention(
     matmuls = getattr(module, "products", None)
     if not isinstance(matmuls, QuantizedMatmuls) or not matmuls.is_enabled:
         return _FLOAT_ATTENTION(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
-    query, key, value = query.contiguous(), key.contiguous(), value.contiguous()  # else matmul copies what is rounded
+    # faster to observe, and matmul would copy what is rounded
+    query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
     scaling = query.size(-1) ** -0.5 if scaling is None else scaling
     scores = torch.matmul(matmuls.query(query), matmuls.key(key).transpose(2, 3)) * scaling
     if attention_mask is not None:
