@@ -28,6 +28,7 @@ def linear(weight, bias, **settings):
     layer.__class__ = QuantizedLinear
     layer.weight_quantizer = WeightFakeQuant(**settings)
     layer.input_quantizer = ActivationFakeQuant()
+    layer.register_buffer("smoothing", None)
     return layer
 
 
