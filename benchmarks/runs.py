@@ -68,13 +68,17 @@ class Bench:
 
     def _winnow_seconds(self, variant: str, examples: Dataset, folder: Path) -> float:
         """Seconds of a training with the calls of `winnow.commands.train`, without validation and checkpoints."""
+        quantised = ["+modifier@recipe.quantization=quantization", "recipe.quantization.start_epoch=0"]
+        one_step = self.config.task.data.batch_size / len(examples)  # epochs
         overrides = {
             "winnow masks": ["recipe=oneshot80"],
             "winnow distillation": ["teacher=self"],
             "winnow cached distillation": ["teacher=self"],
-            "winnow quantised": ["+modifier@recipe.quantization=quantization", "recipe.quantization.start_epoch=0"],
+            "winnow quantised": [*quantised, "recipe.quantization.disable_observer_epoch=-1"],
+            "winnow frozen": [*quantised, f"recipe.quantization.disable_observer_epoch={one_step}"],
         }
-        config = compose(self.options, overrides.get(variant, []))
+        precision = ["trainer.precision=32-true"] if variant.endswith(" fp32") else []
+        config = compose(self.options, overrides.get(variant.removesuffix(" fp32"), []) + precision)
         student = copy.deepcopy(self.student)
         if variant == "winnow quarter":
             remove_structures(student, {b: list(range(b.count // 4)) for b in structure_blocks(student)})

@@ -23,7 +23,11 @@ VARIANTS = {
     "winnow distillation": "Winnow, distilled from a live teacher of the same size",
     "winnow cached distillation": "Winnow, distilled from a teacher whose outputs are read from the cache",
     "winnow quarter": "Winnow, a quarter of the heads and neurons of every layer",
-    "winnow quantised": "Winnow, 8-bit quantisation from the first step on",
+    "winnow quantised": "Winnow, 8-bit quantisation from the first step on, with observers",
+    "winnow frozen": "Winnow, 8-bit quantisation from the first step on, grids frozen after it",
+    "winnow fp32": "Winnow, dense, fp32",
+    "winnow quantised fp32": "Winnow, 8-bit quantisation from the first step on, with observers, fp32",
+    "winnow frozen fp32": "Winnow, 8-bit quantisation from the first step on, grids frozen after it, fp32",
 }
 # Ratio -> the two variants whose samples per second are divided, and the target.
 RATIOS = {
@@ -33,7 +37,14 @@ RATIOS = {
     "Step time: masks kept / dense": ("winnow", "winnow masks", "at most 1.03"),
     "Step time: live teacher / dense": ("winnow", "winnow distillation", ""),
     "Step time: cached teacher / dense": ("winnow", "winnow cached distillation", "at most 1.05"),
-    "Step time: quantised / dense": ("winnow", "winnow quantised", ""),
+    "Step time: quantised / dense": ("winnow", "winnow quantised", "at most 1.15"),
+    "Step time: quantised with frozen grids / dense": ("winnow", "winnow frozen", "at most 1.15"),
+    "Step time: quantised / dense, both in fp32": ("winnow fp32", "winnow quantised fp32", "at most 1.15"),
+    "Step time: quantised with frozen grids / dense, both in fp32": (
+        "winnow fp32",
+        "winnow frozen fp32",
+        "at most 1.15",
+    ),
     "Step time: a quarter of heads and neurons / dense": ("winnow", "winnow quarter", "at most 0.5"),
 }
 

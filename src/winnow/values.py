@@ -136,6 +136,12 @@ NotNegative = Annotated[float, Field(ge=0), Expected("a number, 0 or more")]
 Fraction = Annotated[float, Field(ge=0, le=1), Expected("in [0, 1]", _percent)]
 ProperFraction = Annotated[float, Field(gt=0, lt=1), Expected("above 0 and below 1", _percent)]
 Sparsity = Annotated[float, Field(ge=0, lt=1), Expected("in [0, 1)", _percent)]
+Sparsities = Annotated[
+    list[Annotated[float, Field(gt=0, lt=1)]],
+    Field(min_length=1),
+    AfterValidator(lambda values: sorted(set(values))),
+    Expected("a list of sparsities above 0 and below 1"),
+]
 Epoch = Annotated[
     float, Field(le=MAX_EPOCHS), AfterValidator(_epoch), Expected(f"an epoch, 0 or more, or -1, at most {MAX_EPOCHS:,}")
 ]
@@ -183,6 +189,9 @@ Structures = Annotated[
     Expected(f"unstructured, block4 or N:M with N below M, up to {MAX_GROUP}, such as 2:4"),
 ]
 RampShape = Annotated[Literal["cubic", "linear", "inverse_cubic"], one_of("cubic", "linear", "inverse_cubic")]
+Ranges = Annotated[Literal["least_error", "min_max"], one_of("least_error", "min_max")]
+Rounding = Annotated[Literal["gptq", "nearest"], one_of("gptq", "nearest")]
+Smoothing = Annotated[Literal["auto"] | bool, Expected("auto, true or false")]
 Scope = Annotated[Literal["matrix", "global"], one_of("matrix", "global")]
 Schedule = Annotated[
     Literal["constant", "linear", "cosine", "cyclic_linear", "cyclic_cosine", "step"],

@@ -423,8 +423,10 @@ def test_a_quantised_run_is_evaluated_again_with_equal_metrics(place, quantized)
 
 
 def test_a_finished_run_is_quantised_by_calibration(place, pruned):
+    (place / "texts.csv").write_text("text\n" + "a fine film\na dull film\n" * 9)
     words = [*own_data(place / "data"), "recipe=ptq", "model.config=null", f"model.name={pruned[0]}"]
-    output = run("train", *words, "recipe.quantization.calibration_samples=16", "hydra.run.dir=ptq", folder=place)
+    settings = ["recipe.quantization.calibration_samples=16", "recipe.quantization.calibration=texts.csv"]
+    output = run("train", *words, *settings, "hydra.run.dir=ptq", folder=place)
     row = result_of(place / "ptq")
     assert (row["status"], row["quantized"], row["epochs"], row["teacher"]) == ("ok", True, 0.0, "none")
     assert "ptq of" in output

@@ -279,3 +279,17 @@ def test_a_model_of_empty_blocks_only_has_a_graph(tmp_path):
     path, batch = written(quantized(model), tmp_path / "model.onnx", **SHAPE), inputs_of(model)
     for engine in STOCK_ENGINES:
         assert (deployed(path, batch, engine=engine) - logits(model, batch)).abs().median() < 1e-5
+
+
+def test_a_graph_with_smoothed_inputs_has_the_outputs_of_its_model_in_each_engine(tmp_path):
+    model = quantized(family("bert", layers=1), smoothed=True)
+    path, batch = written(model, tmp_path / "model.onnx", **SHAPE), inputs_of(model)
+    for engine in STOCK_ENGINES:
+        assert (deployed(path, batch, engine=engine) - logits(model, batch)).abs().median() < 1e-5
+    assert compare_weights(model, path)["differ"] == []
+    report = matmul_report(model, path, longest=12)
+    assert report["expected_int8"] == report["as_exported"]["int8"] == report["fixed_shape"]["int8"] == 10
+    factors = [name for name in stored(path) if name.endswith(".smoothing")]
+    assert len([name for name in factors if ".self." in name]) == 1  # query, key and value share their quantised input
+    with_initialiser(path, factors[0], stored(path)[factors[0]] + 0.1)
+    assert factors[0] in compare_weights(model, path)["differ"]

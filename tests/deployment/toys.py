@@ -11,7 +11,8 @@ from transformers import AutoConfig, PreTrainedModel
 
 from winnow.deployment.engines import open_engine
 from winnow.deployment.graph import write_graph
-from winnow.models.quantized_model import insert_fake_quant, quantizable, rounded_state, set_fake_quant
+from winnow.models.fake_quant import QuantizedLinear
+from winnow.models.quantized_model import insert_fake_quant, quantizable, rounded_state, set_fake_quant, set_smoothing
 from winnow.models.structures import remove_structures, structure_blocks
 
 STOCK_ENGINES = ("onnxruntime", "openvino")  # those that run model.onnx
@@ -59,13 +60,17 @@ def inputs_of(model: PreTrainedModel, rows: int = 4, tokens: int = 12) -> dict[s
     return batch
 
 
-def quantized(model: PreTrainedModel, **settings: Any) -> PreTrainedModel:
-    """The model with all modules quantised, calibrated on random tokens."""
+def quantized(model: PreTrainedModel, smoothed: bool = False, **settings: Any) -> PreTrainedModel:
+    """The model with all modules quantised, calibrated on random tokens; the inputs of linear layers smoothed."""
     insert_fake_quant(
         model,
         list(quantizable(model)),
         **{"weight_bits": 8, "per_channel": True, "reduce_range": False, **settings},
     )
+    for name, linear in model.named_modules():
+        if smoothed and isinstance(linear, QuantizedLinear):  # query, key and value have the same factors
+            seeded = torch.Generator().manual_seed(sum(name.rpartition(".")[0].encode()))
+            set_smoothing(linear, 0.5 + torch.rand(linear.in_features, generator=seeded))
     set_fake_quant(model, observer_enabled=True, fake_quant_enabled=False)
     with torch.no_grad():
         for _ in range(4):

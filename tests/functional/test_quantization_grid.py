@@ -73,6 +73,27 @@ def test_the_gradient_is_that_of_the_grid_at_the_time():
     assert x.grad.tolist() == [1]
 
 
+def test_the_gradient_of_half_precision_is_clipped_at_the_same_place():
+    x = torch.tensor([255.0, 256.0, 258.0], dtype=torch.bfloat16, requires_grad=True)
+    fake_quantize(x, torch.tensor([1.004]), torch.tensor([0]), 0, 255).sum().backward()
+    assert x.grad.tolist() == [1, 1, 0]  # 254.0, 254.98 and 256.97 steps
+
+
+@pytest.mark.parametrize("zero_point", [torch.tensor([2], dtype=torch.int32), None])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_compiled_graph_rounds_and_clips_as_without_it(zero_point, dtype):
+    values = torch.tensor([[-4.0, -1.4, 0.3, 1.2], [2.2, 2.6, 3.2, 9.0]], dtype=dtype)
+    results = []
+    for rounding in (fake_quantize, torch.compile(fake_quantize, backend="eager", fullgraph=True)):
+        x = values.clone().requires_grad_()
+        rounded = rounding(x, torch.tensor([0.5]), zero_point, 0, 5)
+        rounded.sum().backward()
+        results.append((rounded.detach(), x.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+    assert 0 < results[0][1].sum() < values.numel()
+
+
 def test_a_matrix_that_is_75_percent_sparse_stays_so():
     weight = torch.randn(40, 40, generator=torch.Generator().manual_seed(0)) + 3.0
     weight.flatten()[:1200] = 0.0

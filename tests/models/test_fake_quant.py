@@ -28,6 +28,7 @@ def linear(weight, bias, **settings):
     layer.__class__ = QuantizedLinear
     layer.weight_quantizer = WeightFakeQuant(**settings)
     layer.input_quantizer = ActivationFakeQuant()
+    layer.register_buffer("smoothing", None)
     return layer
 
 
@@ -65,6 +66,18 @@ def test_the_grid_of_weights_is_that_of_the_weights_as_they_are_now():
     torch.testing.assert_close(quantizer.scale, torch.tensor([0.01, 0.02]))
     quantizer(torch.tensor([[-2.55, 0.0], [1.275, 0.0]]))
     torch.testing.assert_close(quantizer.scale, torch.tensor([0.02, 0.01]))
+
+
+def test_observed_weights_all_have_a_gradient_frozen_ones_only_within_their_range():
+    quantizer = WeightFakeQuant(channels=2)
+    on(quantizer)
+    weight = torch.tensor([[1.275, -1.275], [0.0, -2.55]], requires_grad=True)
+    quantizer(weight).sum().backward()
+    assert weight.grad.tolist() == [[1, 1], [1, 1]]
+    quantizer.observer_enabled = False
+    moved = torch.tensor([[1.275, -1.3], [0.0, -2.56]], requires_grad=True)  # -130 and -128 steps
+    quantizer(moved).sum().backward()
+    assert moved.grad.tolist() == [[1, 0], [1, 1]]
 
 
 def test_a_frozen_grid_stays_as_it_is():

@@ -192,7 +192,7 @@ def test_the_bits_of_embeddings_reach_the_model_in_training_and_in_calibration(b
 def test_calibration_fits_grids_to_so_many_examples_and_rounds():
     data = toy_data()
     model = toy_model(data.task).eval()
-    modifier = PostTrainingQuantization(**SHARED, calibration_samples=12)
+    modifier = PostTrainingQuantization(**SHARED, calibration_samples=12, smoothing=False, rounding="nearest")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     modifier.match(model)
     modifier.begin(Clock(steps_per_epoch=5, total_steps=0))
@@ -200,3 +200,26 @@ def test_calibration_fits_grids_to_so_many_examples_and_rounds():
     assert {int(q.observations) for q in quantizers(model).values()} == {2}  # two batches of eight
     assert all(q.fake_quant_enabled and not q.observer_enabled for q in quantizers(model).values())
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+@pytest.mark.parametrize("changes", [{}, {"ranges": "min_max"}, {"smoothing": False}, {"rounding": "nearest"}], ids=str)
+def test_calibration_changes_outputs_little_and_is_equal_to_the_bit_when_it_is_repeated(changes):
+    data = toy_data()
+    batches = list(data.train_dataloader())
+    found = []
+    for _ in range(2):
+        model = toy_model(data.task).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(parameter.numel()))
+            exact = torch.cat([data.task.outputs(model, batch).logits for batch in batches])
+        modifier = PostTrainingQuantization(**SHARED, **changes)
+        modifier.match(model)
+        modifier.begin(Clock(steps_per_epoch=5, total_steps=0))
+        modifier.without_training(model, data.task, batches)
+        with torch.no_grad():
+            found.append(torch.cat([data.task.outputs(model, batch).logits for batch in batches]))
+    assert torch.equal(*found)
+    assert (found[0] - exact).abs().mean() < 0.05 * exact.std()
+    smooth = [module.smoothing is not None for module in model.modules() if hasattr(module, "smoothing")]
+    assert all(smooth) if changes.get("smoothing", "auto") else not any(smooth)

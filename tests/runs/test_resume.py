@@ -90,6 +90,25 @@ def test_the_run_in_the_named_folder_is_resumed(place, alone, killed):
     assert (row["status"], row["metrics"], row["fingerprint"]) == ("ok", expected["metrics"], expected["fingerprint"])
 
 
+def test_a_run_with_texts_without_labels_resumes_in_the_middle_of_an_epoch_with_equal_weights(place, monkeypatch):
+    texts = place / "texts.txt"
+    texts.write_text("the film is good\nthe end is bad\n" * 8)
+    words = [*changed([*own_data(place / "data"), *SETTINGS], "teacher=self"), f"task.data.files.unlabeled={texts}"]
+    words += ["recipe.distillation.hardness=0.5", "recipe.distillation.start_from_teacher=false"]
+
+    def stop(self, trainer, *args):
+        if trainer.global_step == 11:  # of 8 an epoch
+            raise KilledError
+
+    run("train", *words, "hydra.run.dir=texts", folder=place)
+    with monkeypatch.context() as patch, suppress(SystemExit):
+        patch.setattr(BestCheckpoint, "on_train_batch_start", stop)
+        run("train", *words, "hydra.run.dir=texts_killed", folder=place)
+    output = run("train", *words, "hydra.run.dir=texts_killed", "resume=true", folder=place)
+    assert "Resumed at step 10 of 16." in output
+    assert differences(last(place / "texts_killed"), last(place / "texts")) == []
+
+
 def test_a_finished_run_is_not_repeated_but_its_summary_is_printed(place, alone):
     changed = (alone / "result.json").stat().st_mtime_ns
     output = train(place, "hydra.run.dir=alone", "resume=true")

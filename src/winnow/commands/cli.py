@@ -10,6 +10,7 @@ from winnow.errors import nearest
 WORDS = {
     "train": "train, prune, distil and quantise one model, or a sweep of them",
     "plan": "show each event of a recipe with its epoch and step; nothing is trained",
+    "sensitivity": "show which matrices of a finished model bear pruning; nothing is trained",
     "evaluate": "evaluate the model of a run again, or its deployment",
     "export": "write the deployment of a run, verified against PyTorch",
     "predict": "run a deployed model on texts; prints JSON lines",
@@ -36,7 +37,7 @@ def main() -> None:
 
 
 def _help() -> str:
-    words = "\n".join(f"  {word:10}{purpose}" for word, purpose in WORDS.items())
+    words = "\n".join(f"  {word:12}{purpose}" for word, purpose in WORDS.items())
     return (
         "usage: winnow COMMAND [name=value ...]\n\n"
         f"{words}\n\n"

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from winnow.command_line import command_line
@@ -10,10 +11,17 @@ from winnow.config.numbered import is_recipe, names_like
 from winnow.config.recipe import Recipe
 from winnow.config.run import PublishedRow, RunConfig, saved_config
 from winnow.config.section import Section
+from winnow.config.task import TextClassification, TokenClassification
 from winnow.errors import UserError, nearest
 from winnow.extras import require_extra
 from winnow.files.conf_folder import CONF
-from winnow.files.local_files import local_files, looks_local, resolve_model_folder
+from winnow.files.local_files import (
+    check_data_file,
+    local_files,
+    looks_local,
+    resolve_model_folder,
+    unlabeled_file,
+)
 from winnow.files.run_files import RESOLVED
 from winnow.files.token_limit import check_length, token_limit
 from winnow.sparseml.zoo import refuse_stub
@@ -44,9 +52,30 @@ def check(config: RunConfig, overrides: Iterable[str] = ()) -> None:
     if config.logger.kind in ("wandb", "tensorboard"):
         require_extra(f"logger={config.logger.kind}", extra=config.logger.kind, package=config.logger.kind)
     local_files(config.task.data)
+    _check_unlabeled(config)
+    for name, file in config.recipe.calibration_files.items():
+        check_data_file(Path(file), f"recipe.{name}.calibration", config.task.data)
     _check_lengths(config)
     if config.teacher.name is not None and looks_local(config.teacher.name):
         _check_teacher_windows(config, config.teacher.name)
+
+
+def _check_unlabeled(config: RunConfig) -> None:
+    """Refuse texts without labels where nothing can be learned from them."""
+    file = unlabeled_file(config.task.data)
+    if file is None:
+        return
+    if not isinstance(config.task, TextClassification | TokenClassification):
+        raise UserError(
+            f"task.data.files.unlabeled={file}: task={config.task.name} cannot learn from texts without labels; the "
+            "tasks of text_classification and token_classification can."
+        )
+    taught = [settings for settings in config.recipe.modifiers.values() if settings.needs_teacher]
+    if not any(getattr(settings, "hardness", 1.0) for settings in taught):
+        raise UserError(
+            f"task.data.files.unlabeled={file} needs a teacher, which labels the texts; name one, such as "
+            "teacher=dense, with a recipe that distils and recipe.distillation.hardness above 0."
+        )
 
 
 def _check_lengths(config: RunConfig) -> None:
@@ -100,7 +129,7 @@ def _reason_without_effect(override: str, later: Iterable[str], config: RunConfi
         return "an empty mapping is merged into the settings that are there"
     data = config.task.data
     place = {f"task.data.{name}": getattr(data, name) for name in ("path", "subset", "revision")}.get(setting)
-    if place is not None and any(dict(data.files).values()):
+    if place is not None and data.files.splits:
         return "task.data.files names the data"
     if setting == "task.data.revision" and place is not None and (data.path is None or looks_local(data.path)):
         return "the data are not read from the hub"

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from winnow.config.run import RunConfig
+from winnow.config.task import UNLABELED
 from winnow.files.checksums import sha256
-from winnow.files.local_files import local_files, looks_local, resolve_model_folder
+from winnow.files.local_files import local_files, looks_local, resolve_model_folder, unlabeled_file
 
 # Settings of the trainer that can change a result; the others change how fast it is computed, or what is shown.
 _TRAINER = {"precision", "devices", "accumulate_grad_batches", "limit_train_batches", "max_steps", "patience"}
@@ -29,6 +30,10 @@ def fingerprint(config: RunConfig, any_seed: bool = False) -> str:
     }
     if identity["data"]:
         identity["task"]["data"] |= {"path": None, "files": None}
+    if unlabeled := unlabeled_file(config.task.data):
+        identity["data"][UNLABELED] = sha256(unlabeled)
+    for name, file in config.recipe.calibration_files.items():
+        identity["recipe"][name]["calibration"] = sha256(Path(file))
     if config.model.config is None and looks_local(config.model.name):
         identity["model"] = _digests(resolve_model_folder(config.model.name))
     if config.teacher.name is not None and looks_local(config.teacher.name):
@@ -59,7 +64,7 @@ def leaves(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]
 def _identity(config: RunConfig) -> dict[str, Any]:
     """The part of a configuration that can change the result."""
     identity: dict[str, Any] = {
-        "task": config.task.model_dump(by_alias=True),
+        "task": config.task.model_dump(by_alias=True, exclude={"data": {"files": {UNLABELED}}}),
         "model": config.model.model_dump(),
         "recipe": config.recipe.plain(),
         "teacher": config.teacher.model_dump(exclude_none=True),

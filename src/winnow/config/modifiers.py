@@ -29,12 +29,16 @@ from winnow.values import (
     Positive,
     PositiveOrNull,
     RampShape,
+    Ranges,
+    Rounding,
     Schedule,
     Scope,
+    Smoothing,
     Sparsity,
     SparsityByPattern,
     Speedup,
     Structures,
+    TextOrNull,
     WeightBits,
     YesNo,
     check_value,
@@ -360,7 +364,11 @@ class PostTrainingQuantizationSettings(QuantizationSettings):
     calibrates: ClassVar[bool] = True
     acts_without_training: ClassVar[bool] = True
 
-    calibration_samples: Count = 512  # training examples that the ranges of activations are taken from
+    calibration: TextOrNull = None  # file of rows of the task, labels not needed; null: the training examples
+    calibration_samples: Count = 512  # examples that the ranges of activations are taken from
+    ranges: Ranges = "least_error"  # of activations: least_error of the outputs of the model, or min_max
+    smoothing: Smoothing = "auto"  # equal ranges of the channels of an input, by factors that the weights undo
+    rounding: Rounding = "gptq"  # of linear weights: gptq, by the outputs of the layer, or nearest
 
 
 class CustomModifierSettings(ModifierSettings):

@@ -64,6 +64,12 @@ class Recipe(Section):
         """True for a recipe that quantises a finished model and does not train."""
         return any(settings.calibrates for settings in self.modifiers.values())
 
+    @property
+    def calibration_files(self) -> dict[str, str]:
+        """The file of texts of each modifier that names one, by its key."""
+        files = {name: getattr(settings, "calibration", None) for name, settings in self.modifiers.items()}
+        return {name: file for name, file in files.items() if isinstance(file, str)}
+
     def without_teacher(self) -> "Recipe":
         """The same recipe without the modifiers that need a teacher."""
         taught = {name for name, settings in self.modifiers.items() if settings.needs_teacher}

@@ -11,6 +11,7 @@ from winnow.config.labels import model_label, settings_label, settings_of, sweep
 from winnow.config.numbered import check_not_hidden, check_number
 from winnow.config.run import ADDED, RunConfig
 from winnow.config.section import check_names
+from winnow.config.sparsity_files import with_sparsities_of_files
 from winnow.sparseml.config_translation import translate_config
 
 
@@ -67,9 +68,10 @@ def run_config(composed: DictConfig, overrides: Iterable[str] = ()) -> RunConfig
     check_number(composed)
     check_not_hidden()
     plain = plain_values(composed)
-    plain.pop("plan", None)  # the options of the command of this name
+    for command in ("plan", "sensitivity"):
+        plain.pop(command, None)  # the options of the command of this name
     check_names(plain, [name for name in RunConfig.model_fields if name not in ADDED])
-    recipe = plain.get("recipe")
+    recipe = plain["recipe"] = with_sparsities_of_files(plain.get("recipe"))
     if isinstance(recipe, dict) and recipe.get("num_epochs") == 0:
         plain["teacher"] = {"kind": "none"}  # without training nothing is distilled, and no step has a learning rate
         plain["recipe"] = {name: node for name, node in recipe.items() if not _sets_learning_rate(node)}

@@ -9,7 +9,7 @@ from winnow.config.model import Model
 from winnow.config.outputs import Cache, Export, Logger
 from winnow.config.recipe import Recipe
 from winnow.config.section import Section
-from winnow.config.task import AnyTask
+from winnow.config.task import UNLABELED, AnyTask
 from winnow.config.teacher import Teacher
 from winnow.config.trainer import Trainer
 from winnow.errors import UserError
@@ -102,7 +102,10 @@ class RunConfig(Section):
 def dense_run(config: RunConfig) -> RunConfig:
     """The dense run of the same task, model and seed: the dense teacher, and the reference of results."""
     settings = {name: value for name, value in config.settings.items() if not name.startswith("recipe.")}
+    files = config.task.data.files.model_copy(update={UNLABELED: None})
+    data = config.task.data.model_copy(update={"files": files})
     return config.changed(
+        task=config.task.model_copy(update={"data": data}),
         recipe=config.dense.without_teacher(),
         teacher=Teacher(kind="none"),
         settings=settings,

@@ -71,12 +71,21 @@ Separator = Annotated[
 PlainText = Annotated[Literal["text", "conll"] | None, Expected("text, conll or null")]
 
 
+UNLABELED = "unlabeled"  # the split of texts that only a teacher labels
+
+
 class Files(Section):
-    """Files of the splits, one by one."""
+    """Files of the splits, one by one, and of training texts without labels."""
 
     train: TextOrNull = None
     validation: TextOrNull = None
     test: TextOrNull = None
+    unlabeled: TextOrNull = None
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """The files of the splits with labels, by split."""
+        return {name: file for name, file in self if file is not None and name != UNLABELED}
 
 
 class Published(Section):

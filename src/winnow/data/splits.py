@@ -9,11 +9,12 @@ import datasets
 import hydra
 from datasets import Dataset, DatasetDict
 
-from winnow.config.task import CustomData, Data, QuestionAnsweringData
+from winnow.config.task import UNLABELED, CustomData, Data, QuestionAnsweringData
 from winnow.data.reader import Layout
 from winnow.data.stored_rows import Wanted, stored_rows
+from winnow.data.unlabeled import with_unlabeled
 from winnow.errors import UserError, nearest
-from winnow.files.local_files import formats, local_files
+from winnow.files.local_files import TEXT, formats, local_files, unlabeled_file
 
 # Held-out rows and sub-samples are the same in every run, whatever its seed: their metrics must be comparable.
 _SPLIT_SEED = 0
@@ -29,26 +30,35 @@ _NAMING = {
 }
 
 
-def load_splits(data: Data) -> DatasetDict:
+def load_splits(data: Data, *, unlabeled: bool = False) -> DatasetDict:
     """The splits of a task as they are stored: train, validation splits and test, if they exist.
 
     Args:
         data: the ``task.data`` section of the configuration.
+        unlabeled: True: also the split UNLABELED, if the section names its file.
     """
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(logging.CRITICAL)  # what it would log, it also raises
     splits = _read(data)
+    if unlabeled and data.files.unlabeled:
+        splits[UNLABELED] = unlabeled_rows(data)
     for name, split in splits.items():
         if len(split) == 0:
             raise UserError(f"the {name} split is empty: it has no rows.")
     return splits
 
 
+def unlabeled_rows(data: Data) -> Dataset:
+    """The rows of the file of texts without labels as they are stored; no rows if there is no such file."""
+    file = unlabeled_file(data)
+    return _read_files([file], UNLABELED, data) if file else Dataset.from_dict({})
+
+
 def arrange_splits(splits: DatasetDict, data: Data) -> DatasetDict:
     """The splits that a run uses, in this order: train, the validation splits, test if it exists.
 
     Without a validation split, one is taken from the training data; splits are cut to max_train_samples and
-    max_eval_samples.
+    max_eval_samples. All rows without labels are added to the training data.
     """
     splits, wanted = DatasetDict(splits), list(data.validation)
     found = [name for name in wanted if name in splits]
@@ -61,7 +71,22 @@ def arrange_splits(splits: DatasetDict, data: Data) -> DatasetDict:
     arranged = DatasetDict()
     for name in ["train", *found, *(["test"] if "test" in splits else [])]:
         arranged[name] = _sample(splits[name], data.max_train_samples if name == "train" else data.max_eval_samples)
+    if data.files.unlabeled and UNLABELED in splits:
+        arranged["train"] = with_unlabeled(arranged["train"], splits[UNLABELED])
     return arranged
+
+
+def unlabelled_rows(path: Path, data: Data, name: str) -> Dataset:
+    """The texts of a file of rows like those of the task, each with its `PLACE`; labels are not read.
+
+    Args:
+        path: of the file, in a format of ``task.data.files``.
+        data: the ``task.data`` section of the configuration.
+        name: of the rows, for messages.
+    """
+    rows, columns = stored_rows([path], layout := _layout(path, data), Wanted(set(data.text_columns)))
+    _check_setting("text_columns", data.text_columns, columns, name, _NAMING.get(layout.kind, ""))
+    return rows
 
 
 def _check_columns(columns: Sequence[str], data: Data, split: str, rule: str = "") -> None:
@@ -74,14 +99,19 @@ def _check_columns(columns: Sequence[str], data: Data, split: str, rule: str = "
         rule: how columns get their names, for messages.
     """
     for setting, wanted in _column_settings(data).items():
-        for column in wanted:
-            hint = nearest(column, columns)
-            optional = (setting == "id_column" and not hint) or (setting == "label_column" and split == "test")
-            if column not in columns and not optional:
-                raise UserError(
-                    f"task.data.{setting}: there is no column '{column}' in the {split} split; "
-                    f"it has {', '.join(columns)}.{hint or (_WITHOUT_TEST if split == 'test' else rule)}"
-                )
+        unneeded = setting == "label_column" and split in ("test", UNLABELED)
+        if not unneeded:
+            needed = [c for c in wanted if setting != "id_column" or nearest(c, columns)]
+            _check_setting(setting, needed, columns, f"{split} split", _WITHOUT_TEST if split == "test" else rule)
+
+
+def _check_setting(setting: str, wanted: Sequence[str], columns: Sequence[str], where: str, rule: str) -> None:
+    for column in wanted:
+        if column not in columns:
+            raise UserError(
+                f"task.data.{setting}: there is no column '{column}' in the {where}; "
+                f"it has {', '.join(columns)}.{nearest(column, columns) or rule}"
+            )
 
 
 def _column_settings(data: Data) -> dict[str, list[str]]:
@@ -128,8 +158,23 @@ def _wanted(splits: Mapping[str, Any], data: Data) -> dict[str, Any]:
 
 def _read_files(paths: Sequence[Path], name: str, data: Data) -> Dataset:
     """One split from its files."""
-    layout = Layout(
-        formats(data)[paths[0].suffix.lower()],
+    layout = _layout(paths[0], data, name)
+    columns: set[str] | None = {column for named in _column_settings(data).values() for column in named}
+    if isinstance(data, CustomData):
+        columns = None
+    elif name == UNLABELED:
+        columns = set(data.text_columns)
+    structured = {data.label_column} if isinstance(data, QuestionAnsweringData) else ()
+    split, columns_there = stored_rows(paths, layout, Wanted(columns, structured))
+    _check_columns(columns_there, data, name, _NAMING.get(layout.kind, ""))
+    return split
+
+
+def _layout(path: Path, data: Data, name: str = "") -> Layout:
+    """How a file of a split is read."""
+    suffix = path.suffix.lower()
+    return Layout(
+        "text" if name == UNLABELED and suffix == TEXT else formats(data)[suffix],
         encoding=data.encoding,
         header=data.header,
         separator=data.separator,
@@ -138,11 +183,6 @@ def _read_files(paths: Sequence[Path], name: str, data: Data) -> Dataset:
         tag_column=data.label_column or "",
         prefix="task.data.",
     )
-    columns = None if isinstance(data, CustomData) else {c for named in _column_settings(data).values() for c in named}
-    structured = {data.label_column} if isinstance(data, QuestionAnsweringData) else ()
-    split, columns_there = stored_rows(paths, layout, Wanted(columns, structured))
-    _check_columns(columns_there, data, name, _NAMING.get(layout.kind, ""))
-    return split
 
 
 def _cause(error: BaseException) -> str:

@@ -92,6 +92,12 @@ class _Outputs(nn.Module):
 def _merge_equal(graph: onnx_ir.Model) -> None:
     """Merge equal constants and equal nodes, so that query, key and value share their quantised input."""
     passes.DeduplicateInitializersPass(size_limit=1)(graph)
+    smoothing: dict[bytes, onnx_ir.Value] = {}
+    for name, value in graph.graph.initializers.items():
+        if name.endswith(".smoothing") and value.const_value is not None:
+            first = smoothing.setdefault(value.const_value.tobytes(), value)
+            if first is not value:
+                onnx_ir.convenience.replace_all_uses_with(value, first)
     passes.CommonSubexpressionEliminationPass()(graph)
     passes.RemoveUnusedNodesPass()(graph)
 

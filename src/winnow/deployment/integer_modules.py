@@ -48,10 +48,12 @@ class IntegerLinear(nn.Module):
 
     weight: Tensor
     bias: Tensor
+    smoothing: Tensor | None
 
     def __init__(self, linear: QuantizedLinear) -> None:
         super().__init__()
         quantizer = linear.weight_quantizer
+        self.register_buffer("smoothing", linear.smoothing)
         self.input = Grid(linear.input_quantizer)
         self.register_buffer("weight", quantizer.codes(linear.weight.detach()).to(torch.int8).t().contiguous())
         self.weight_scale = _Scale(quantizer.scale, torch.int8, axis=1)
@@ -61,6 +63,7 @@ class IntegerLinear(nn.Module):
             self.bias_scale = _Scale(linear.bias_scale(), torch.int32, axis=0)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x if self.smoothing is None else x * self.smoothing
         output = torch.matmul(self.input(x), self.weight_scale(self.weight))
         return output if self.bias_scale is None else output + self.bias_scale(self.bias)
 

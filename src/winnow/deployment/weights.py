@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from winnow.functional.nibbles import unpack
 from winnow.models.fake_quant import QuantizedEmbedding, QuantizedLinear
-from winnow.models.quantized_model import quantizers
+from winnow.models.quantized_model import quantizers, smoothing_factors
 from winnow.models.structures import BiasOnly
 
 
@@ -73,10 +73,12 @@ def _expected(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module, Tensor, 
 
 
 def _scales(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """Scales, with the names that `winnow.deployment.integer_modules` gives them."""
+    """Scales and factors of inputs, with the names that `winnow.deployment.integer_modules` gives them."""
     for name, quantizer in quantizers(model).items():
         stored = name.replace("input_quantizer", "input").replace("weight_quantizer", "weight_scale")
         yield f"{stored}.scale", quantizer.scale if quantizer.scale.numel() > 1 else quantizer.scale.reshape(())
+    for name, factors in smoothing_factors(model).items():
+        yield f"{name}.smoothing", factors
 
 
 def _equal(expected: Tensor, stored: Mapping[str, Tensor]) -> Tensor | None:

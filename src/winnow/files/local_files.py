@@ -17,21 +17,20 @@ FORMATS = {  # suffix -> format
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-PLAIN_TEXT = (".txt", ".conll", ".bio", ".iob", ".iob2")
+TEXT = ".txt"
+PLAIN_TEXT = (TEXT, ".conll", ".bio", ".iob", ".iob2")
 _ALIASES = re.compile(r"^(dev|valid|val|eval)(?=$|_)")  # of validation, also in dev_matched
 _SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)(?:-[0-9a-f]{16})?")  # train-00000-of-00002.parquet belongs to train
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 class SplitFiles(Protocol):
-    """The file of each split, or None."""
+    """The files that are named one by one."""
 
     @property
-    def train(self) -> str | None: ...
+    def splits(self) -> Mapping[str, str]: ...
     @property
-    def validation(self) -> str | None: ...
-    @property
-    def test(self) -> str | None: ...
+    def unlabeled(self) -> str | None: ...
 
 
 class DataPlaces(Protocol):
@@ -55,12 +54,10 @@ def local_files(data: DataPlaces) -> dict[str, list[Path]]:
     Raises:
         UserError: for a missing file or folder.
     """
-    given = {split: getattr(data.files, split) for split in ("train", "validation", "test")}
-    files = {split: Path(name) for split, name in given.items() if name}
+    files = {split: Path(name) for split, name in data.files.splits.items()}
     if files:
         for split, path in files.items():
-            check_is_file(path, f"task.data.files.{split}")
-            _check_format(path, formats(data))
+            check_data_file(path, f"task.data.files.{split}", data)
         return {split: [path] for split, path in files.items()}
     if data.path and Path(data.path).is_dir():
         part = Path(data.path, data.subset or "")  # a copy of a hub data set has a folder for each
@@ -72,6 +69,26 @@ def local_files(data: DataPlaces) -> dict[str, list[Path]]:
     if data.path and looks_local(data.path):
         raise UserError(f"task.data.path={data.path}: there is no such folder.{_nearest_file(Path(data.path))}")
     return {}
+
+
+def unlabeled_file(data: DataPlaces) -> Path | None:
+    """The file of texts without labels, if there is one.
+
+    Raises:
+        UserError: for a missing file.
+    """
+    if data.files.unlabeled is None:
+        return None
+    path = Path(data.files.unlabeled)
+    check_is_file(path, "task.data.files.unlabeled")
+    _check_format(path, formats(data) | {TEXT: "text"})
+    return path
+
+
+def check_data_file(path: Path, setting: str, data: DataPlaces) -> None:
+    """Refuse a path that is no file of rows of a task; ``setting`` has the path."""
+    check_is_file(path, setting)
+    _check_format(path, formats(data))
 
 
 def check_is_file(path: Path, setting: str) -> None:

@@ -32,12 +32,19 @@ def symmetric_scale(largest: Tensor, low: int, high: int) -> Tensor:
     return (2.0 * largest / (high - low)).clamp(min=_EPS)
 
 
-def grid_codes(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int) -> Tensor:
-    """The integers to which values are rounded, half to even as in ONNX's QuantizeLinear; float32."""
-    return torch.round(x.float() / scale).add_(zero_point).clamp_(low, high)
+def grid_codes(x: Tensor, scale: Tensor, zero_point: Tensor | None, low: int, high: int) -> Tensor:
+    """The integers to which values are rounded, half to even as in ONNX's QuantizeLinear; float32.
+
+    Args:
+        zero_point: None stands for 0.
+    """
+    zero = 0 if zero_point is None else zero_point
+    return _steps(x, scale, low - zero, high - zero).add_(zero)
 
 
-def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int) -> Tensor:
+def fake_quantize(
+    x: Tensor, scale: Tensor, zero_point: Tensor | None, low: int, high: int, *, covered: bool = False
+) -> Tensor:
     """Values rounded to their grid: (clamp(round(x / scale) + zero_point, low, high) - zero_point) * scale.
 
     The gradient is that of the identity (straight-through estimator, Bengio et al. 2013, arXiv:1308.3432), except for
@@ -46,27 +53,62 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: 
     Args:
         x: float32, bfloat16 or float16.
         scale: of a shape that broadcasts with ``x``.
-        zero_point: like ``scale``.
+        zero_point: like ``scale``; None stands for 0.
+        covered: no value is more than one grid step outside the range, so nothing is kept for the gradient.
 
     Returns:
         The shape and type of ``x``.
     """
-    rounded: Tensor = _FakeQuantize.apply(x, scale, zero_point, low, high)  # type: ignore[no-untyped-call]  # torch's
+    rounded: Tensor = _FakeQuantize.apply(x, scale, zero_point, low, high, covered)  # type: ignore[no-untyped-call]  # torch's
     return rounded
+
+
+def _steps(x: Tensor, scale: Tensor, low: Any, high: Any) -> Tensor:
+    """clamp(round(x / scale), low, high), float32."""
+    return _divided(x, scale).round_().clamp_(low, high)
+
+
+def _divided(x: Tensor, scale: Tensor) -> Tensor:
+    """``x / scale`` in new float32 memory, allocated once: that costs more than the arithmetic on it."""
+    return x / scale if x.dtype == torch.float32 else x.float().div_(scale)
+
+
+def _number(value: Tensor) -> Tensor | float:
+    """A single value as a Python number where that costs nothing: on a CPU, outside of a compiled graph.
+
+    There clamping takes ten times as long with tensors as with numbers.
+    """
+    if value.numel() > 1 or value.device.type != "cpu" or torch.compiler.is_compiling():
+        return value
+    return value.item()
 
 
 class _FakeQuantize(torch.autograd.Function):
     """Whole-tensor operations, which on a CPU are several times faster than torch.fake_quantize_per_tensor_affine."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int) -> Tensor:
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(x, scale.clone(), zero_point.clone())  # an observer may move both before backward
-            ctx.bounds = (low - 1.0, high + 1.0)
-        return grid_codes(x, scale, zero_point, low, high).sub_(zero_point).mul_(scale).to(x.dtype)
+    def forward(
+        ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor | None, low: int, high: int, covered: bool
+    ) -> Tensor:
+        zero: Any = 0 if zero_point is None else _number(zero_point)
+        step = _number(scale)
+        ctx.covered = covered
+        if ctx.needs_input_grad[0] and not covered:
+            if isinstance(step, float):
+                ctx.save_for_backward(x)
+                ctx.bounds = ((low - 1 - zero) * step, (high + 1 - zero) * step)
+            else:  # copies, because an observer may move both before backward
+                ctx.save_for_backward(x, scale.clone(), None if zero_point is None else zero_point.clone())
+                ctx.bounds = (low - 1.0, high + 1.0)
+        return _steps(x, scale, low - zero, high - zero).mul_(scale).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-        x, scale, zero_point = ctx.saved_tensors
-        place = (x.float() / scale).add_(zero_point).to(grad.dtype)
-        return torch.ops.aten.hardtanh_backward(grad, place, *ctx.bounds), None, None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        if not ctx.covered:
+            x, *grid = ctx.saved_tensors
+            if grid:
+                scale, zero_point = grid
+                place = _divided(x, scale)
+                x = (place if zero_point is None else place.add_(zero_point)).to(grad.dtype)
+            grad = torch.ops.aten.hardtanh_backward(grad, x, *ctx.bounds)
+        return grad, None, None, None, None, None

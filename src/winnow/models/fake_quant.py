@@ -29,6 +29,7 @@ class FakeQuant(nn.Module):
     scale: Tensor  # (channels,), or (1,); float32
     zero_point: Tensor  # int32; the integer that represents 0.0
     observations: Tensor  # int64, a scalar
+    symmetric: bool  # the zero point is 0, and an observed range has all values of the tensor in it
 
     def __init__(self, low: int, high: int, channels: int = 0, device: Any = None) -> None:
         super().__init__()
@@ -55,23 +56,26 @@ class FakeQuant(nn.Module):
         """
         if self.observer_enabled:
             with torch.no_grad():
-                self.observe(x if observed is None else observed)
                 self.observations += 1
-        return self.rounded(x, ids) if self.fake_quant_enabled else x
+                self.observe(x if observed is None else observed)
+        if not self.fake_quant_enabled:
+            return x
+        return fake_quantize(x, *self._grid(x, ids), covered=self.symmetric and self.observer_enabled)
 
-    def rounded(self, x: Tensor, ids: Tensor | None = None) -> Tensor:
-        """``x`` rounded to the grid, whether fake quantisation is enabled or not; ``ids`` as in `forward`."""
-        return fake_quantize(x, *self._grid(x, ids))
+    def rounded(self, x: Tensor) -> Tensor:
+        """``x`` rounded to the grid, whether fake quantisation is enabled or not."""
+        return fake_quantize(x, *self._grid(x))
 
     def codes(self, x: Tensor) -> Tensor:
         """The integers to which ``x`` is rounded, int32."""
         return grid_codes(x, *self._grid(x)).to(torch.int32)
 
-    def _grid(self, x: Tensor, ids: Tensor | None = None) -> tuple[Tensor, Tensor, int, int]:
-        if self.per_channel and ids is not None:
-            return self.scale[ids].unsqueeze(-1), self.zero_point[ids].unsqueeze(-1), self.low, self.high
-        shape = (-1, *[1] * (x.dim() - 1)) if self.per_channel else (-1,)
-        return self.scale.view(shape), self.zero_point.view(shape), self.low, self.high
+    def _grid(self, x: Tensor, ids: Tensor | None = None) -> tuple[Tensor, Tensor | None, int, int]:
+        scale = self.scale
+        if self.per_channel:
+            scale = scale if ids is None else scale[ids]
+            scale = scale.view(*scale.shape, *[1] * (x.dim() - scale.dim()))
+        return scale, None if self.symmetric else self.zero_point, self.low, self.high
 
 
 class ActivationFakeQuant(FakeQuant):
@@ -85,6 +89,7 @@ class ActivationFakeQuant(FakeQuant):
 
     minimum: Tensor  # (1,)
     maximum: Tensor  # (1,)
+    symmetric = False
 
     def __init__(self, reduce_range: bool = False, device: Any = None) -> None:
         super().__init__(0, 127 if reduce_range else 255, device=device)
@@ -92,10 +97,14 @@ class ActivationFakeQuant(FakeQuant):
         self.register_buffer("maximum", torch.zeros(1, device=device))
 
     def observe(self, x: Tensor) -> None:
-        weight = (self.observations + 1).reciprocal().clamp(min=1.0 / _AVERAGED)
+        weight = self.observations.clamp(max=_AVERAGED).reciprocal()
         smallest, largest = torch.aminmax(x)
-        self.minimum.lerp_(smallest.float(), weight)
-        self.maximum.lerp_(largest.float(), weight)
+        self.set_range(self.minimum.lerp(smallest.float(), weight), self.maximum.lerp(largest.float(), weight))
+
+    def set_range(self, minimum: Tensor, maximum: Tensor) -> None:
+        """Set the grid to a range, ``(1,)`` each."""
+        self.minimum.copy_(minimum)
+        self.maximum.copy_(maximum)
         scale, zero_point = asymmetric_grid(self.minimum, self.maximum, self.low, self.high)
         self.scale.copy_(scale)
         self.zero_point.copy_(zero_point)
@@ -109,6 +118,8 @@ class WeightFakeQuant(FakeQuant):
         channels: number of rows, each with its scale; 0 for one scale.
     """
 
+    symmetric = True
+
     def __init__(self, bits: int = 8, channels: int = 0, device: Any = None) -> None:
         super().__init__(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, channels, device)
         self.bits = bits
@@ -120,10 +131,18 @@ class WeightFakeQuant(FakeQuant):
 
 
 class QuantizedLinear(nn.Linear):
-    """A linear layer whose input, weight and bias are rounded as in the deployed model."""
+    """A linear layer whose input, weight and bias are rounded as in the deployed model.
+
+    ``smoothing`` multiplies the channels of the input before it is rounded; the weight has its inverse.
+    """
 
     weight_quantizer: WeightFakeQuant
     input_quantizer: ActivationFakeQuant
+    smoothing: Tensor | None  # (in,)
+
+    def smoothed(self, x: Tensor) -> Tensor:
+        """The input as it is rounded."""
+        return x if self.smoothing is None else x * self.smoothing
 
     def bias_scale(self) -> Tensor:
         """Scale of the bias, which is added to sums of products as int32: (out,), or (1,) with one weight scale."""
@@ -131,15 +150,13 @@ class QuantizedLinear(nn.Linear):
 
     def bias_codes(self) -> Tensor:
         """The integers to which the bias is rounded, (out,), int32."""
-        scale = self.bias_scale()
-        return grid_codes(self.bias, scale, torch.zeros_like(scale), *INT32).to(torch.int32)
+        return grid_codes(self.bias, self.bias_scale(), None, *INT32).to(torch.int32)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, weight = self.input_quantizer(x), self.weight_quantizer(self.weight)
+        x, weight = self.input_quantizer(self.smoothed(x)), self.weight_quantizer(self.weight)
         bias: Tensor | None = self.bias
         if bias is not None and self.weight_quantizer.fake_quant_enabled:
-            scale = self.bias_scale()
-            bias = fake_quantize(bias, scale, torch.zeros_like(scale), *INT32)
+            bias = fake_quantize(bias, self.bias_scale(), None, *INT32, covered=True)
         return F.linear(x, weight, bias)
 
 
@@ -187,6 +204,8 @@ def fake_quant_attention(
     matmuls = getattr(module, "products", None)
     if not isinstance(matmuls, QuantizedMatmuls) or not matmuls.is_enabled:
         return _FLOAT_ATTENTION(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
+    # faster to observe, and matmul would copy what is rounded
+    query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
     scaling = query.size(-1) ** -0.5 if scaling is None else scaling
     scores = torch.matmul(matmuls.query(query), matmuls.key(key).transpose(2, 3)) * scaling
     if attention_mask is not None:

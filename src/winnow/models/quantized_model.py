@@ -135,6 +135,7 @@ def insert_fake_quant(
             channels = module.out_features if per_channel else 0
             module.weight_quantizer = WeightFakeQuant(weight_bits, channels, device)
             module.input_quantizer = ActivationFakeQuant(reduce_range, device)
+            module.register_buffer("smoothing", None)
         elif isinstance(module, nn.Embedding):
             device = module.weight.device
             module.__class__ = QuantizedEmbedding
@@ -157,8 +158,9 @@ def _remove_fake_quant(model: nn.Module) -> None:
     for module in list(model.modules()):
         plain: Any = module
         if isinstance(module, QuantizedLinear):
+            set_smoothing(plain, None)
             plain.__class__ = nn.Linear
-            del plain.weight_quantizer, plain.input_quantizer
+            del plain.weight_quantizer, plain.input_quantizer, plain.smoothing
         elif isinstance(module, QuantizedEmbedding):
             plain.__class__ = nn.Embedding
             del plain.weight_quantizer
@@ -166,9 +168,25 @@ def _remove_fake_quant(model: nn.Module) -> None:
             del plain.products
 
 
+@torch.no_grad()
+def set_smoothing(linear: QuantizedLinear, factors: Tensor | None) -> None:
+    """Multiply the channels of an input by factors, ``(in,)``, and the weight by their inverse; None: by none."""
+    if linear.smoothing is not None:
+        linear.weight.mul_(linear.smoothing)
+    if factors is not None:
+        linear.weight.div_(factors)
+    linear.smoothing = factors
+
+
 def quantizers(model: nn.Module) -> dict[str, FakeQuant]:
     """The quantisers of a model by full name; empty if it is not quantised."""
     return {name: module for name, module in model.named_modules() if isinstance(module, FakeQuant)}
+
+
+def smoothing_factors(model: nn.Module) -> dict[str, Tensor]:
+    """The factors of the inputs of linear layers that have them, by the name of the layer."""
+    linears = ((name, each) for name, each in model.named_modules() if isinstance(each, QuantizedLinear))
+    return {name: linear.smoothing for name, linear in linears if linear.smoothing is not None}
 
 
 def set_fake_quant(model: nn.Module, *, observer_enabled: bool, fake_quant_enabled: bool) -> None:
@@ -178,7 +196,10 @@ def set_fake_quant(model: nn.Module, *, observer_enabled: bool, fake_quant_enabl
 
 
 def rounded_state(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The state dict of a quantised model without its quantisers, with weights and biases rounded to their grids."""
+    """The state dict of a quantised model without its quantisers, with weights and biases rounded to their grids.
+
+    Weights are those for inputs that are not smoothed.
+    """
     state = dict(model.state_dict())
     for name in quantizers(model):
         for key in [key for key in state if key.startswith(f"{name}.")]:
@@ -186,6 +207,8 @@ def rounded_state(model: PreTrainedModel) -> dict[str, Tensor]:
     for name, module in model.named_modules():
         if isinstance(module, (QuantizedLinear, QuantizedEmbedding)):
             state[f"{name}.weight"] = module.weight_quantizer.rounded(module.weight.detach())
+        if isinstance(module, QuantizedLinear) and module.smoothing is not None:
+            state[f"{name}.weight"] *= state.pop(f"{name}.smoothing")
         if isinstance(module, QuantizedLinear) and module.bias is not None:
             state[f"{name}.bias"] = module.bias_codes() * module.bias_scale()
     return state
@@ -198,6 +221,7 @@ def save_quantizers(model: PreTrainedModel, folder: Path) -> None:
         for name, quantizer in quantizers(model).items()
         for key in ("scale", "zero_point")
     }
+    state |= {f"{name}.smoothing": factors for name, factors in smoothing_factors(model).items()}
     save_file(state, folder / QUANTIZERS, metadata={"quantization": json.dumps(model.quantization)})
 
 
@@ -211,4 +235,9 @@ def restore_quantizers(model: PreTrainedModel, folder: Path) -> None:
         for name, quantizer in quantizers(model).items():
             quantizer.scale.copy_(file.get_tensor(f"{name}.scale"))
             quantizer.zero_point.copy_(file.get_tensor(f"{name}.zero_point"))
+        for key in file.keys():  # noqa: SIM118  # no mapping
+            name, _, kind = key.rpartition(".")
+            if kind == "smoothing":
+                linear: Any = model.get_submodule(name)
+                set_smoothing(linear, file.get_tensor(key).to(linear.weight.device))
     set_fake_quant(model, observer_enabled=False, fake_quant_enabled=True)

@@ -1,5 +1,6 @@
 """The training examples by which modifiers measure a model."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
@@ -18,7 +19,7 @@ def training_batches(trainer: pl.Trainer) -> Iterable[Batch]:
     return cast(Iterable[Batch], batches)
 
 
-def some(batches: Iterable[Batch], texts: int, tokens: int) -> list[Batch]:
+def some_batches(batches: Iterable[Batch], texts: int, tokens: float = math.inf) -> list[Batch]:
     """Whole batches, up to a number of texts and of tokens; at least one."""
     found: list[Batch] = []
     for batch in batches:

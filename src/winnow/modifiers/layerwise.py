@@ -13,7 +13,7 @@ from winnow.functional.layerwise_pruning import Inputs, LayerErrors
 from winnow.functional.mask import pruning_mask
 from winnow.models.encoder_layers import layer_list
 from winnow.models.layer_by_layer import LayerByLayer
-from winnow.modifiers.calibration_texts import Batch, evaluating, some, training_batches
+from winnow.modifiers.calibration_texts import Batch, evaluating, some_batches, training_batches
 from winnow.modifiers.gmp import MagnitudePruning
 from winnow.modifiers.modifier import model_of
 from winnow.tasks.task import Task
@@ -67,7 +67,7 @@ class LayerwisePruning(MagnitudePruning):
     def _prune(self, model: nn.Module, batches: Iterable[Batch], step: int) -> None:
         sparsities = dict(zip(self.masks.parameters, self.sparsities_at(step), strict=True))
         modules = {module: sparsities[name] for name, module in _names(model, self.masks.parameters)}
-        texts = some(batches, self.settings.calibration_samples, _MOST_TOKENS)
+        texts = some_batches(batches, self.settings.calibration_samples, _MOST_TOKENS)
         stream = LayerByLayer.from_model(model, texts)
         for layer in layer_list(model)[1]:
             whole = copy.deepcopy(layer)

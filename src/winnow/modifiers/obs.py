@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from winnow.config.modifiers import SecondOrderPruningSettings
 from winnow.functional.fisher import BlockFisher, InverseFisher
 from winnow.functional.mask import global_pruning_masks, pruning_masks
-from winnow.modifiers.calibration_texts import Batch, evaluating, some, training_batches
+from winnow.modifiers.calibration_texts import Batch, evaluating, some_batches, training_batches
 from winnow.modifiers.gmp import MagnitudePruning
 from winnow.modifiers.modifier import model_of
 from winnow.tasks.task import Task
@@ -51,7 +51,7 @@ class SecondOrderPruning(MagnitudePruning):
 
     def _prune(self, model: nn.Module, task: Task, batches: Iterable[Batch], step: int) -> None:
         """Prune all matrices; their Fisher matrices are estimated in parts that fit into the memory."""
-        examples = [example for batch in some(batches, self.settings.gradients, 2**62) for example in _each(batch)]
+        examples = [example for batch in some_batches(batches, self.settings.gradients) for example in _each(batch)]
         examples = examples[: self.settings.gradients]
         weights, sparsities = list(self.masks.parameters.values()), self.sparsities_at(step)
 

@@ -15,7 +15,9 @@ from winnow.config.modifiers import (
     QuantizationSettings,
 )
 from winnow.errors import UserError
-from winnow.models.quantized_model import insert_fake_quant, quantizable, set_fake_quant
+from winnow.models.least_error_ranges import set_least_error_ranges
+from winnow.models.post_training import round_by_outputs, runs_in_sparse_engine, smooth_inputs
+from winnow.models.quantized_model import insert_fake_quant, quantizable, quantizers, set_fake_quant
 from winnow.modifiers.clock import Clock
 from winnow.modifiers.modifier import Event, Modifier, model_of
 from winnow.modifiers.patterns import matching
@@ -130,7 +132,7 @@ class QuantizationAwareTraining(Quantization[QuantizationAwareTrainingSettings])
 
 
 class PostTrainingQuantization(Quantization[PostTrainingQuantizationSettings]):
-    """Quantise a finished model: calibrate its grids with examples; its weights change by rounding only."""
+    """Quantise a finished model: calibrate its grids with examples, and adjust its weights to them."""
 
     Settings = PostTrainingQuantizationSettings
 
@@ -140,11 +142,32 @@ class PostTrainingQuantization(Quantization[PostTrainingQuantizationSettings]):
 
     @torch.no_grad()
     def without_training(self, model: nn.Module, task: Task, batches: Iterable[Mapping[str, Tensor]]) -> None:
+        examples = list(self._examples(batches))
+        self._calibrate(model, task, examples)
+        smoothing = self.settings.smoothing
+        if not runs_in_sparse_engine(model) if smoothing == "auto" else smoothing:
+            smooth_inputs(model, task, examples)
+            self._calibrate(model, task, examples)
+        if self.settings.rounding == "gptq":
+            round_by_outputs(model, task, examples)
+        set_fake_quant(model, observer_enabled=False, fake_quant_enabled=True)
+
+    def _calibrate(self, model: nn.Module, task: Task, examples: Iterable[Mapping[str, Tensor]]) -> None:
+        """Set all quantisation grids."""
+        for quantizer in quantizers(model).values():
+            quantizer.observations.zero_()
         set_fake_quant(model, observer_enabled=True, fake_quant_enabled=False)
+        if self.settings.ranges == "least_error":
+            set_least_error_ranges(model, task, examples)
+        else:
+            for batch in examples:
+                task.outputs(model, batch)
+
+    def _examples(self, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Mapping[str, Tensor]]:
+        """Whole batches, up to the number of examples."""
         seen = 0
         for batch in batches:
-            task.outputs(model, batch)
+            yield batch
             seen += len(batch["input_ids"])
             if seen >= self.settings.calibration_samples:
                 break
-        set_fake_quant(model, observer_enabled=False, fake_quant_enabled=True)

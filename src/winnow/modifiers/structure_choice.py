@@ -1,7 +1,6 @@
 """Choose the heads and neurons of a model that stay within a time, and refit the weights that read them."""
 
 import copy
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,8 @@ from winnow.functional.structured_pruning import (
     removal_order,
 )
 from winnow.models.structures import Block, kept_structures, remove_structures
-from winnow.modifiers.calibration_texts import Batch, some
+from winnow.modifiers.calibration_texts import Batch, some_batches
+from winnow.modifiers.probe import Probe
 from winnow.tasks.task import Task
 
 _MOST_TOKENS = 65_536  # of the calibration: more than twenty times the widest layer of a BERT-base
@@ -85,10 +85,10 @@ def choose_structures(
     began = time.monotonic()
     whole = copy.deepcopy(model).requires_grad_(False).train(False)
     device = next(whole.parameters()).device
-    used = [{name: x.to(device) for name, x in batch.items()} for batch in some(batches, samples, _MOST_TOKENS)]
+    used = [{name: x.to(device) for name, x in batch.items()} for batch in some_batches(batches, samples, _MOST_TOKENS)]
     hessians, information = _calibrate(whole, task, used)
     calibrated = time.monotonic()
-    probe = _Probe(task, some(used[::_EVERY], _PROBE_TEXTS, _PROBE_TOKENS), whole)
+    probe = Probe(task, some_batches(used[::_EVERY], _PROBE_TEXTS, _PROBE_TOKENS), whole)
     orders = {
         "least squares": {block: _obs_order(whole, block, hessian) for block, hessian in hessians.items()},
         "Fisher": {block: order_by_scores(scores) for block, scores in information.items()},
@@ -157,7 +157,7 @@ def _calibrate(
     hooks = [watch(block) for block in kept]
     for batch in batches:
         padding.append(batch["attention_mask"].bool())
-        loss = task.loss(task.outputs(model, batch), batch)
+        loss = task.training_loss(task.outputs(model, batch), batch)
         gradients = torch.autograd.grad(loss, [factors[block] for block in kept])
         for block, gradient in zip(kept, gradients, strict=True):
             information[block] += gradient.square()
@@ -171,33 +171,13 @@ def _obs_order(model: nn.Module, block: Block, hessian: Tensor) -> RemovalOrder:
     return removal_order(weight, hessian, block.width, _AT_ONCE[block.kind])
 
 
-class _Probe:
-    """Some texts, and what the whole model says about them."""
-
-    @torch.no_grad()
-    def __init__(self, task: Task, batches: Sequence[Batch], model: nn.Module) -> None:
-        self.task = task
-        self.batches = [(batch, task.outputs(model, batch)) for batch in batches]
-
-    @torch.no_grad()
-    def divergence(self, model: nn.Module) -> float:
-        """Mean distance of a model's outputs from those of the whole one; infinity where they are not finite."""
-        total = texts = 0.0
-        for batch, target in self.batches:
-            outputs = self.task.outputs(model, batch)
-            size = len(batch["input_ids"])
-            total += size * float(self.task.distillation_loss(outputs, target, batch, temperature=1.0))
-            texts += size
-        return total / texts if math.isfinite(total) else math.inf
-
-
 class _Candidates:
     """Cut models whose blocks lose their structures in given orders."""
 
     def __init__(
         self,
         whole: nn.Module,
-        probe: _Probe,
+        probe: Probe,
         table: LatencyTable,
         hessians: Mapping[Block, Tensor],
         orders: Mapping[Block, RemovalOrder],

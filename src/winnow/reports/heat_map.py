@@ -23,11 +23,17 @@ def heat_map(groups: Sequence[Group]) -> list[HeatLine]:
     if len(sparse) == 1:
         kinds: dict[str, list[dict[int, float]]] = {}
         for name, sparsity in (pair for run in sparse[0].runs for pair in run.sparsity_by_layer.items()):
-            if found := _LAYER.search(name):
-                kinds.setdefault(found[2].removesuffix(".weight"), []).append({int(found[1]): sparsity})
+            if place := layer_and_kind(name):
+                kinds.setdefault(place[1], []).append({place[0]: sparsity})
         lines = list(kinds.items())
     means = [(name, _mean_by_layer(runs)) for name, runs in lines]
     return [(name, values) for name, values in means if values]
+
+
+def layer_and_kind(name: str) -> tuple[int, str] | None:
+    """Of the full name of a matrix, e.g. (0, 'attention.self.query'); None outside the layers."""
+    found = _LAYER.search(name)
+    return (int(found[1]), found[2].removesuffix(".weight")) if found else None
 
 
 def percent_of_zeros(value: float) -> str:
@@ -42,8 +48,8 @@ def _by_layer(run: Row) -> dict[int, float]:
     zeros: dict[int, float] = {}
     totals: dict[int, int] = {}
     for name, sparsity in run.sparsity_by_layer.items():
-        if found := _LAYER.search(name):
-            layer, size = int(found[1]), sizes[name] if weighted else 1
+        if place := layer_and_kind(name):
+            layer, size = place[0], sizes[name] if weighted else 1
             zeros[layer] = zeros.get(layer, 0.0) + size * sparsity
             totals[layer] = totals.get(layer, 0) + size
     return {layer: zeros[layer] / total for layer, total in totals.items()}

@@ -31,7 +31,7 @@ def run(config: RunConfig, folder: Path, checkpoint: Path | None, loggers: list[
     quiet_libraries()
     limit_kernel_cache()
     with recorded_run(folder, config, resumed=checkpoint is not None) as row:
-        row |= _trained(config, folder, load_splits(config.task.data), checkpoint, loggers)
+        row |= _trained(config, folder, load_splits(config.task.data, unlabeled=True), checkpoint, loggers)
 
 
 def find_or_train_dense(config: RunConfig, stored: DatasetDict) -> Path:

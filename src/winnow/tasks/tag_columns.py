@@ -8,6 +8,7 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, List, Value, concatenate_datasets
 
+from winnow.config.task import UNLABELED
 from winnow.data.batch import Columns
 from winnow.data.cached_map import cached_map
 from winnow.data.places import place_of
@@ -17,6 +18,7 @@ from winnow.tasks.label_kind import LabelError, as_printed_list, is_list, mapped
 
 IGNORED = -100  # the label of a token without a tag, as in torch and transformers
 WORDS = "words"  # the column of the words of a prepared split
+_WORDS_AND_IDS = Features({WORDS: List(Value("string")), "labels": List(Value("int64"))})
 _NO_TAG = (None, "", -1, IGNORED)  # a missing tag in data sets
 
 
@@ -129,7 +131,25 @@ class TagColumns:
             words_and_ids,
             batched=True,
             remove_columns=split.column_names,
-            features=Features({WORDS: List(Value("string")), "labels": List(Value("int64"))}),
+            features=_WORDS_AND_IDS,
+        )
+
+    def with_any_tag_ids(self, split: Dataset) -> Dataset:
+        """``words`` of the split without labels, and ``labels``, all 0; a text is split at its blanks."""
+        if not is_list(split.features[self.words]):
+            lists = mapped_column(split, UNLABELED, self.words, _word_lists, self.words, List(Value("string")))
+            split = concatenate_datasets([split.remove_columns([self.words]), lists], axis=1)
+        for row, sentence in enumerate(split.select_columns([self.words])[self.words]):
+            words = sentence or []
+            self._check_sentence(words, [OUTSIDE] * len(words), partial(place_of, split, UNLABELED, row))
+        word_column = self.words
+
+        def words_and_zeros(rows: Columns) -> dict[str, list[Any]]:
+            sentences = [[str(word) for word in words] for words in rows[word_column] if words]
+            return {WORDS: sentences, "labels": [[0] * len(words) for words in sentences]}
+
+        return cached_map(
+            split, words_and_zeros, batched=True, remove_columns=split.column_names, features=_WORDS_AND_IDS
         )
 
 
@@ -187,6 +207,11 @@ def _printed(text: Any, cell: int) -> list[Any] | None:
             "commas: use .tolist() before writing the file).",
         )
     return words
+
+
+def _word_lists(cells: Sequence[Any]) -> list[list[Any]]:
+    """The list that each text prints, or its words between blanks."""
+    return [as_printed_list(text or "") or (text or "").split() for text in cells]
 
 
 def _tag_names(feature: Any) -> Callable[[Sequence[Any] | None], list[str]]:

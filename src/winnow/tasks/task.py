@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from transformers import PreTrainedTokenizerBase
 
-from winnow.config.task import TaskSettings
+from winnow.config.task import UNLABELED, TaskSettings
 from winnow.data.batch import Batch, Collator, Columns, ModelOutputs
 from winnow.data.padding import pad_batch
+from winnow.data.unlabeled import LABELLED
 from winnow.errors import UserError, first_line, nearest
 
 SCORE_DIGITS = 6  # decimal places of the scores in a prediction
@@ -54,7 +56,10 @@ class Task:
         self.labels: list[str] = []  # label names in the order of their ids; `prepare` sets them
 
     def prepare(self, splits: DatasetDict) -> DatasetDict:
-        """Check the rows of every split and bring them into one form; an unlabelled test split is left out."""
+        """Check the rows of every split and bring them into one form; an unlabelled test split is left out.
+
+        The split UNLABELED gets the columns of the others, with labels that stand for nothing.
+        """
         raise NotImplementedError
 
     def has_labels(self, split: Dataset) -> bool:
@@ -62,8 +67,11 @@ class Task:
         return self.label_column in split.column_names
 
     def labelled_splits(self, splits: DatasetDict) -> DatasetDict:
-        """All splits except an unlabelled test split."""
-        return DatasetDict({name: split for name, split in splits.items() if name != "test" or self.has_labels(split)})
+        """All splits except an unlabelled test split, and the one that has no labels by its name."""
+        with_labels = {name: split for name, split in splits.items() if name != UNLABELED}
+        return DatasetDict(
+            {name: split for name, split in with_labels.items() if name != "test" or self.has_labels(split)}
+        )
 
     def head_settings(self) -> dict[str, Any]:
         """Settings of the model's configuration for this head."""
@@ -96,8 +104,19 @@ class Task:
         return outputs
 
     def loss(self, outputs: ModelOutputs, batch: Batch) -> Tensor:
-        """Mean loss of a training batch."""
+        """Mean loss of a training batch whose rows all have labels."""
         raise NotImplementedError
+
+    def training_loss(self, outputs: ModelOutputs, batch: Batch) -> Tensor:
+        """Mean loss of the rows of a training batch that have labels; 0 if none has."""
+        if LABELLED not in batch:
+            return self.loss(outputs, batch)
+        labelled = batch[LABELLED]
+        values = {name: getattr(outputs, name) for name in self.output_names}
+        if not labelled.any():
+            return 0.0 * sum((value.float().sum() for value in values.values()), torch.tensor(0.0))
+        rows = {name: column[labelled] for name, column in batch.items()}
+        return self.loss(SimpleNamespace(**{name: value[labelled] for name, value in values.items()}), rows)
 
     def distillation_loss(
         self, student: ModelOutputs, teacher: ModelOutputs, batch: Batch, *, temperature: float

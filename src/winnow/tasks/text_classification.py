@@ -8,10 +8,12 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from transformers import AutoModelForSequenceClassification, BatchEncoding, PreTrainedTokenizerBase
 
+from winnow.config.task import UNLABELED
 from winnow.data.batch import Batch, Columns, ModelOutputs
 from winnow.data.cached_map import cached_map
 from winnow.data.empty_rows import without_empty_rows
 from winnow.data.text_column import text_column
+from winnow.data.unlabeled import LABELLED
 from winnow.errors import UserError
 from winnow.tasks.label_kind import LabelKind, distinct, mapped_column
 from winnow.tasks.multi_label import MultiLabel
@@ -62,7 +64,10 @@ class TextClassification(Task):
         self.labels = self.label_kind.names(checked["train"])
         for name, split in checked.items():
             self.label_kind.check_split(split, name, self.labels)
-        return DatasetDict({name: self._with_targets(split, name) for name, split in checked.items()})
+        prepared = DatasetDict({name: self._with_targets(split, name) for name, split in checked.items()})
+        if UNLABELED in splits:
+            prepared[UNLABELED] = self._with_any_targets(splits[UNLABELED], prepared["train"])
+        return prepared
 
     def has_labels(self, split: Dataset) -> bool:
         """False without a label column, and for the test splits of benchmarks, whose labels are all -1 or blank."""
@@ -80,11 +85,13 @@ class TextClassification(Task):
 
     def encode(self, split: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> Dataset:
         columns, max_length = self.input_fields, min(self.max_length, tokenizer.model_max_length)
+        kept = [name for name in ("labels", LABELLED) if name in split.column_names]
 
         # All that a mapped function refers to is part of the cache key: these few values, not the whole task.
         def features(rows: Columns) -> dict[str, Any]:
             encoded = _tokenized([rows[column] for column in columns], tokenizer, max_length)
-            return {**encoded, "labels": rows["labels"], "length": [len(ids) for ids in encoded["input_ids"]]}
+            lengths = [len(ids) for ids in encoded["input_ids"]]
+            return {**encoded, **{name: rows[name] for name in kept}, "length": lengths}
 
         return cached_map(split, features, batched=True, remove_columns=split.column_names)
 
@@ -132,7 +139,7 @@ class TextClassification(Task):
         return without_empty_rows(split, name, columns, drop=self.drop_empty)
 
     def _with_targets(self, split: Dataset, name: str) -> Dataset:
-        """The texts under the names of ``input_fields``, and ``labels`` in the form that the loss needs."""
+        """The texts, and ``labels`` in the form that the loss needs."""
         kind, names, feature = self.label_kind, self.labels, split.features[self.label_column]
         labels = mapped_column(
             split,
@@ -142,11 +149,28 @@ class TextClassification(Task):
             "labels",
             kind.target_feature(names),
         )
-        texts = [
+        return concatenate_datasets([*self._texts(split, name), labels], axis=1)
+
+    def _with_any_targets(self, split: Dataset, train: Dataset) -> Dataset:
+        """The texts of the split without labels, each with the first target of the training split."""
+        columns = dict.fromkeys(self.text_columns, True)
+        split, target = without_empty_rows(split, UNLABELED, columns, drop=self.drop_empty), train[0]["labels"]
+        labels = mapped_column(
+            split,
+            UNLABELED,
+            self.text_columns[0],
+            lambda cells: [target] * len(cells),
+            "labels",
+            train.features["labels"],
+        )
+        return concatenate_datasets([*self._texts(split, UNLABELED), labels], axis=1)
+
+    def _texts(self, split: Dataset, name: str) -> list[Dataset]:
+        """The columns of texts under the names of ``input_fields``."""
+        return [
             text_column(split, column, field, name)
             for column, field in zip(self.text_columns, self.input_fields, strict=True)
         ]
-        return concatenate_datasets([*texts, labels], axis=1)
 
 
 def _tokenized(columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> BatchEncoding:

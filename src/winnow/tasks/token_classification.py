@@ -11,9 +11,11 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
 
+from winnow.config.task import UNLABELED
 from winnow.data.batch import Batch, Columns, ModelOutputs
 from winnow.data.cached_map import cached_map
 from winnow.data.flat_lists import flat_lists
+from winnow.data.unlabeled import LABELLED
 from winnow.errors import UserError
 from winnow.functional.distillation_loss import distillation_loss
 from winnow.functional.entities import OUTSIDE, entities, is_entity_tag, split_tag
@@ -56,12 +58,16 @@ class TokenClassification(Task):
         self.label_all_tokens = label_all_tokens
 
     def prepare(self, splits: DatasetDict) -> DatasetDict:
-        read = DatasetDict({name: self.columns.read(split, name) for name, split in splits.items()})
-        splits = self.labelled_splits(read)
+        unlabeled = splits.get(UNLABELED)
+        read = {name: self.columns.read(split, name) for name, split in splits.items() if name != UNLABELED}
+        splits = self.labelled_splits(DatasetDict(read))
         found = {name: self.columns.occurrences(split, name) for name, split in splits.items()}
         self.labels = tag_set(splits["train"].features[self.label_column], found)
         check_tag_set(self.labels, splits, found, self.label_column, self.metric_names)
-        return DatasetDict({name: self.columns.with_tag_ids(split, self.labels) for name, split in splits.items()})
+        prepared = DatasetDict({name: self.columns.with_tag_ids(split, self.labels) for name, split in splits.items()})
+        if unlabeled is not None:
+            prepared[UNLABELED] = self.columns.with_any_tag_ids(unlabeled)
+        return prepared
 
     def has_labels(self, split: Dataset) -> bool:
         return super().has_labels(split) and any(tag for _, tags in self.columns.sentences(split) for tag in tags)
@@ -80,12 +86,14 @@ class TokenClassification(Task):
         later_tags = self._tags_of_later_tokens()
 
         def features(rows: Columns, indices: list[int]) -> dict[str, Any]:
-            encoded, _, words = word_windows(rows[WORDS], tokenizer, max_length)
+            encoded, sentence, words = word_windows(rows[WORDS], tokenizer, max_length)
             first, later = first_and_later_tokens(words)
             tags = np.concatenate(rows["labels"])[words]
             labels = np.select([first, later], [tags, later_tags[tags]], IGNORED)
             lengths = [len(ids) for ids in encoded["input_ids"]]
             columns = {**encoded, "labels": _cut(labels, lengths), "length": lengths}
+            if LABELLED in rows:
+                columns[LABELLED] = [rows[LABELLED][i] for i in sentence]
             if not training:
                 columns["word"] = _cut(np.where(first, words + words_before[indices[0]], IGNORED), lengths)
             kept = [i for i, window in enumerate(columns["labels"]) if (window != IGNORED).any()]

@@ -49,7 +49,7 @@ class FineTuner(pl.LightningModule):
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         self.gradient_norm = None
         outputs = self.task.outputs(self.model, batch)
-        loss = self.task.loss(outputs, batch)
+        loss = self.task.training_loss(outputs, batch)
         for modifier in self._modifiers:
             loss = modifier.adjust_loss(loss, outputs, batch)
         self.log("train/loss", loss.detach(), batch_size=len(batch["input_ids"]))

@@ -4,7 +4,7 @@ from typing import Any
 
 from winnow.config.run import RunConfig
 from winnow.data.batching import LengthGroupedBatches
-from winnow.data.splits import arrange_splits, load_splits
+from winnow.data.splits import arrange_splits, load_splits, unlabeled_rows
 from winnow.errors import UserError
 from winnow.files.local_files import local_files
 from winnow.models.pretrained import load_tokenizer
@@ -77,7 +77,7 @@ def training_examples(config: RunConfig, task: Task) -> tuple[int, str]:
 
     data = config.task.data
     if data.generator or local_files(data):
-        train = arrange_splits(task.prepare(load_splits(data)), data)["train"]
+        train = arrange_splits(task.prepare(load_splits(data, unlabeled=True)), data)["train"]
         try:
             tokenizer = load_tokenizer(config.model, **task.tokenizer_options)
         except UserError:
@@ -91,4 +91,5 @@ def training_examples(config: RunConfig, task: Task) -> tuple[int, str]:
             "or files with task.data.files.train=FILE."
         )
     task.labels = [f"LABEL_{i}" for i in range(published.labels or 0)]
-    return min(published.examples, data.max_train_samples or published.examples), "published"
+    labelled = min(published.examples, data.max_train_samples or published.examples)
+    return labelled + len(unlabeled_rows(data)), "published"

@@ -1,7 +1,7 @@
 """One training: prepare data and model, find the teacher, fit, then save and evaluate the best model."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from winnow.models.text_length import limit_length
 from winnow.modifiers.clock import Clock, recipe_clock
 from winnow.modifiers.modifier import Modifier, build_modifiers, recorded_events, trainer_clock
 from winnow.modifiers.rehearsal import rehearse
-from winnow.tasks.task import Task, build_task
-from winnow.training.calibration import apply_without_training
+from winnow.tasks.task import Row, Task, build_task
+from winnow.training.calibration import apply_without_training, calibration_texts
 from winnow.training.evaluation import evaluate, sparsity_report
 from winnow.training.module import FineTuner
 from winnow.training.speed import give_tables
@@ -47,6 +47,7 @@ class Preparation:
     student: Any
     data: TaskData
     clock: Clock
+    calibration: Mapping[str, Sequence[Row]]  # texts of files, by the modifier that is calibrated on them
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def prepare(config: RunConfig, folder: Path, stored: DatasetDict) -> Preparation
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = build_task(config.task)
     splits = arrange_splits(task.prepare(stored), config.task.data)
+    calibration = calibration_texts(config, task)
     tokenizer = load_tokenizer(config.model, **task.tokenizer_options)
     student = load_student(config.model, task, tokenizer)
     limit_length(tokenizer, config, student.config)
@@ -100,7 +102,7 @@ def prepare(config: RunConfig, folder: Path, stored: DatasetDict) -> Preparation
     give_tables(modifiers, student, task, config, folder)
     for modifier in modifiers:
         modifier.begin(clock)  # with the table it refuses a speedup out of reach
-    return Preparation(task, tokenizer, student, data, clock)
+    return Preparation(task, tokenizer, student, data, clock, calibration)
 
 
 def train(
@@ -172,7 +174,7 @@ def _fit(
     """Train, and load the best weights into the student. None in all but the main process of a data-parallel run."""
     data, clock = prepared.data, prepared.clock
     if not clock.total_steps:
-        seconds, events = apply_without_training(modifiers, prepared.student, data, clock)
+        seconds, events = apply_without_training(modifiers, prepared.student, data, clock, prepared.calibration)
         return Outcome(seconds, 0.0, events)
     module = FineTuner(
         prepared.student, task=prepared.task, optimizer=config.recipe.optimizer, validation=data.validation
