@@ -34,7 +34,7 @@ class BlockFisher:
 
     def inverse(self, damping: float) -> "InverseFisher":
         """The inverse of the mean of g g^T with ``damping`` on its diagonal; the sums are used up."""
-        for part in self._sums.split(_AT_ONCE):
+        for part in torch.split(self._sums, _AT_ONCE):
             matrix = part.double().div_(self._count)
             matrix.diagonal(dim1=1, dim2=2).add_(damping)
             part.copy_(torch.cholesky_inverse(torch.linalg.cholesky(matrix)))
@@ -82,7 +82,8 @@ class InverseFisher:
             keep: bool, the same shape.
         """
         values, kept = self._in_blocks(weight), self._in_blocks(keep.to(weight.dtype)).bool()
-        for part, w, k in zip(self._blocks.split(_AT_ONCE), values.split(_AT_ONCE), kept.split(_AT_ONCE), strict=True):
+        parts = (torch.split(blocks, _AT_ONCE) for blocks in (self._blocks, values, kept))
+        for part, w, k in zip(*parts, strict=True):
             inverse, pruned = part.double(), (~k).double()
             system = inverse * (pruned[:, :, None] * pruned[:, None, :])
             system.diagonal(dim1=1, dim2=2).add_(k.double())

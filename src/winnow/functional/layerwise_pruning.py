@@ -90,7 +90,8 @@ class LayerErrors:
         blocks = self._inverse.view(count, block, count, block).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
         values = columns.view(len(columns), count, block).permute(1, 2, 0)  # (blocks, block, out)
         halves = torch.linalg.solve_triangular(torch.linalg.cholesky(blocks), values, upper=False)
-        return halves.square().sum(dim=1).T.repeat_interleave(block, dim=1)
+        scores: Tensor = halves.square().sum(dim=1).T.repeat_interleave(block, dim=1)
+        return scores
 
     def refit(self, keep: Tensor) -> tuple[Tensor, Tensor]:
         """The weights and the bias with the least error where a mask prunes the others.

@@ -69,7 +69,7 @@ class LayerByLayer:
         return [group for _, group in found]
 
     @torch.no_grad()
-    def inputs(self, layer: nn.Module, whole: nn.Module, module: nn.Linear, other: nn.Linear) -> Inputs:
+    def inputs(self, layer: nn.Module, whole: nn.Module, module: nn.Linear, other: nn.Module) -> Inputs:
         """Of a linear layer of the pruned encoder, with those that it has in the one before."""
         found = Inputs.of_width(module.in_features, module.weight.device)
         seen: list[Tensor] = []

@@ -1,11 +1,15 @@
 """Magnitude pruning: gradual (GMP), or in one step where the window has no length."""
 
+from typing_extensions import TypeVar
+
 from winnow.config.modifiers import MagnitudePruningSettings
 from winnow.functional.schedule import scheduled_sparsity
 from winnow.modifiers.pruning import Pruning
 
+G = TypeVar("G", bound=MagnitudePruningSettings, default=MagnitudePruningSettings)
 
-class MagnitudePruning(Pruning[MagnitudePruningSettings]):
+
+class MagnitudePruning(Pruning[G]):
     """Zero the smallest weights of the matched matrices along a ramp from ``initial_sparsity`` to ``final_sparsity``.
 
     Masks are renewed every ``update_frequency`` epochs from ``start_epoch`` to ``end_epoch`` and frozen

@@ -21,7 +21,7 @@ from winnow.tasks.task import Task
 _MOST_TOKENS = 32_768  # of the calibration
 
 
-class LayerwisePruning(MagnitudePruning):
+class LayerwisePruning(MagnitudePruning[LayerwisePruningSettings]):
     """Prune along the ramp of `MagnitudePruning`; the weights that stay make up for those that go.
 
     At each update the encoder is pruned layer after layer. The Hessian of a linear layer is that of its inputs in the
@@ -66,7 +66,7 @@ class LayerwisePruning(MagnitudePruning):
 
     def _prune(self, model: nn.Module, batches: Iterable[Batch], step: int) -> None:
         sparsities = dict(zip(self.masks.parameters, self.sparsities_at(step), strict=True))
-        modules = {module: sparsities[name] for name, module in _names(model, self.masks.parameters)}
+        modules: dict[nn.Module, float] = {m: sparsities[name] for name, m in _names(model, self.masks.parameters)}
         texts = some_batches(batches, self.settings.calibration_samples, _MOST_TOKENS)
         stream = LayerByLayer.from_model(model, texts)
         for layer in layer_list(model)[1]:

@@ -19,7 +19,7 @@ from winnow.tasks.task import Task
 _AT_ONCE = 16  # gradients that are added together
 
 
-class SecondOrderPruning(MagnitudePruning):
+class SecondOrderPruning(MagnitudePruning[SecondOrderPruningSettings]):
     """Prune along the ramp of `MagnitudePruning` the weights whose loss raises the loss of the task least.
 
     At each update the inverse of the block-diagonal empirical Fisher matrix is estimated by the gradients of single
@@ -72,10 +72,11 @@ class SecondOrderPruning(MagnitudePruning):
             keep = masks[part] or pruning_masks(scores(i), sparsities[part], self.structure, signed=True)
             new += [inverse.prune(w, m) for inverse, w, m in zip(inverses(i), weights[part], keep, strict=True)]
         with torch.no_grad():
-            torch._foreach_copy_(weights, new)
+            for weight, values in zip(weights, new, strict=True):
+                weight.copy_(values)
 
     def _block(self) -> int:
-        width = self.structure.width
+        width: int = self.structure.width
         return -(-self.settings.block // width) * width
 
     def _parts(self) -> Iterator[slice]:
