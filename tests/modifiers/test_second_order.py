@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from tests.toys import every_epoch, fit, planned, toy_data, toy_model, zeros_of
+from winnow.modifiers.clock import Clock
+from winnow.modifiers.gmp import MagnitudePruning
 from winnow.modifiers.layerwise import LayerwisePruning
 from winnow.modifiers.masks import encoder_weights
 from winnow.modifiers.obs import SecondOrderPruning
@@ -52,3 +54,29 @@ def test_memory_for_a_matrix_at_a_time_gives_the_same_weights():
     found = [fit(KINDS["obs"](memory_gigabytes=size)).model.state_dict() for size in (4.0, 1e-9)]
     for name, weight in found[0].items():
         assert torch.equal(weight, found[1][name]), name
+
+
+def test_without_training_the_hidden_states_change_less_than_by_magnitude():
+    data = toy_data()
+    batches = list(data.train_dataloader())
+
+    def pruned_states(kind):
+        model = toy_model(data.task).eval()
+        whole = states(model)
+        modifier = kind(name="pruning", start_epoch=0.0, end_epoch=0.0, final_sparsity=0.5)
+        modifier.match(model)
+        modifier.begin(Clock(steps_per_epoch=5, total_steps=0))
+        if isinstance(modifier, LayerwisePruning):
+            modifier.calibrate(model, data.task, batches)
+            modifier.check_model()
+            assert [event["change"] for event in modifier.recorded] == ["prunes"]
+        else:
+            for weight, mask in zip(modifier.masks.parameters.values(), modifier.new_masks([0.5] * 12), strict=True):
+                weight.data *= mask
+        return float((states(model) - whole).square().mean())
+
+    @torch.no_grad()
+    def states(model):
+        return torch.cat([model.bert(b["input_ids"], b["attention_mask"])[0][b["attention_mask"] == 1] for b in batches])
+
+    assert pruned_states(LayerwisePruning) < 0.5 * pruned_states(MagnitudePruning)
