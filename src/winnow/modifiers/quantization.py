@@ -18,6 +18,7 @@ from winnow.errors import UserError
 from winnow.models.least_error_ranges import set_least_error_ranges
 from winnow.models.post_training import round_by_outputs, runs_in_sparse_engine, smooth_inputs
 from winnow.models.quantized_model import insert_fake_quant, quantizable, quantizers, set_fake_quant
+from winnow.modifiers.calibration_texts import some_batches
 from winnow.modifiers.clock import Clock
 from winnow.modifiers.modifier import Event, Modifier, model_of
 from winnow.modifiers.patterns import matching
@@ -142,7 +143,7 @@ class PostTrainingQuantization(Quantization[PostTrainingQuantizationSettings]):
 
     @torch.no_grad()
     def without_training(self, model: nn.Module, task: Task, batches: Iterable[Mapping[str, Tensor]]) -> None:
-        examples = list(self._examples(batches))
+        examples = some_batches(batches, self.settings.calibration_samples)
         self._calibrate(model, task, examples)
         smoothing = self.settings.smoothing
         if not runs_in_sparse_engine(model) if smoothing == "auto" else smoothing:
@@ -162,12 +163,3 @@ class PostTrainingQuantization(Quantization[PostTrainingQuantizationSettings]):
         else:
             for batch in examples:
                 task.outputs(model, batch)
-
-    def _examples(self, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Mapping[str, Tensor]]:
-        """Whole batches, up to the number of examples."""
-        seen = 0
-        for batch in batches:
-            yield batch
-            seen += len(batch["input_ids"])
-            if seen >= self.settings.calibration_samples:
-                break
