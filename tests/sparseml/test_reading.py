@@ -383,10 +383,10 @@ EVALUATED = "a0: [1, 1]\n" + "".join(f"a{i}: [eval(a{i - 1}), eval(a{i - 1})]\n"
 )  # fmt: skip
 def test_a_bomb_is_refused_within_a_second(tmp_path, bomb, message):
     path = written(tmp_path, bomb)
-    started = time.monotonic()
+    started = time.process_time()  # other processes do not count
     with pytest.raises(UserError, match=message) as refused:
         translate(read_recipe(path))
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     assert len(str(refused.value)) < 1000
 
 
