@@ -10,9 +10,10 @@ from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 
 FILES = {path.stem: yaml.safe_load(path.read_text()) for path in (CONF / "modifier").glob("*.yaml")}
-for parent, node in [(node["defaults"][0], node) for node in FILES.values() if "defaults" in node and "_target_" in node]:
-    node.pop("defaults")
-    node |= {setting: value for setting, value in FILES[parent].items() if setting not in node}
+for node in FILES.values():
+    if "_target_" in node and "defaults" in node:
+        parent, _ = node.pop("defaults")
+        node |= {setting: value for setting, value in FILES[parent].items() if setting not in node}
 NODES = {name: node for name, node in FILES.items() if "_target_" in node}  # the others start from one of these
 
 

@@ -77,6 +77,7 @@ def test_without_training_the_hidden_states_change_less_than_by_magnitude():
 
     @torch.no_grad()
     def states(model):
-        return torch.cat([model.bert(b["input_ids"], b["attention_mask"])[0][b["attention_mask"] == 1] for b in batches])
+        found = [model.bert(batch["input_ids"], batch["attention_mask"])[0] for batch in batches]
+        return torch.cat([x[batch["attention_mask"] == 1] for x, batch in zip(found, batches, strict=True)])
 
     assert pruned_states(LayerwisePruning) < 0.5 * pruned_states(MagnitudePruning)
