@@ -68,3 +68,12 @@ def test_damping_holds_the_weights_where_the_inputs_say_nothing(layer):
     keep[:, 2] = False
     refitted, _ = errors_of((weight, bias, silent, silent), damping=0.01).refit(keep)
     torch.testing.assert_close(refitted[:, keep[0]], weight.double()[:, keep[0]], atol=1e-4, rtol=1e-4)
+
+
+def test_a_layer_without_a_bias_has_the_least_squares_solution_without_a_constant(layer):
+    weight, _, inputs, others = layer
+    keep = torch.tensor([True, False, True, True, False, False, True, False]).expand(OUT, WIDTH)
+    refitted, constant = errors_of((weight, None, inputs, others)).refit(keep)
+    wanted = torch.linalg.lstsq(inputs[:, keep[0]].double(), others.double() @ weight.double().T).solution
+    torch.testing.assert_close(refitted[:, keep[0]], wanted.T, atol=1e-4, rtol=1e-4)
+    assert (constant == 0).all()

@@ -54,16 +54,16 @@ class LayerErrors:
 
     Args:
         weight: ``(out, width)``, of the layer with all its weights.
-        bias: ``(out,)``.
+        bias: ``(out,)``; None in a layer without.
         inputs: of the layer; the wanted outputs are those of the other inputs.
         damping: fraction of the mean diagonal that is added to the diagonal, and holds the weights where they are.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, inputs: Inputs, damping: float = 0.01) -> None:
-        self._means = inputs.sums / inputs.tokens
-        other_means = inputs.other_sums / inputs.tokens
+    def __init__(self, weight: Tensor, bias: Tensor | None, inputs: Inputs, damping: float = 0.01) -> None:
+        absorbed = 0.0 if bias is None else 1.0 / inputs.tokens  # a bias makes up for the means
+        self._means, other_means = absorbed * inputs.sums, absorbed * inputs.other_sums
         dense = weight.detach().to(self._means)
-        self._constant = bias.detach().to(self._means) + dense @ other_means
+        self._constant = dense @ other_means + (0.0 if bias is None else bias.detach())
         self._hessian = torch.addr(inputs.scatter, inputs.sums, self._means, alpha=-1)
         products = dense @ torch.addr(inputs.products, inputs.other_sums, self._means, alpha=-1)
         diagonal = self._hessian.diagonal()
@@ -100,7 +100,7 @@ class LayerErrors:
             keep: ``(out, width)``, bool.
 
         Returns:
-            ``(out, width)`` and ``(out,)``, float64.
+            ``(out, width)`` and ``(out,)``, float64; the second is 0 in a layer without a bias.
         """
         weight = torch.zeros_like(self._fitted)
         counts = keep.sum(dim=1)

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 
-import pytorch_lightning as pl
 import torch
 from torch import nn
 
@@ -13,15 +12,14 @@ from winnow.functional.layerwise_pruning import Inputs, LayerErrors
 from winnow.functional.mask import pruning_mask
 from winnow.models.encoder_layers import layer_list
 from winnow.models.layer_by_layer import LayerByLayer
-from winnow.modifiers.calibration_texts import Batch, evaluating, some_batches, training_batches
-from winnow.modifiers.gmp import MagnitudePruning
-from winnow.modifiers.modifier import model_of
+from winnow.modifiers.calibrated_pruning import CalibratedPruning
+from winnow.modifiers.calibration_texts import Batch, some_batches
 from winnow.tasks.task import Task
 
 _MOST_TOKENS = 32_768  # of the calibration
 
 
-class LayerwisePruning(MagnitudePruning[LayerwisePruningSettings]):
+class LayerwisePruning(CalibratedPruning[LayerwisePruningSettings]):
     """Prune along the ramp of `MagnitudePruning`; the weights that stay make up for those that go.
 
     At each update the encoder is pruned layer after layer. The Hessian of a linear layer is that of its inputs in the
@@ -44,27 +42,10 @@ class LayerwisePruning(MagnitudePruning[LayerwisePruningSettings]):
     def cost(self) -> str:
         return f"the inputs of all layers for up to {self.settings.calibration_samples:,} examples, and a refit"
 
-    def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mapping[str, int] | None:
-        if not self.is_update(step):
-            return None
-        model = model_of(pl_module)
-        if trainer.is_global_zero:
-            with evaluating(model):
-                self._prune(model, training_batches(trainer), step)
-        self._take_weights_of_the_first(trainer, model)
-        masks = [weight != 0 for weight in self.masks.parameters.values()]
-        return self.masks.update(masks, trainer.optimizers[0])
-
     def without_training(self, model: nn.Module, task: Task, batches: Iterable[Batch]) -> None:
-        self._prune(model, batches, self.window.end)
+        self.prune(model, task, batches, self.window.end)
 
-    def _take_weights_of_the_first(self, trainer: pl.Trainer, model: nn.Module) -> None:
-        if trainer.world_size > 1:
-            for _, module in _names(model, self.masks.parameters):
-                for parameter in (module.weight, module.bias):
-                    parameter.data.copy_(trainer.strategy.broadcast(parameter.data))
-
-    def _prune(self, model: nn.Module, batches: Iterable[Batch], step: int) -> None:
+    def prune(self, model: nn.Module, task: Task, batches: Iterable[Batch], step: int) -> None:
         sparsities = dict(zip(self.masks.parameters, self.sparsities_at(step), strict=True))
         modules: dict[nn.Module, float] = {m: sparsities[name] for name, m in _names(model, self.masks.parameters)}
         texts = some_batches(batches, self.settings.calibration_samples, _MOST_TOKENS)
@@ -85,7 +66,8 @@ class LayerwisePruning(MagnitudePruning[LayerwisePruningSettings]):
         keep = pruning_mask(scores.float(), sparsity, self.structure)
         weight, bias = errors.refit(keep)
         module.weight.copy_(weight)
-        module.bias.copy_(bias)
+        if module.bias is not None:
+            module.bias.copy_(bias)
 
 
 def _names(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> Iterator[tuple[str, nn.Linear]]:

@@ -1,25 +1,23 @@
 """Second-order pruning by the loss: the weights that cost it least, and what makes up for them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from winnow.config.modifiers import SecondOrderPruningSettings
 from winnow.functional.fisher import BlockFisher, InverseFisher
 from winnow.functional.mask import global_pruning_masks, pruning_masks
-from winnow.modifiers.calibration_texts import Batch, evaluating, some_batches, training_batches
-from winnow.modifiers.gmp import MagnitudePruning
-from winnow.modifiers.modifier import model_of
+from winnow.modifiers.calibrated_pruning import CalibratedPruning
+from winnow.modifiers.calibration_texts import Batch, some_batches
 from winnow.tasks.task import Task
 
 _AT_ONCE = 16  # gradients that are added together
 
 
-class SecondOrderPruning(MagnitudePruning[SecondOrderPruningSettings]):
+class SecondOrderPruning(CalibratedPruning[SecondOrderPruningSettings]):
     """Prune along the ramp of `MagnitudePruning` the weights whose loss raises the loss of the task least.
 
     At each update the inverse of the block-diagonal empirical Fisher matrix is estimated by the gradients of single
@@ -36,20 +34,7 @@ class SecondOrderPruning(MagnitudePruning[SecondOrderPruningSettings]):
         passes = f", in {parts} passes" if parts > 1 else ""
         return f"the gradients of {self.settings.gradients:,} examples, and {sum(sizes) / parts:.2g} GB{passes}"
 
-    def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mapping[str, int] | None:
-        if not self.is_update(step):
-            return None
-        model = model_of(pl_module)
-        if trainer.is_global_zero:
-            with evaluating(model):
-                self._prune(model, cast(Task, pl_module.task), training_batches(trainer), step)
-        weights = list(self.masks.parameters.values())
-        if trainer.world_size > 1:
-            for weight in weights:
-                weight.data.copy_(trainer.strategy.broadcast(weight.data))
-        return self.masks.update([weight != 0 for weight in weights], trainer.optimizers[0])
-
-    def _prune(self, model: nn.Module, task: Task, batches: Iterable[Batch], step: int) -> None:
+    def prune(self, model: nn.Module, task: Task, batches: Iterable[Batch], step: int) -> None:
         """Prune all matrices; their Fisher matrices are estimated in parts that fit into the memory."""
         examples = [example for batch in some_batches(batches, self.settings.gradients) for example in _each(batch)]
         examples = examples[: self.settings.gradients]
