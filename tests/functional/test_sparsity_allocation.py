@@ -22,11 +22,6 @@ def test_the_zeros_are_those_asked_for_and_no_sparsity_is_out_of_range(zeros):
     assert all(-1e-9 <= sparsity <= 0.95 + 1e-9 for sparsity in chosen)
 
 
-def test_no_sparsity_is_below_the_lowest():
-    chosen = allocate([100, 100], [0.5, 0.9], [[0.1, 8.0], [0.1, 0.2]], zeros=140, lowest=0.6)
-    assert chosen == pytest.approx([0.6, 0.8], abs=0.011)
-
-
 def test_a_loss_that_falls_counts_as_the_largest_before_it():
     assert allocate([100, 100], [0.5, 0.9], [[1.0, 0.5], [0.4, 0.9]], zeros=90) == pytest.approx([0.0, 0.9], abs=0.011)
 

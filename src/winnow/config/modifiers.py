@@ -152,19 +152,9 @@ class PruningSettings(WindowSettings):
 class MagnitudePruningSettings(PruningSettings):
     """Settings of magnitude pruning (GMP, one-shot) and of movement pruning."""
 
-    initial_sparsity: Sparsity = 0.0  # of the first update
+    initial_sparsity: Sparsity = 0.0  # of the first update, at most final_sparsity
     update_frequency: Positive = 0.05  # epochs between updates
     shape: RampShape = "cubic"  # cubic, linear or inverse_cubic
-
-    @model_validator(mode="after")
-    def _check_ramp(self) -> Self:
-        for name, target in self.targets():
-            if target < self.initial_sparsity:
-                raise broken_rule(
-                    f"{name} {target:g} is below initial_sparsity {self.initial_sparsity:g}; raise {name} or lower "
-                    "initial_sparsity."
-                )
-        return self
 
 
 class LayerwisePruningSettings(MagnitudePruningSettings):

@@ -14,7 +14,6 @@ def allocate(
     sparsities: Sequence[float],
     losses: Sequence[Sequence[float]],
     zeros: int,
-    lowest: float = 0.0,
 ) -> list[float]:
     """The sparsities with the least sum of losses and ``zeros`` zeros in all, by the dynamic program of `cheapest`.
 
@@ -26,13 +25,12 @@ def allocate(
         sparsities: ascending, those that were measured, above 0.
         losses: of each matrix alone at each of ``sparsities``.
         zeros: in all matrices together; not more than the last of ``sparsities`` makes.
-        lowest: sparsity of a matrix.
 
     Returns:
-        The sparsity of each matrix, from ``lowest`` to the last of ``sparsities``; their zeros are ``zeros`` in all, up
-        to rounding errors of floats.
+        The sparsity of each matrix, up to the last of ``sparsities``; their zeros are ``zeros`` in all, up to rounding
+        errors of floats.
     """
-    grid = np.append(np.arange(sparsities[-1], lowest, -_STEP), lowest)  # falls, so that kept weights rise
+    grid = np.append(np.arange(sparsities[-1], 0.0, -_STEP), 0.0)  # falls, so that kept weights rise
     blocks = []
     for size, values in zip(sizes, losses, strict=True):
         errors = np.interp(grid, [0.0, *sparsities], np.maximum.accumulate([0.0, *values]))

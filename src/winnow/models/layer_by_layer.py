@@ -72,15 +72,25 @@ class LayerByLayer:
     def inputs(self, layer: nn.Module, whole: nn.Module, module: nn.Linear, other: nn.Module) -> Inputs:
         """Of a linear layer of the pruned encoder, with those that it has in the one before."""
         found = Inputs.of_width(module.in_features, module.weight.device)
-        seen: list[Tensor] = []
-        hooks = [m.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) for m in (module, other)]
-        streams = self._run(layer, self.pruned), self._run(whole, self.whole)
-        for tokens, _, _ in zip(self.tokens, *streams, strict=True):
-            found.add(*(x[tokens] for x in seen))
-            seen.clear()
-        for hook in hooks:
-            hook.remove()
+        streams = self._inputs(layer, self.pruned, module), self._inputs(whole, self.whole, other)
+        for tokens, *both in zip(self.tokens, *streams, strict=True):
+            found.add(*(x[tokens] for x in both))
         return found
+
+    def _inputs(self, layer: nn.Module, states: Sequence[Tensor], module: nn.Module) -> Iterator[Tensor]:
+        """What a linear layer takes; the rest of the layer around it is not run."""
+        seen: list[Tensor] = []
+
+        def stop(module: nn.Module, inputs: tuple[Tensor]) -> None:
+            seen.append(inputs[0])
+            raise _Reached
+
+        hook = module.register_forward_pre_hook(stop)
+        for x, (args, kwargs) in zip(states, self.rest, strict=True):
+            with suppress(_Reached):
+                layer(x, *args, **kwargs)
+            yield seen.pop()
+        hook.remove()
 
     @torch.no_grad()
     def advance(self, layer: nn.Module, whole: nn.Module) -> None:
@@ -88,4 +98,4 @@ class LayerByLayer:
 
 
 class _Reached(Exception):  # noqa: N818
-    """The first layer was reached."""
+    """The wanted module was reached."""

@@ -21,6 +21,8 @@ class MagnitudePruning(Pruning[G]):
     def sparsities_at(self, step: int) -> list[float]:
         progress, settings = self.window.progress(step), self.settings
         return [
-            scheduled_sparsity(progress, initial=settings.initial_sparsity, final=target, shape=settings.shape)
+            scheduled_sparsity(
+                progress, initial=min(settings.initial_sparsity, target), final=target, shape=settings.shape
+            )
             for target in super().sparsities_at(step)
         ]

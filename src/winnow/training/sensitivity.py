@@ -83,8 +83,7 @@ def measure(config: RunConfig, sparsities: Sequence[float], samples: int, folder
     alone = {name: [pruned({name: sparsity}) for sparsity in levels] for name in planned}
     sizes = {name: weight.numel() for name, weight in pruning.masks.parameters.items()}
     zeros = sum(structure.zeros(size, planned[name]) for name, size in sizes.items())
-    lowest = getattr(pruning.settings, "initial_sparsity", 0.0)
-    allocated = allocate([*sizes.values()], levels, [alone[name] for name in sizes], zeros, lowest)
+    allocated = allocate([*sizes.values()], levels, [alone[name] for name in sizes], zeros)
     chosen = dict(zip(sizes, (round(sparsity, 6) for sparsity in allocated), strict=True))
     together = {"planned": pruned(planned), "chosen": pruned(chosen)}
     return Sensitivity(probe.texts, levels, alone, planned, chosen, together)
