@@ -1,16 +1,18 @@
 import json
 import os
+import re
 import signal
 import sys
 from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 
 from tests.toys import failure, own_data, review_tables, run_command
 from winnow.errors import StoppedError, UserError
 from winnow.extras import is_installed
 from winnow.processes import stop_signal
-from winnow.runs.launchers import check_launcher, end_by_sigterm, requeued, runs_beside_others, unfinished_sweeps
+from winnow.runs.launchers import check_plugins, end_by_sigterm, requeued, runs_beside_others, unfinished_sweeps
 
 PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "slurm": "submitit", "ray": "ray"}
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "slurm": "slurm", "ray": "ray"}
@@ -78,24 +80,25 @@ def test_a_launcher_that_is_not_installed_is_refused_with_the_extra_to_install(t
         assert not list(tmp_path.iterdir())
     else:
         with pytest.raises(UserError, match=rf"hydra/launcher={launcher}: .*winnow-transformers\[{EXTRAS[launcher]}\]"):
-            check_launcher(hydra_section(f"hydra_plugins.hydra_{PLUGINS[launcher]}_launcher.Launcher", launcher))
+            check_plugins(hydra_section(f"hydra_plugins.hydra_{PLUGINS[launcher]}_launcher.Launcher", launcher))
 
 
 def hydra_section(target, choice="basic"):
     runtime = SimpleNamespace(choices={"hydra/launcher": choice})
-    return SimpleNamespace(launcher=SimpleNamespace(_target_=target), runtime=runtime)
+    basic = OmegaConf.create({"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"})
+    return SimpleNamespace(launcher=SimpleNamespace(_target_=target), sweeper=basic, runtime=runtime)
 
 
 def test_jobs_that_run_one_after_the_other_need_no_package():
     basic = hydra_section("hydra._internal.core_plugins.basic_launcher.BasicLauncher")
-    check_launcher(basic)
+    check_plugins(basic)
     assert not runs_beside_others(basic)
     assert runs_beside_others(hydra_section("hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"))
 
 
 def test_ray_does_not_report_usage(monkeypatch):
     monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
-    check_launcher(hydra_section("hydra._internal.core_plugins.basic_launcher.BasicLauncher"))
+    check_plugins(hydra_section("hydra._internal.core_plugins.basic_launcher.BasicLauncher"))
     assert os.environ.pop("RAY_USAGE_STATS_ENABLED") == "0"
 
 
@@ -160,3 +163,39 @@ def test_outside_submitit_sigterm_stops_a_job_and_it_is_not_requeued(monkeypatch
     assert stop_signal() == signal.SIGTERM
     with pytest.raises(StoppedError), requeued():
         raise StoppedError("stopped", status=75)
+
+
+def test_a_search_that_would_minimise_the_score_is_refused(tmp_path):
+    section = hydra_section("hydra._internal.core_plugins.basic_launcher.BasicLauncher")
+    section.sweeper.direction = "minimize"
+    with pytest.raises(UserError, match=r"^hydra\.sweeper\.direction must be maximize, since jobs return scores"):
+        check_plugins(section)
+
+
+def test_a_search_needs_its_package_or_finds_the_best_trial_and_goes_on_where_it_stopped(tmp_path):
+    review_tables(tmp_path / "data")
+    arguments = (
+        *(*own_data(tmp_path / "data"), "recipe=dense", "teacher=none", f"output_dir={tmp_path / 'out'}"),
+        *("dense.optimizer.learning_rate=tag(log,interval(1e-5,1e-2))", "recipe.num_epochs=1", "hydra/sweeper=search"),
+    )
+    if not is_installed("hydra_plugins.hydra_optuna_sweeper"):
+        message = failure("train", "-m", *arguments, folder=tmp_path)
+        assert (
+            message
+            == "error: hydra/sweeper=search: the package is not installed; pip install 'winnow-transformers[optuna]'."
+        )
+        return
+    first = run_command("train", "-m", *arguments, "hydra.sweeper.n_trials=2")
+    again = run_command("train", "-m", *arguments, "hydra.sweeper.n_trials=3")
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert first.stderr == again.stderr == ""
+    results = {
+        path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "out").glob("sweeps/*/*/result.json")
+    }
+    assert len(results) == 3
+    scores = {row["settings"]["dense.optimizer.learning_rate"]: row["metrics"]["accuracy"] for row in results.values()}
+    best, rate = re.search(
+        r"search: the best score is (\S+), with dense\.optimizer\.learning_rate=(\S+)\n", again.stdout
+    ).groups()
+    assert float(best) == pytest.approx(max(scores.values()), abs=1e-4)
+    assert scores[rate] == max(scores.values())

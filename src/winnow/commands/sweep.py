@@ -1,12 +1,14 @@
 """The sweep of ``train -m``: its plan before the first job, its report after the last."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,13 +24,14 @@ from winnow.config.outputs import Logger
 from winnow.config.resolve import run_config
 from winnow.config.sweep_values import listed
 from winnow.errors import UserError, describe, short_errors
+from winnow.extras import is_installed
 from winnow.files.atomic import write_atomically
 from winnow.files.json_text import json_text
 from winnow.reports.report_files import write_report
 from winnow.reports.results import collect
 from winnow.reports.sweep_log import log_sweep
 from winnow.reports.terminal_report import on_screen
-from winnow.runs.launchers import check_launcher, end_by_sigterm, runs_beside_others
+from winnow.runs.launchers import check_plugins, end_by_sigterm, runs_beside_others
 from winnow.runs.sweep import planned_row
 from winnow.runs.sweep_status import job_states, progress
 
@@ -39,15 +42,20 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Write sweep.json and print the progress; an error that every job has ends the command."""
         with short_errors():
-            check_launcher(config.hydra)
+            check_plugins(config.hydra)
             _list_values(config)
             if runs_beside_others(config.hydra):
                 end_by_sigterm()
+            folder = Path(config.hydra.sweep.dir)
+            if not _is_basic(config):  # it chooses its jobs when those before have ended
+                _quiet_optuna()
+                write_atomically(folder / SWEEP_PLAN, json_text(_plan(config, folder, {}), indent=2) + "\n")
+                print(f"search: {config.hydra.sweeper.n_trials} trials in {folder}", flush=True)
+                return
             jobs = {job["folder"]: job for job in _planned(config)}
             errors = [error for job in jobs.values() if (error := job.pop("error", None))]
             if errors and len(errors) == len(jobs):
                 raise UserError(errors[0])
-            folder = Path(config.hydra.sweep.dir)
             write_atomically(folder / SWEEP_PLAN, json_text(_plan(config, folder, jobs), indent=2) + "\n")
             print(f"sweep: {len(jobs)} job{'s' * (len(jobs) != 1)} in {folder}, {progress(folder)}")
             if errors:
@@ -62,6 +70,9 @@ class Sweep(Callback):
             results = collect([folder])
             print(f"\n{on_screen(results, write_report(results, folder / 'report'))}")
             log_sweep(Logger.read(OmegaConf.to_container(config.logger, resolve=True), "logger"), folder)
+            if not _is_basic(config):
+                print(f"\nsearch: {_best(folder)}", flush=True)
+                return
         states = job_states(folder)
         print(f"\nsweep: {progress(folder)}", flush=True)
         missed = sum(state.word != "done" for state in states)
@@ -125,10 +136,24 @@ def _wait_for_others(folder: Path) -> None:
         time.sleep(1)
 
 
+def _quiet_optuna() -> None:
+    if is_installed("optuna"):
+        import optuna  # type: ignore[import-untyped]
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def _best(folder: Path) -> str:
+    """What a search has found, from the file of its sweeper."""
+    found = yaml.safe_load((folder / "optimization_results.yaml").read_text())
+    if found["best_value"] == -math.inf:
+        raise UserError("no trial of the search has succeeded; the table has their errors.")
+    settings = " ".join(f"{name}={value}" for name, value in found["best_params"].items())
+    return f"the best score is {abs(found['best_value']):.4g}, with {settings}"
+
+
 def _planned(sweep: DictConfig) -> Iterator[dict[str, Any]]:
     """Each job as sweep.json lists it, with its error where its configuration has one."""
-    if not _is_basic(sweep):
-        return  # another sweeper chooses its jobs during the sweep
     overrides = OverridesParser.create().parse_overrides([*_params(sweep), *_typed(sweep)])
     (batch,) = BasicSweeper.split_arguments(overrides, None)
     loader = GlobalHydra.instance().config_loader()

@@ -1,5 +1,6 @@
 """Train, prune, distil and quantise one model, or the models of a sweep: ``train task=sst2 recipe=prune80``."""
 
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -28,6 +29,7 @@ from winnow.files.run_files import ended_well, read_result
 from winnow.loggers.run_log import run_log
 from winnow.path_arguments import literal_paths
 from winnow.processes import is_main_process
+from winnow.reports.groups import smaller_is_better
 from winnow.reports.run_summary import summary
 from winnow.runs.launchers import requeued, runs_beside_others, unfinished_sweeps
 from winnow.runs.resume import job_to_resume, run_to_resume
@@ -45,16 +47,27 @@ def main() -> None:
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
-def _main(composed: DictConfig) -> None:
+def _main(composed: DictConfig) -> float | None:
+    """In a sweep, the score that a search maximises; -infinity of a failed job."""
     hydra_config = HydraConfig.get()
     folder, overrides = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
     with short_errors():
         if hydra_config.mode == RunMode.MULTIRUN:
             with requeued(), recorded_job(folder, composed, overrides):
                 run_job(composed, folder, overrides)
+            return search_score(folder)
         else:
             check_is_no_sweep(hydra_config)
             run_one(composed, folder, overrides)
+    return None
+
+
+def search_score(folder: Path) -> float:
+    """The first metric of a job, negative where less is better; -infinity of a job that failed."""
+    if not ended_well(folder):
+        return -math.inf
+    name, score = next(iter(read_result(folder)["metrics"].items()))
+    return -score if smaller_is_better(name) else score
 
 
 def run_one(composed: DictConfig, made: Path, overrides: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Launchers of sweeps: jobs run one after the other in this process, or through a plugin that an extra installs."""
+"""Plugins of sweeps, each installed by an extra: launchers, which run jobs, and sweepers, which choose them."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from winnow.errors import StoppedError
+from winnow.errors import StoppedError, UserError
 from winnow.extras import require_extra
 from winnow.processes import in_submitit
 
@@ -17,19 +17,24 @@ from winnow.processes import in_submitit
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
 
 _CONTINUE = "run the same command again to finish the sweep; it waits for jobs that are still running"
-_EXTRAS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}  # by the plugin of Hydra that launches
+_EXTRAS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray", "optuna": "optuna"}  # by the plugin of Hydra
 
 
-def check_launcher(hydra_config: Any) -> None:
-    """Refuse a launcher whose package is not installed.
+def check_plugins(hydra_config: Any) -> None:
+    """Refuse a launcher or a sweeper whose package is not installed.
 
     Args:
         hydra_config: the ``hydra`` section of a sweep.
     """
-    plugin = re.match(r"hydra_plugins\.hydra_(\w+)_launcher\.", hydra_config.launcher._target_)
-    if plugin and plugin[1] in _EXTRAS:
-        option = f"hydra/launcher={hydra_config.runtime.choices['hydra/launcher']}"
-        require_extra(option, extra=_EXTRAS[plugin[1]], package=f"hydra_plugins.hydra_{plugin[1]}_launcher")
+    for kind in ("launcher", "sweeper"):
+        plugin = re.match(rf"(hydra_plugins\.hydra_(\w+)_{kind})\.", getattr(hydra_config, kind)._target_)
+        if plugin and plugin[2] in _EXTRAS:
+            option = f"hydra/{kind}={hydra_config.runtime.choices[f'hydra/{kind}']}"
+            require_extra(option, extra=_EXTRAS[plugin[2]], package=plugin[1])
+    if str(hydra_config.sweeper.get("direction", "maximize")).rpartition(".")[2] != "maximize":
+        raise UserError(
+            "hydra.sweeper.direction must be maximize, since jobs return scores; hydra/sweeper=search sets it."
+        )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports each cluster to its makers
 
 
