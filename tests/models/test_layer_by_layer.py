@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from transformers import DebertaV2Config, DebertaV2Model
 
 from tests.deployment.toys import family, inputs_of
 from winnow.models.encoder_layers import layer_list
@@ -62,3 +63,19 @@ def test_the_inputs_of_a_linear_layer_are_summed_without_padding_beside_those_of
     torch.testing.assert_close(found.products, z.T @ x, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found.sums, x.sum(dim=0), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found.other_sums, z.sum(dim=0), atol=1e-4, rtol=1e-4)
+
+
+def test_a_linear_layer_of_relative_positions_counts_all_its_rows():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    config = DebertaV2Config(vocab_size=60, relative_attention=True, pos_att_type=["p2c", "c2p"], **sizes)
+    model = DebertaV2Model(config).eval()
+    walk = LayerByLayer.from_model(model, [inputs_of(model)])
+    layer = layer_list(model)[1][0]
+    whole = copy.deepcopy(layer)
+    both = layer.attention.self, whole.attention.self
+    found = [
+        walk.inputs(layer, whole, *(getattr(attention, name) for attention in both)).tokens
+        for name in ("query_proj", "pos_key_proj")
+    ]
+    assert found == [5 + 3 * 12, 2 * 512]  # the first row of the texts is padded; twice 512 distances

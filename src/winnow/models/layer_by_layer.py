@@ -74,7 +74,7 @@ class LayerByLayer:
         found = Inputs.of_width(module.in_features, module.weight.device)
         streams = self._inputs(layer, self.pruned, module), self._inputs(whole, self.whole, other)
         for tokens, *both in zip(self.tokens, *streams, strict=True):
-            found.add(*(x[tokens] for x in both))
+            found.add(*(_rows(x, tokens) for x in both))
         return found
 
     def _inputs(self, layer: nn.Module, states: Sequence[Tensor], module: nn.Module) -> Iterator[Tensor]:
@@ -95,6 +95,11 @@ class LayerByLayer:
     @torch.no_grad()
     def advance(self, layer: nn.Module, whole: nn.Module) -> None:
         self.pruned, self.whole = list(self._run(layer, self.pruned)), list(self._run(whole, self.whole))
+
+
+def _rows(x: Tensor, tokens: Tensor) -> Tensor:
+    """Without padding; all of them where a layer has other rows, such as the relative positions of DeBERTa."""
+    return x[tokens] if x.shape[:2] == tokens.shape else x.flatten(end_dim=-2)
 
 
 class _Reached(Exception):  # noqa: N818
