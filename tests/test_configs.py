@@ -25,7 +25,7 @@ def names(group):
 TASKS, MODELS = names("task"), names("model")
 TEACHERS = [name for name in names("teacher") if name != "textattack_rotten_tomatoes"]  # a checkpoint with a name
 FAMILIES = [name for name in names("recipe") if name != "sparseml"]  # which needs a file
-RECIPES = [re.sub(r"(prune|oneshot|cyclic|movement|acdc|obs)", r"\g<1>80", name) for name in FAMILIES]
+RECIPES = [re.sub(r"(prune|gmp|oneshot|cyclic|movement|acdc|obs)", r"\g<1>80", name) for name in FAMILIES]
 RECIPES = [re.sub(r"^fast", "fast4", name) for name in RECIPES]
 RECIPES = [re.sub(r"transfer(?=.*_quant)", "transfer90", name.replace("layers", "layers6")) for name in RECIPES]
 HUB_TEACHER = ["teacher.name=someone/model"]
@@ -47,10 +47,8 @@ def test_tasks_recipes_teachers_and_models_are_shipped():
     assert set(glue) | {"demo", "rotten_tomatoes", "text_classification", "masked_lm"} <= set(TASKS)
     assert {"question_answering", "squad", "squad_v2", "demo_questions"} <= set(TASKS)
     assert {"token_classification", "conll2003", "wnut17", "demo_entities"} <= set(TASKS)
-    assert {"dense", "dense_1epoch", "dense_10epochs", "prune", "oneshot", "cyclic", "movement", "acdc"} <= set(
-        FAMILIES
-    )
-    assert {f"prune_{rest}" for rest in ("1of2", "8of10", "18of30", "hidden", "quant", "block4_quant")} <= set(FAMILIES)
+    assert {"dense", "dense_1epoch", "dense_10epochs", "prune", "gmp", "oneshot", "cyclic", "movement"} <= set(FAMILIES)
+    assert {f"prune_{rest}" for rest in ("1of2", "8of10", "18of30", "quant", "block4_quant")} <= set(FAMILIES)
     assert {"layers", "layers_dense", "layers_quant", "layers_prune", "layers_prune_18of30"} <= set(FAMILIES)
     assert {"fast", "fast_quant", "fast_sparse"} <= set(FAMILIES)
     assert {"transfer", "transfer_13epochs", "transfer_quant", "transfer_block4_quant"} <= set(FAMILIES)
@@ -78,7 +76,8 @@ def test_every_recipe_composes_with_every_teacher_task_and_model_and_builds_what
         assert (config.task.name, config.recipe.name) == (task, recipe)
         modifiers = {m.name: m for m in build_modifiers(config.recipe, teacher=teacher)}
         assert ("distillation" in modifiers) == (kind != "none" and recipe != "ptq")
-        assert ("hidden_distillation" in modifiers) == (kind != "none" and bool(re.search("fast|hidden", recipe)))
+        learns_states = bool(re.search(r"fast|prune80($|_quant|_block4)", recipe))
+        assert ("hidden_distillation" in modifiers) == (kind != "none" and learns_states)
         assert ("pruning" in modifiers) == bool(re.search(r"[a-z]80|transfer|sparse", recipe))
         assert ("structure" in modifiers) == recipe.startswith("fast")
         assert ("layers" in modifiers) == recipe.startswith("layers")
@@ -202,7 +201,7 @@ def test_a_learning_rate_has_no_effect_without_training(configured):
 def test_a_quantised_recipe_prunes_in_the_same_epochs_as_the_plain_one(configured):
     plain, longer = configured("recipe=prune80").recipe.plain(), configured("recipe=prune80_quant").recipe.plain()
     changed = {"name": "prune80_quant", "num_epochs": 8, "quantization": longer["quantization"]}
-    pruning = {**plain["pruning"], "start_epoch": pytest.approx(0.3), "end_epoch": pytest.approx(3.3)}
+    pruning = {**plain["pruning"], "end_epoch": pytest.approx(2.0), "update_frequency": pytest.approx(1.0)}
     assert longer == {**plain, **changed, "pruning": pruning}
 
 

@@ -80,7 +80,7 @@ def test_layer_dropping_and_pruning_are_compared_under_equal_conditions(configur
         assert section["num_epochs"] == 4
         assert (section["optimizer"], section["distillation"]) == (first["optimizer"], first["distillation"])
     layers = [section["layers"]["keep"] for recipe, section in sections.items() if "layers" in recipe]
-    zeros = [section["pruning"]["final_sparsity"] for recipe, section in sections.items() if "prune" in recipe]
+    zeros = [section["pruning"]["final_sparsity"] for recipe, section in sections.items() if "gmp" in recipe]
     assert [keep / 6 for keep in layers] == pytest.approx([1 - sparsity for sparsity in zeros], abs=0.005)
 
 

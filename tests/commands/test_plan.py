@@ -64,7 +64,7 @@ def test_a_recipe_that_is_scaled_to_fewer_steps_still_reaches_its_sparsity(tmp_p
 def test_the_plan_of_bert_base_has_the_events_of_a_run_of_a_tiny_model_on_the_same_data(tmp_path):
     """Their matrices differ, and with them the rounding of the sparsity."""
     data = ["task=demo_questions", "task.data.max_train_samples=64", "task.data.max_eval_samples=8"]
-    words = [*data, "teacher=none", "recipe=prune80", "recipe.num_epochs=2"]
+    words = [*data, "teacher=none", "recipe=gmp80", "recipe.num_epochs=2"]
     plan = planned(*words, "model=bert_base", folder=tmp_path)
     events = happened(*words, *TINY, folder=tmp_path)
     assert len(plan["events"]) == len(events) > 3
@@ -83,7 +83,7 @@ def test_the_plan_of_bert_base_on_squad_has_the_parameters_of_published_models(t
     assert plan["parameters"]["before"]["all"] == plan["parameters"]["after"]["all"] == 108_893_186
     assert plan["parameters"]["zeros"] == 67_947_720
     prunes = [row for row in plan["events"] if row["modifier"] == "pruning"]
-    assert (prunes[0]["epoch"], prunes[-1]["epoch"]) == pytest.approx((0.3, 3.3), abs=1e-4)
+    assert (prunes[0]["epoch"], prunes[-1]["epoch"]) == pytest.approx((0.0, 2.0), abs=1e-4)
     assert prunes[-1]["sparsity"] == pytest.approx(0.8, abs=1e-6)
     assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
 
@@ -115,7 +115,7 @@ def test_shipped_models_are_planned_without_a_download(tmp_path, model):
 
 
 def test_long_series_of_similar_events_are_folded(tmp_path):
-    words = ["recipe=prune80", "plan.picture=null", SMALL]
+    words = ["recipe=gmp80", "plan.picture=null", SMALL]
     folded, whole = run("plan", *words, folder=tmp_path), run("plan", *words, "plan.all=true", folder=tmp_path)
     assert "56 more (plan.all=true shows them)" in folded
     assert len(whole.splitlines()) == len(folded.splitlines()) + 55

@@ -41,7 +41,7 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pruned(place):
     """The main job: a dense teacher is trained, a student pruned with distillation; the folder and what was printed."""
-    output = run("train", *own_data(place / "data"), *FAST, "hydra.run.dir=pruned", folder=place)
+    output = run("train", *own_data(place / "data"), *FAST, "recipe=gmp80", "hydra.run.dir=pruned", folder=place)
     return place / "pruned", output
 
 
@@ -61,7 +61,7 @@ def test_the_row_of_a_run_has_every_field_of_the_contract(pruned):
     row = result_of(pruned[0])
     assert set(row) >= FIELDS
     assert (row["status"], row["error"]) == ("ok", None)
-    assert (row["task"], row["recipe"], row["teacher"], row["seed"]) == ("text_classification", "prune80", "dense", 1)
+    assert (row["task"], row["recipe"], row["teacher"], row["seed"]) == ("text_classification", "gmp80", "dense", 1)
     assert (row["pruned"], row["one_shot"], row["distilled"], row["quantized"]) == (True, False, True, False)
     assert (row["epochs"], row["layers"]) == (2, 2)
     recipe = yaml.safe_load((pruned[0] / "recipe.yaml").read_text())["pruning"]
@@ -149,7 +149,7 @@ def test_the_dense_teacher_has_a_separate_run_folder(dense):
 def test_the_summary_compares_with_the_dense_run_and_has_all_paths(pruned, dense, place):
     output = pruned[1]
     assert "Dense teacher: none found in outputs, so it is trained first" in output
-    assert "prune80 of tiny on text_classification, teacher dense" in output
+    assert "gmp80 of tiny on text_classification, teacher dense" in output
     assert "80.0" in output
     assert "model    pruned/model" in output
     assert f"dense    {dense.relative_to(place)}" in output
@@ -186,7 +186,7 @@ def test_a_dense_run_is_not_compared_with_itself(dense, place):
 @pytest.mark.parametrize("gigabytes", [20, 0])
 def test_the_same_command_gives_the_same_model_with_and_without_a_cache(pruned, dense, place, gigabytes):
     folder = place / f"again{gigabytes}"
-    output = run("train", *own_data(place / "data"), *FAST, f"cache.gigabytes={gigabytes}",
+    output = run("train", *own_data(place / "data"), *FAST, "recipe=gmp80", f"cache.gigabytes={gigabytes}",
                  f"hydra.run.dir={folder}", folder=place)  # fmt: skip
     assert ("found in" if gigabytes else "of this run") in output
     first, again = (load_file(run / "model" / "model.safetensors") for run in (pruned[0], folder))
@@ -238,7 +238,7 @@ def test_a_regression_on_a_users_numbers_is_trained_and_evaluated(place):
 
 def test_a_run_with_accumulation_and_a_ramp_to_the_last_step_reaches_its_sparsity(place):
     run("train", *own_data(place / "data"), "teacher=none", "recipe.num_epochs=2", "recipe.pruning.end_epoch=2",
-        "trainer.accumulate_grad_batches=4", "recipe.pruning.scope=global", "hydra.run.dir=ramp",
+        "trainer.accumulate_grad_batches=4", "recipe=gmp80", "recipe.pruning.scope=global", "hydra.run.dir=ramp",
         folder=place)  # fmt: skip
     zeros = encoder_zeros(place / "ramp").values()
     assert sum(count for count, _ in zeros) == zeros_count(sum(numel for _, numel in zeros), 0.8)

@@ -35,7 +35,7 @@ SECONDS = 20  # the longest that a plan may take
 TASKS = ("demo", "demo", "demo_entities", "demo_questions", "sst2", "squad", "mnli", "stsb", "text_classification")
 RECIPES = (
     *("dense", "prune80", "prune85", "oneshot73", "movement80", "acdc80", "cyclic90", "layers5", "layers1_prune80"),
-    *("prune80_quant", "quant", "ptq", "transfer", "prune64_18of30", "prune80_hidden"),
+    *("prune80_quant", "quant", "ptq", "transfer", "prune64_18of30", "gmp80"),
 )
 OPTIONS = {
     "task": TASKS,

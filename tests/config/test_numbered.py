@@ -16,7 +16,7 @@ FAMILIES = sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
     ("name", "settings"),
     [
         ("prune85", {"pruning.final_sparsity": 0.85, "num_epochs": 6, "optimizer.learning_rate": 8e-5}),
-        ("prune85", {"pruning.start_epoch": 0.3, "pruning.end_epoch": 3.3, "distillation.start_from_teacher": True}),
+        ("prune85", {"pruning.end_epoch": 2.0, "pruning.update_frequency": 1.0, "hidden_distillation.weight": 1.0}),
         ("oneshot73", {"pruning.final_sparsity": 0.73, "pruning.end_epoch": 0, "optimizer.learning_rate": 3e-5}),
         ("prune64_18of30", {"pruning.final_sparsity": 0.64, "pruning.start_epoch": 2, "pruning.end_epoch": 20}),
         ("prune97_8of10", {"pruning.final_sparsity": 0.97, "num_epochs": 10, "pruning.end_epoch": 8}),
@@ -26,7 +26,7 @@ FAMILIES = sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
         ("layers6_prune83", {"layers.keep": 6, "pruning.final_sparsity": 0.83, "num_epochs": 6}),
         ("layers6_prune83_18of30", {"layers.keep": 6, "pruning.final_sparsity": 0.83, "num_epochs": 30}),
         ("prune80_quant", {"pruning.final_sparsity": 0.8, "num_epochs": 8, "quantization.start_epoch": 6}),
-        ("prune85_hidden", {"pruning.final_sparsity": 0.85, "hidden_distillation.weight": 1.0}),
+        ("gmp85", {"pruning.start_epoch": 0.3, "pruning.end_epoch": 3.3, "distillation.start_from_teacher": True}),
         ("cyclic93", {"pruning.final_sparsity": 0.93, "pruning.initial_sparsity": 0.7, "pruning.end_epoch": 26}),
         ("cyclic93", {"learning_rate.end_epoch": 2, "learning_rate_cycles.cycle_epochs": 4, "num_epochs": 30}),
         (
@@ -59,7 +59,7 @@ def test_the_number_in_a_name_becomes_the_setting_of_its_family(configured, name
 
 
 def test_settings_and_modifiers_can_be_typed_after_a_numbered_recipe(configured):
-    typed = ["recipe=prune85", "recipe.num_epochs=12", "recipe.pruning.scope=global", "modifier@recipe.pruning=acdc"]
+    typed = ["recipe=gmp85", "recipe.num_epochs=12", "recipe.pruning.scope=global", "modifier@recipe.pruning=acdc"]
     recipe = configured(*typed).recipe.plain()
     assert (recipe["num_epochs"], recipe["pruning"]["scope"]) == (12, "global")
     assert recipe["pruning"]["_target_"] == "winnow.modifiers.acdc.AlternatingPruning"

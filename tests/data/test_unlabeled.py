@@ -136,7 +136,7 @@ def test_sentences_to_tag_are_lines_of_words_or_a_word_a_line(configured, tmp_pa
     [
         (["task=sst2", "teacher=none"], r"needs a teacher, which labels the texts; name one, such as teacher=dense"),
         (["task=sst2", "recipe=dense"], r"needs a teacher"),
-        (["task=sst2", "recipe.distillation.hardness=0"], r"recipe\.distillation\.hardness above 0"),
+        (["task=sst2", "recipe=gmp80", "recipe.distillation.hardness=0"], r"recipe\.distillation\.hardness above 0"),
         (["task=squad"], r"task=squad cannot learn from texts without labels; the tasks of text_classification and"),
         (["task=masked_lm"], r"task=masked_lm cannot learn from texts without labels"),
     ],
@@ -173,7 +173,7 @@ def test_plan_and_run_count_all_rows_and_a_teacher_is_trained_without_the_texts(
     texts = tmp_path / "texts.txt"
     texts.write_text("the film is good\n" * 16)
     words = [*own_data(review_tables(tmp_path / "data", train=24)), f"task.data.files.unlabeled={texts}"]
-    words += ["recipe=prune50", "recipe.num_epochs=1", "recipe.distillation.hardness=0.5", "dense.num_epochs=1"]
+    words += ["recipe=gmp50", "recipe.num_epochs=1", "recipe.distillation.hardness=0.5", "dense.num_epochs=1"]
     output = run("plan", *words, "plan.picture=null", folder=tmp_path)
     assert "40 examples (counted) in batches of 8: 5 optimizer steps an epoch" in output
     output = run("train", *words, "hydra.run.dir=run", folder=tmp_path)

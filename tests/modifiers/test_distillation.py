@@ -156,7 +156,7 @@ def test_a_regression_is_distilled_on_its_value(data):
 
 
 def test_the_modifier_of_a_recipe_holds_the_very_teacher_it_was_given(teacher, configured):
-    modifiers = build_modifiers(configured("teacher=self").recipe, teacher=teacher)
+    modifiers = build_modifiers(configured("recipe=gmp80", "teacher=self").recipe, teacher=teacher)
     assert [type(m).__name__ for m in modifiers] == ["LearningRate", "MagnitudePruning", "Distillation"]
     assert modifiers[-1].teacher is teacher
 

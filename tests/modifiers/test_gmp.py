@@ -439,7 +439,7 @@ def test_the_sparsity_of_all_and_of_each_matrix_is_logged_at_each_update():
         ({"final_sparsity": 80}, r"final_sparsity must be in \[0, 1\), got 80; write 80 % as 0\.8"),
         ({"final_sparsity": 1.0}, r"final_sparsity must be in \[0, 1\), got 1\.0"),
         ({"initial_sparsity": -0.1}, r"initial_sparsity must be in \[0, 1\), got -0\.1"),
-        ({"update_frequency": 0}, "update_frequency must be a number above 0, got 0"),
+        ({"update_frequency": -1}, "update_frequency must be a number, 0 or more, got -1"),
         ({"shape": "cubik"}, "shape must be one of cubic, linear, inverse_cubic, got 'cubik'"),
         ({"scope": "layer"}, "scope must be one of matrix, global, got 'layer'"),
         ({"start_epoch": -2}, "start_epoch must be an epoch, 0 or more, or -1, at most 10,000, got -2"),

@@ -219,10 +219,10 @@ def test_a_run_learns_from_the_layers_of_a_deeper_and_wider_teacher(tmp_path, ta
     wider = changed(arguments, "model.config.num_hidden_layers=4", "model.config.hidden_size=24")
     run("train", *wider, "recipe=dense", "teacher=none", "recipe.num_epochs=1",
         "hydra.run.dir=teacher", folder=tmp_path)  # fmt: skip
-    run("train", *arguments, "recipe=prune80_hidden", "teacher=checkpoint", "teacher.name=teacher",
+    run("train", *arguments, "recipe=prune80", "teacher=checkpoint", "teacher.name=teacher",
         "recipe.num_epochs=1", "trainer.precision=bf16-mixed", "hydra.run.dir=run", folder=tmp_path)  # fmt: skip
     row = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert (row["status"], row["distilled"], row["recipe"]) == ("ok", True, "prune80_hidden")
+    assert (row["status"], row["distilled"], row["recipe"]) == ("ok", True, "prune80")
     assert not [name for name in load_file(tmp_path / "run" / "model" / "model.safetensors") if "projection" in name]
 
 
@@ -235,7 +235,7 @@ def test_data_parallel_processes_wait_for_no_projection_outside_the_window(tmp_p
     run("train", *wider, "recipe=dense", "teacher=none", "recipe.num_epochs=1",
         "hydra.run.dir=teacher", folder=tmp_path)  # fmt: skip
     parallel = changed(arguments, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
-    ended = run_command("train", *parallel, "recipe=prune80_hidden", "recipe.num_epochs=3", "teacher=checkpoint",
+    ended = run_command("train", *parallel, "recipe=prune80", "recipe.num_epochs=3", "teacher=checkpoint",
                         f"teacher.name={tmp_path}/teacher", "recipe.hidden_distillation.start_epoch=1",
                         "recipe.hidden_distillation.end_epoch=2", "+modifier@recipe.frozen=frozen",
                         "recipe.frozen.params=['.*embeddings.*']", "recipe.frozen.end_epoch=1",

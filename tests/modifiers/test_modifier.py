@@ -53,7 +53,7 @@ def test_two_modifiers_of_one_class_are_told_apart_by_their_names():
 
 
 def test_the_order_of_modifiers_comes_from_code_not_from_the_recipe(configured):
-    recipe = configured("recipe=prune80", "teacher=self").recipe.plain()
+    recipe = configured("recipe=gmp80", "teacher=self").recipe.plain()
     nodes = {name: node for name, node in recipe.items() if isinstance(node, dict) and "_target_" in node}
     others = {name: node for name, node in recipe.items() if name not in nodes}
     assert set(nodes) == {"pruning", "distillation", "learning_rate"}

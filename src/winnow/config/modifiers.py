@@ -153,7 +153,7 @@ class MagnitudePruningSettings(PruningSettings):
     """Settings of magnitude pruning (GMP, one-shot) and of movement pruning."""
 
     initial_sparsity: Sparsity = 0.0  # of the first update, at most final_sparsity
-    update_frequency: Positive = 0.05  # epochs between updates
+    update_frequency: NotNegative = 0.05  # epochs between updates; 0 means one at every step
     shape: RampShape = "cubic"  # cubic, linear or inverse_cubic
 
 
@@ -168,7 +168,10 @@ class LayerwisePruningSettings(MagnitudePruningSettings):
     @model_validator(mode="after")
     def _check_scope(self) -> Self:
         if self.scope == "global":
-            raise broken_rule("{path}: errors of different layers cannot be compared; set {path}.scope=matrix.")
+            raise broken_rule(
+                "{path}: errors of different layers cannot be compared; set {path}.scope=matrix, or choose "
+                "a recipe such as gmp80."
+            )
         return self
 
 

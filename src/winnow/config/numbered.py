@@ -20,7 +20,8 @@ from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 
 # Word in a name -> section and setting that its number becomes.
-_SETTINGS = dict.fromkeys(("prune", "gmp", "oneshot", "cyclic", "movement", "acdc", "obs"), ("pruning", "final_sparsity"))
+_PRUNING = ("prune", "gmp", "oneshot", "cyclic", "movement", "acdc", "obs")
+_SETTINGS = dict.fromkeys(_PRUNING, ("pruning", "final_sparsity"))
 _SETTINGS |= {"transfer": ("pruning", "min_sparsity"), "layers": ("layers", "keep")}
 _SETTINGS |= {"fast": ("structure", "target_speedup")}
 _WORD = rf"(?:^|(?<=_))({'|'.join(_SETTINGS)})"
