@@ -165,10 +165,21 @@ def test_outside_submitit_sigterm_stops_a_job_and_it_is_not_requeued(monkeypatch
         raise StoppedError("stopped", status=75)
 
 
-def test_a_search_that_would_minimise_the_score_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("sweeper", "message"),
+    [
+        ({"direction": "minimize"}, r"^hydra\.sweeper\.direction must be maximize, since jobs return scores"),
+        ({"n_trials": "many"}, r"^hydra\.sweeper\.n_trials must be a whole number, 1 or more, got 'many'\.$"),
+        ({"_target_": "hydra_plugins.hydra_ax_sweeper.AxSweeper"}, r"^hydra/sweeper=mine: Winnow searches by Optuna"),
+    ],
+)
+def test_a_search_that_cannot_work_is_refused(sweeper, message, monkeypatch):
+    monkeypatch.setattr("winnow.runs.launchers.require_extra", lambda *args, **words: None)
     section = hydra_section("hydra._internal.core_plugins.basic_launcher.BasicLauncher")
-    section.sweeper.direction = "minimize"
-    with pytest.raises(UserError, match=r"^hydra\.sweeper\.direction must be maximize, since jobs return scores"):
+    section.runtime.choices["hydra/sweeper"] = "mine"
+    optuna = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
+    section.sweeper = OmegaConf.create({"_target_": optuna, "n_trials": 3, "direction": "maximize", **sweeper})
+    with pytest.raises(UserError, match=message):
         check_plugins(section)
 
 

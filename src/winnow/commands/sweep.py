@@ -1,6 +1,7 @@
 """The sweep of ``train -m``: its plan before the first job, its report after the last."""
 
 import json
+import logging
 import math
 import sys
 import time
@@ -24,7 +25,6 @@ from winnow.config.outputs import Logger
 from winnow.config.resolve import run_config
 from winnow.config.sweep_values import listed
 from winnow.errors import UserError, describe, short_errors
-from winnow.extras import is_installed
 from winnow.files.atomic import write_atomically
 from winnow.files.json_text import json_text
 from winnow.reports.report_files import write_report
@@ -48,7 +48,9 @@ class Sweep(Callback):
                 end_by_sigterm()
             folder = Path(config.hydra.sweep.dir)
             if not _is_basic(config):  # it chooses its jobs when those before have ended
-                _quiet_optuna()
+                import optuna
+
+                optuna.logging.set_verbosity(logging.WARNING)
                 write_atomically(folder / SWEEP_PLAN, json_text(_plan(config, folder, {}), indent=2) + "\n")
                 print(f"search: {config.hydra.sweeper.n_trials} trials in {folder}", flush=True)
                 return
@@ -134,13 +136,6 @@ def _wait_for_others(folder: Path) -> None:
             print(f"sweep: another command runs {'; '.join(others)}; waiting for it.", flush=True)
         printed = True
         time.sleep(1)
-
-
-def _quiet_optuna() -> None:
-    if is_installed("optuna"):
-        import optuna  # type: ignore[import-untyped]
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def _best(folder: Path) -> str:

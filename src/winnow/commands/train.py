@@ -67,7 +67,7 @@ def search_score(folder: Path) -> float:
     if not ended_well(folder):
         return -math.inf
     name, score = next(iter(read_result(folder)["metrics"].items()))
-    return -score if smaller_is_better(name) else score
+    return -float(score) if smaller_is_better(name) else float(score)
 
 
 def run_one(composed: DictConfig, made: Path, overrides: Sequence[str]) -> None:

@@ -144,8 +144,9 @@ def _solve(matrix: Tensor, places: Tensor, real: Tensor, values: Tensor) -> Tens
     """For each row the solution of the system of a part of a symmetric matrix; 0 where places are not real."""
     if not places.shape[1]:
         return values
-    most = places.shape[1]
-    extended = torch.block_diag(matrix, torch.eye(most).to(matrix))  # a place that is not real is an equation x = 0
-    columns = torch.where(real, places, torch.arange(len(matrix), len(extended), device=places.device))
+    width, most = len(matrix), places.shape[1]
+    extended = torch.eye(width + most).to(matrix)  # a place that is not real is an equation x = 0
+    extended[:width, :width] = matrix
+    columns = torch.where(real, places, torch.arange(width, width + most, device=places.device))
     factor = torch.linalg.cholesky(extended[columns[:, :, None], columns[:, None, :]])
     return torch.cholesky_solve((values * real)[:, :, None], factor)[:, :, 0]

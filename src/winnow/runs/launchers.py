@@ -12,6 +12,7 @@ from typing import Any
 from winnow.errors import StoppedError, UserError
 from winnow.extras import require_extra
 from winnow.processes import in_submitit
+from winnow.values import Count, check_value
 
 # Files in conf/hydra/launcher have the names of the plugins' schemas; Hydra warns that it validates them by these.
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
@@ -31,11 +32,22 @@ def check_plugins(hydra_config: Any) -> None:
         if plugin and plugin[2] in _EXTRAS:
             option = f"hydra/{kind}={hydra_config.runtime.choices[f'hydra/{kind}']}"
             require_extra(option, extra=_EXTRAS[plugin[2]], package=plugin[1])
-    if str(hydra_config.sweeper.get("direction", "maximize")).rpartition(".")[2] != "maximize":
+    _check_search(hydra_config)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports each cluster to its makers
+
+
+def _check_search(hydra_config: Any) -> None:
+    sweeper = hydra_config.sweeper
+    if sweeper._target_.startswith("hydra._internal."):
+        return
+    if "optuna" not in sweeper._target_:
+        choice = hydra_config.runtime.choices["hydra/sweeper"]
+        raise UserError(f"hydra/sweeper={choice}: Winnow searches by Optuna; choose hydra/sweeper=search.")
+    check_value("hydra.sweeper.n_trials", Count, sweeper.n_trials)
+    if str(sweeper.direction).rpartition(".")[2] != "maximize":
         raise UserError(
             "hydra.sweeper.direction must be maximize, since jobs return scores; hydra/sweeper=search sets it."
         )
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports each cluster to its makers
 
 
 def runs_beside_others(hydra_config: Any) -> bool:
