@@ -107,7 +107,7 @@ class Bench:
 
     def cell(self, recipe: str) -> Path:
         """The folder of the runs of a recipe that differ only in the seed."""
-        name = re.sub(r"[^\w.=@+-]+", "_", recipe.replace("recipe.", "")).strip("_")
+        name = re.sub(r"[^\w.=@+~-]+", "_", recipe.replace("recipe.", "")).strip("_")
         return self.folder / f"budget{self.options.budget:g}" / name
 
     def rows(self, recipes: Sequence[str]) -> list[list[str]]:
