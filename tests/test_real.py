@@ -51,7 +51,7 @@ def trained(tmp_path_factory):
 
     @functools.cache
     def folder(task):
-        run("train", f"task={task}", f"task.data.path={DATA}/glue/{task}", *MODEL, *SMALL, "recipe=oneshot80",
+        run("train", f"task={task}", f"task.data.path={DATA}/glue/{task}", *MODEL, *SMALL, "recipe=gmp80",
             "teacher=none", f"hydra.run.dir={task}", folder=place)  # fmt: skip
         return place / task
 
@@ -85,8 +85,9 @@ def test_a_glue_task_is_trained_pruned_and_scored_by_the_metrics_of_the_task(tra
 def test_the_main_job_runs_on_sst2_and_its_model_opens_with_plain_transformers(tmp_path):
     data = ["task=sst2", f"task.data.path={DATA}/glue/sst2"]
     output = run(
-        "train", *data, *MODEL, *SMALL, "recipe=prune80", "teacher=dense", "hydra.run.dir=sst2", folder=tmp_path
-    )
+        "train", *data, *MODEL, *SMALL, "recipe=prune80", "recipe.pruning.initial_sparsity=0.8", "teacher=dense",
+        "hydra.run.dir=sst2", folder=tmp_path,
+    )  # fmt: skip
     assert "it is trained first" in output
     row = result_of(tmp_path / "sst2")
     assert (row["teacher"], row["distilled"], row["pruned"]) == ("dense", True, True)
