@@ -63,10 +63,11 @@ def _main(composed: DictConfig) -> float | None:
 
 
 def search_score(folder: Path) -> float:
-    """The first metric of a job, negative where less is better; -infinity of a job that failed."""
-    if not ended_well(folder):
+    """The first metric of a job, negative where less is better; -infinity of a job that failed or has no score."""
+    metrics = read_result(folder)["metrics"] if ended_well(folder) else {}
+    name, score = next(iter(metrics.items()), ("", None))
+    if score is None:
         return -math.inf
-    name, score = next(iter(read_result(folder)["metrics"].items()))
     return -float(score) if smaller_is_better(name) else float(score)
 
 
