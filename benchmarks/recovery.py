@@ -34,6 +34,7 @@ class Part:
         metric: that is compared.
         train: examples, the first after shuffling; None: all of them that are not held out.
         validation, test: training examples that are held out, where the data set has no split of this name.
+        points: in a metric of 1.
     """
 
     folder: str
@@ -43,12 +44,13 @@ class Part:
     train: int | None = None
     validation: int = 0
     test: int = 0
+    points: float = 100.0
 
 
 PARTS = {
     "sst2": Part("glue/sst2", "sst2", 3, "accuracy", train=8000, test=4000),
     "mrpc": Part("glue/mrpc", "mrpc task.metrics=[accuracy,f1]", 6, "accuracy", test=400),
-    "squad": Part("squad", "squad task.max_seq_length=256 task.doc_stride=64", 2, "f1", train=4000),
+    "squad": Part("squad", "squad task.max_seq_length=256 task.doc_stride=64", 2, "f1", train=4000, points=1.0),
     "wnut17": Part("wnut_17", "wnut17", 6, "f1"),
     "banking77": Part(
         "banking77", "text_classification task.metrics=[accuracy]", 6, "accuracy", train=9000, validation=1000
@@ -97,6 +99,8 @@ class Bench:
 
     def train_dense(self) -> None:
         self.run(self.dense, ["recipe=dense", f"dense.num_epochs={self.part.epochs}"])
+        if not ended_well(self.dense):
+            raise UserError(f"the dense teacher has failed, see {self.dense}.")
 
     def train(self, recipe: str, seed: int) -> None:
         """Train a recipe, given with its settings as on a command line."""
@@ -123,10 +127,13 @@ class Bench:
     def _cells(self, runs: Sequence[dict[str, Any]], dense: dict[str, Any]) -> list[str]:
         cells = []
         for kind in ("metrics", "test_metrics"):
-            scores = [100 * _score(run[kind], self.part.metric) for run in runs if run[kind]]
-            lost = [100 * _score(dense[kind], self.part.metric) - score for score in scores]
+            scores = [self._score(run[kind]) for run in runs if run[kind]]
+            lost = [self._score(dense[kind]) - score for score in scores]
             cells += [mean_and_error(scores), mean_and_error(lost)]
         return [*cells, f"{statistics.mean(run['train_seconds'] for run in runs) / 60:.1f}"]
+
+    def _score(self, metrics: dict[str, float]) -> float:
+        return self.part.points * metrics[self.part.metric]
 
 
 def mean_and_error(values: Sequence[float]) -> str:
@@ -144,10 +151,6 @@ def _files(folder: Path) -> dict[str, str]:
 def _task(part: Part) -> list[str]:
     option, *settings = part.task.split()
     return [f"task={option}", *settings]
-
-
-def _score(metrics: dict[str, float], metric: str) -> float:
-    return next(value for name, value in metrics.items() if name.rpartition("/")[2] == metric)
 
 
 def main() -> None:

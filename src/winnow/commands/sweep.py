@@ -144,7 +144,7 @@ def _best(folder: Path) -> str:
     if found["best_value"] == -math.inf:
         raise UserError("no trial of the search has succeeded; the table has their errors.")
     settings = " ".join(f"{name}={value}" for name, value in found["best_params"].items())
-    return f"the best score is {abs(found['best_value']):.4g}, with {settings}"
+    return f"the best score is {found['best_value']:.4g}, with {settings}"
 
 
 def _planned(sweep: DictConfig) -> Iterator[dict[str, Any]]:
