@@ -241,6 +241,21 @@ def test_settings_reach_the_kind_of_weights_that_they_are_for(changes, linear, e
         assert (module.weight_quantizer.high, len(module.weight_quantizer.scale)) == expected
 
 
+def test_of_an_embedding_the_rows_of_a_batch_are_observed_and_all_rows_when_the_observer_is_switched_off():
+    model = quantized(built("bert"))
+    table = model.bert.embeddings.word_embeddings
+    scales = table.weight_quantizer.scale
+    set_fake_quant(model, observer_enabled=False, fake_quant_enabled=True)
+    before = scales.clone()
+    table.weight.data *= 2
+    set_fake_quant(model, observer_enabled=True, fake_quant_enabled=True)
+    model(input_ids=torch.tensor([[5, 9, 5]]))
+    torch.testing.assert_close(scales[[5, 9]], 2 * before[[5, 9]])
+    assert torch.equal(scales[[6, 7, 8]], before[[6, 7, 8]])
+    set_fake_quant(model, observer_enabled=False, fake_quant_enabled=True)
+    torch.testing.assert_close(scales, 2 * before)
+
+
 def test_a_language_model_is_found_with_its_decoder():
     kinds = quantizable(built("bert", AutoModelForMaskedLM))
     assert kinds["cls.predictions.decoder"] == "linear"

@@ -3,7 +3,7 @@ import pytorch_lightning as pl
 import torch
 from transformers import AutoModelForMaskedLM
 
-from tests.toys import ENCODER_PATTERN, fit, planned, toy_data, toy_model, zeros_of
+from tests.toys import ENCODER_PATTERN, every_epoch, fit, planned, toy_data, toy_model, zeros_of
 from winnow.errors import UserError
 from winnow.models.quantized_model import quantizers
 from winnow.models.teacher import Teacher
@@ -58,10 +58,20 @@ def test_quantisers_are_off_then_on_then_frozen():
 def test_frozen_grids_stay_in_every_module_the_head_too():
     watch = Phases()
     fitted = fit(qat(), watch, epochs=3)
-    moving, still, last = watch.grids[10], watch.grids[11], watch.grids[-1]
+    moving, still, last = watch.grids[11], watch.grids[12], watch.grids[-1]  # frozen before the twelfth step
     assert "classifier.input_quantizer" in quantizers(fitted.model)
     assert all(torch.equal(a, b) for a, b in zip(still, last, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(moving, still, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
+def test_a_run_resumed_at_the_step_that_freezes_the_grids_has_those_of_all_rows(tmp_path):
+    settings = {"disable_observer_epoch": 2.0}
+    whole = fit(qat(**settings), epochs=3, callbacks=[every_epoch(tmp_path)])
+    resumed = fit(qat(**settings), epochs=3, callbacks=[every_epoch(tmp_path)], resume=tmp_path / "epoch=1.ckpt")
+    pairs = zip(quantizers(whole.model).items(), quantizers(resumed.model).values(), strict=True)
+    assert [name for (name, one), other in pairs if not torch.equal(one.scale, other.scale)] == []
+    assert torch.all(whole.model.get_input_embeddings().weight_quantizer.scale < 1)  # 1 is what it begins with
 
 
 def test_a_run_does_what_its_plan_says():

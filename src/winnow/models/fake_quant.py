@@ -43,8 +43,8 @@ class FakeQuant(nn.Module):
         self.register_buffer("zero_point", torch.zeros(size, dtype=torch.int32, device=device))
         self.register_buffer("observations", torch.zeros((), dtype=torch.int64, device=device))
 
-    def observe(self, x: Tensor) -> None:
-        """Update the grid to the range of the values."""
+    def observe(self, x: Tensor, ids: Tensor | None = None) -> None:
+        """Update the grid to the range of the values; with ids, of a grid of rows, only that of the rows in ``x``."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, observed: Tensor | None = None, ids: Tensor | None = None) -> Tensor:
@@ -52,12 +52,12 @@ class FakeQuant(nn.Module):
 
         Args:
             observed: the tensor whose range the observer takes; None: ``x``.
-            ids: the rows of ``observed`` that ``x`` contains, ``x.shape[:-1]``; None: ``x`` has all rows in order.
+            ids: of an embedding, the rows that ``x`` contains, ``x.shape[:-1]``; None: ``x`` has all rows in order.
         """
         if self.observer_enabled:
             with torch.no_grad():
                 self.observations += 1
-                self.observe(x if observed is None else observed)
+                self.observe(x, ids) if observed is None else self.observe(observed)
         if not self.fake_quant_enabled:
             return x
         return fake_quantize(x, *self._grid(x, ids), covered=self.symmetric and self.observer_enabled)
@@ -96,7 +96,7 @@ class ActivationFakeQuant(FakeQuant):
         self.register_buffer("minimum", torch.zeros(1, device=device))
         self.register_buffer("maximum", torch.zeros(1, device=device))
 
-    def observe(self, x: Tensor) -> None:
+    def observe(self, x: Tensor, ids: Tensor | None = None) -> None:
         weight = self.observations.clamp(max=_AVERAGED).reciprocal()
         smallest, largest = torch.aminmax(x)
         self.set_range(self.minimum.lerp(smallest.float(), weight), self.maximum.lerp(largest.float(), weight))
@@ -124,7 +124,10 @@ class WeightFakeQuant(FakeQuant):
         super().__init__(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, channels, device)
         self.bits = bits
 
-    def observe(self, x: Tensor) -> None:
+    def observe(self, x: Tensor, ids: Tensor | None = None) -> None:
+        if ids is not None:
+            self.scale[ids] = symmetric_scale(x.abs().amax(dim=-1).float(), self.low, self.high)
+            return
         over = tuple(range(1, x.dim())) if self.per_channel else tuple(range(x.dim()))
         largest = torch.maximum(x.amax(over), -x.amin(over))
         self.scale.copy_(symmetric_scale(largest.float(), self.low, self.high))
@@ -161,12 +164,16 @@ class QuantizedLinear(nn.Linear):
 
 
 class QuantizedEmbedding(nn.Embedding):
-    """An embedding that rounds only the rows of the given ids, which has the same result and costs less."""
+    """An embedding that observes and rounds only the rows of the given ids, which costs less.
+
+    `set_fake_quant` observes all of them when it switches the observer off.
+    """
 
     weight_quantizer: WeightFakeQuant
 
     def forward(self, ids: Tensor) -> Tensor:
-        rows: Tensor = self.weight_quantizer(super().forward(ids), observed=self.weight, ids=ids)
+        observed = None if self.weight_quantizer.per_channel else self.weight
+        rows: Tensor = self.weight_quantizer(super().forward(ids), observed=observed, ids=ids)
         return rows
 
 

@@ -189,10 +189,14 @@ def smoothing_factors(model: nn.Module) -> dict[str, Tensor]:
     return {name: linear.smoothing for name, linear in linears if linear.smoothing is not None}
 
 
+@torch.no_grad()
 def set_fake_quant(model: nn.Module, *, observer_enabled: bool, fake_quant_enabled: bool) -> None:
     """Toggle the observers and the fake quantisation of all quantisers."""
-    for quantizer in quantizers(model).values():
-        quantizer.observer_enabled, quantizer.fake_quant_enabled = observer_enabled, fake_quant_enabled
+    for module in model.modules():
+        if isinstance(module, QuantizedEmbedding) and module.weight_quantizer.observer_enabled and not observer_enabled:
+            module.weight_quantizer.observe(module.weight)
+        if isinstance(module, FakeQuant):
+            module.observer_enabled, module.fake_quant_enabled = observer_enabled, fake_quant_enabled
 
 
 def rounded_state(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -110,6 +110,9 @@ class QuantizationAwareTraining(Quantization[QuantizationAwareTrainingSettings])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
+        if self.window.start < trainer.global_step <= self.freeze:
+            # the checkpoint may be from between a batch and the end of its observation, which is then made up for
+            set_fake_quant(model_of(pl_module), observer_enabled=True, fake_quant_enabled=True)
         # a resumed run may have a validation before its next batch; see is_settled
         self._set_fake_quant(trainer, pl_module, training=False)
 
