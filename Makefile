@@ -27,7 +27,7 @@ demo: setup
 	$(RUN) -m src.train
 
 test: setup
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses 2 --dist worksteal
 
 slow: setup
 	$(RUN) -m pytest -m slow

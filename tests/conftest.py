@@ -46,6 +46,8 @@ from winnow.quiet import quiet_libraries
 hypothesis.settings.register_profile("winnow", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("winnow")
 quiet_libraries()
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # each worker has a core
 datasets.disable_progress_bars()
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
