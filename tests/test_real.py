@@ -109,7 +109,7 @@ def test_the_main_job_runs_on_sst2_and_its_model_opens_with_plain_transformers(t
 
 def test_banking77_trains_from_csv_files_with_overrides_only(tmp_path):
     run("train", "task=text_classification", f"task.data.path={DATA}/banking77/csv", "task.data.label_column=category",
-        *MODEL, *SMALL, "recipe=oneshot90", "teacher=none", "hydra.run.dir=banking", folder=tmp_path)  # fmt: skip
+        *MODEL, *SMALL, "recipe=gmp90", "teacher=none", "hydra.run.dir=banking", folder=tmp_path)  # fmt: skip
     row = result_of(tmp_path / "banking")
     assert set(row["metrics"]) == set(row["test_metrics"]) == {"accuracy", "f1"}
     config = json.loads((tmp_path / "banking" / "model" / "config.json").read_text())
@@ -184,7 +184,7 @@ def test_an_encoder_pruned_on_plain_text_keeps_exactly_its_zeros_when_transferre
 @pytest.mark.parametrize("task", [pytest.param("squad", marks=pytest.mark.slow), "squad_v2"])
 def test_squad_is_trained_pruned_and_scored_like_an_independent_scorer(tmp_path, task):
     data = [f"task={task}", f"task.data.path={DATA}/{task}", "task.max_seq_length=128", "task.doc_stride=32"]
-    run("train", *data, *MODEL, *SMALL, "recipe=oneshot80", "teacher=none", f"hydra.run.dir={task}", folder=tmp_path)
+    run("train", *data, *MODEL, *SMALL, "recipe=gmp80", "teacher=none", f"hydra.run.dir={task}", folder=tmp_path)
     assert_exactly_sparse(tmp_path / task, 0.8)
     answers = json.loads((tmp_path / task / "predictions.json").read_text())
     file = str(next((DATA / task).glob("validation*.parquet")))
