@@ -58,7 +58,7 @@ def test_quantisers_are_off_then_on_then_frozen():
 def test_frozen_grids_stay_in_every_module_the_head_too():
     watch = Phases()
     fitted = fit(qat(), watch, epochs=3)
-    moving, still, last = watch.grids[11], watch.grids[12], watch.grids[-1]  # frozen before the twelfth step
+    moving, still, last = watch.grids[11], watch.grids[12], watch.grids[-1]  # frozen after the twelfth step
     assert "classifier.input_quantizer" in quantizers(fitted.model)
     assert all(torch.equal(a, b) for a, b in zip(still, last, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(moving, still, strict=True))
