@@ -53,7 +53,7 @@ PARTS = {
     "squad": Part("squad", "squad task.max_seq_length=256 task.doc_stride=64", 2, "f1", train=4000, points=1.0),
     "wnut17": Part("wnut_17", "wnut17", 6, "f1"),
     "banking77": Part(
-        "banking77", "text_classification task.metrics=[accuracy]", 6, "accuracy", train=9000, validation=1000
+        "banking77", "text_classification task.metrics=[accuracy]", 10, "accuracy", train=9000, validation=1000
     ),
 }
 
