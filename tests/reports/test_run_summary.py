@@ -43,7 +43,7 @@ def test_the_summary_sets_the_pruned_model_beside_the_dense_one():
 def test_a_metric_without_a_value_is_a_dash():
     text = summary(ROW | {"metrics": {"pearson": None}}, Path("out/run"), (Path("out/dense"), DENSE))
     assert cells(text, "pearson ") == ["-", "-"]
-    both = comparison({"validation": {"pearson": None}}, {"validation": {"pearson": None}})
+    both = comparison({"validation": {"pearson": None}}, {"validation": {"pearson": None}}, "PyTorch")
     assert cells(both, "validation pearson") == ["-", "-"]
     assert progress_texts({"pearson": float("nan")}) == {"pearson": "-"}
 
@@ -61,7 +61,8 @@ def test_a_metric_that_the_dense_run_lacks_has_no_difference():
 
 
 def test_what_is_measured_stands_beside_what_was_recorded():
-    text = comparison({"validation": {"accuracy": 0.5, "f1": 0.25}}, recorded={"validation": {"accuracy": 0.5}})
+    text = comparison({"validation": {"accuracy": 0.5, "f1": 0.25}}, {"validation": {"accuracy": 0.5}}, "openvino")
+    assert cells(text, "") == ["measured", "now", "(openvino)", "recorded", "by", "the", "run", "(PyTorch)"]
     assert cells(text, "validation accuracy") == ["0.500000", "0.500000"]
     assert cells(text, "validation f1") == ["0.250000", "-"]
 

@@ -57,7 +57,8 @@ def _main(composed: DictConfig) -> None:
         from winnow.runs.rescoring import evaluate_run  # heavy: only once the settings are checked
 
         metrics = evaluate_run(model, config, settings.split, settings.engine, settings.batch_size)
-        print(comparison(metrics, recorded={"validation": row["metrics"], "test": row["test_metrics"]}))
+        recorded = {"validation": row["metrics"], "test": row["test_metrics"]}
+        print(comparison(metrics, recorded, settings.engine or "PyTorch"))
 
 
 if __name__ == "__main__":

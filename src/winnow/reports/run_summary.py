@@ -36,10 +36,10 @@ def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping
 
 
 def comparison(
-    metrics: Mapping[str, Mapping[str, float | None]], recorded: Mapping[str, Mapping[str, float | None]]
+    metrics: Mapping[str, Mapping[str, float | None]], recorded: Mapping[str, Mapping[str, float | None]], engine: str
 ) -> str:
-    """Each metric of each split as measured now beside its value in result.json."""
-    table = [["", "now", "recorded"]]
+    """Each metric of each split as ``engine`` has measured it now, beside its value in result.json."""
+    table = [["", f"measured now ({engine})", "recorded by the run (PyTorch)"]]
     for split, values in metrics.items():
         for name, value in values.items():
             both = (value, recorded.get(split, {}).get(name))
