@@ -74,7 +74,7 @@ def test_a_missing_folder_is_refused(place):
 def test_a_run_without_its_model_is_refused(place, tmp_path):
     shutil.copytree(place / "run", tmp_path / "run")
     (tmp_path / "run" / "model" / "model.safetensors").unlink()
-    assert "the folder has no weights" in failure("evaluate", "run=run", folder=tmp_path)
+    assert "model.safetensors is missing" in failure("evaluate", "run=run", folder=tmp_path)
 
 
 def test_missing_data_are_named(place, tmp_path):

@@ -211,7 +211,7 @@ def test_a_run_that_has_failed_is_refused(copied):
 def test_damaged_weights_are_refused(copied):
     path = copied / "run" / "model" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    assert "model.safetensors is damaged or cut short" in failure("export", "run=run", folder=copied)
+    assert "model.safetensors is damaged: its SHA-256 is not" in failure("export", "run=run", folder=copied)
 
 
 def test_missing_packages_are_named(place, monkeypatch):

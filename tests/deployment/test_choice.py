@@ -4,15 +4,16 @@ import shutil
 import pytest
 
 from tests.deployment.toys import stored, with_initialiser
-from winnow.deployment.choice import checksum, open_deployed
+from winnow.deployment.choice import open_deployed
 from winnow.errors import UserError
+from winnow.files.checksums import sha256, write_sums
 from winnow.machine import processor
 
 NAME = "model.sparse.onnx"
 
 
 def verified(folder, **changes):
-    sparse = {"failures": [], "sha256": checksum(folder / NAME), **changes}
+    sparse = {"failures": [], "sha256": sha256(folder / NAME), **changes}
     (folder / "verification.json").write_text(json.dumps({"samples": {"inputs": 1872}, "sparse": sparse}))
 
 
@@ -97,6 +98,18 @@ def test_a_truncated_graph_is_not_used(folder, capsys):
     assert "verification.json is not that of" in falls_back(folder, capsys)
     verified(folder)  # as somebody may write it
     assert "may be damaged" in falls_back(folder, capsys)
+
+
+def test_a_damaged_graph_is_refused_by_its_engine_alone(folder, capsys):
+    (folder / "config.json").write_text("{}")
+    write_sums(folder)
+    with (folder / NAME).open("ab") as file:
+        file.write(b"\n")
+    assert "verification.json is not that of" in falls_back(folder, capsys)
+    with pytest.raises(UserError, match=rf"{NAME} is damaged.*export the run again"):
+        open_deployed(folder, "sparse")
+    (folder / "verification.json").write_text("{}")
+    assert "verification.json is damaged" in falls_back(folder, capsys)
 
 
 def test_weights_whose_bits_do_not_fit_are_not_used(folder, capsys):

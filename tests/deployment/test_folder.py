@@ -4,8 +4,10 @@ import shutil
 import pytest
 
 from tests.deployed import INPUTS, deploy
+from winnow.deployment.choice import open_deployed
 from winnow.deployment.folder import find_deployment, read_deployment
 from winnow.errors import UserError
+from winnow.files.checksums import write_sums
 
 LABELS = ["negative", "positive"]
 
@@ -71,6 +73,21 @@ def test_a_run_that_is_not_exported_is_answered_with_the_command(folder):
 def test_a_folder_that_is_not_there_is_refused_with_the_nearest(folder):
     with pytest.raises(UserError, match=r"there is no such folder. Did you mean 'deployment'"):
         read_deployment(folder.parent / "deploymant")
+
+
+def test_a_damaged_file_is_refused_where_it_is_read(folder):
+    (folder / "README.md").touch()
+    write_sums(folder)
+    (folder / "README.md").write_text("notes")
+    assert open_deployed(read_deployment(folder).folder, "onnxruntime").outputs == ["logits"]
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"\n")
+    read_deployment(folder)
+    with pytest.raises(UserError, match=r"model\.onnx is damaged.*export the run again"):
+        open_deployed(folder, "onnxruntime")
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(UserError, match=r"tokenizer_config\.json is missing.*export the run again"):
+        read_deployment(folder)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "config.json", "tokenizer.json"])

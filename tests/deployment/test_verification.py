@@ -7,11 +7,11 @@ from tests.deployment.toys import rounded, stored, with_float_bias, with_initial
 from tests.toys import toy_model, toy_task, typed_data
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.deployment import sparse_graph
-from winnow.deployment.choice import checksum
 from winnow.deployment.samples import real_inputs
 from winnow.deployment.sparse_graph import write_sparse_graph
 from winnow.deployment.verification import metric_failures, verify
 from winnow.engine.graph_pass import rewrite
+from winnow.files.checksums import sha256
 from winnow.models.quantized_model import insert_fake_quant, quantizable, set_fake_quant
 
 QUERY = "bert.encoder.layer.1.attention.self.query"
@@ -106,7 +106,7 @@ def test_the_graph_for_the_sparse_engine_is_verified_on_the_same_inputs(model, s
     report = verify(model, faithful, samples, sparse=sparse)
     found = report["sparse"]
     assert (report["failures"], found["failures"], found["first_divergence"]) == ([], [], None)
-    assert found["sha256"] == checksum(sparse.path)
+    assert found["sha256"] == sha256(sparse.path)
     assert (found["packed"], found["alone"], found["instruction_set"]) == (12, 0, sparse.instruction_set)
     assert found["logits"]["mean_difference"] <= found["logits"]["allowed_mean_difference"]
     assert found["logits"]["control_mean_difference"] == report["logits"]["control_mean_difference"]

@@ -7,6 +7,7 @@ import pytest
 from winnow.config.fingerprint import fingerprint
 from winnow.config.run import saved_config
 from winnow.errors import UserError
+from winnow.files.checksums import write_sums
 from winnow.files.locks import BusyError
 from winnow.files.run_files import FINGERPRINT, ended_well, read_result
 from winnow.runs.run_folder import find_run, new_run_folder, recorded_run, take_over
@@ -96,6 +97,17 @@ def test_the_newest_successful_run_with_the_fingerprint_is_found(tmp_path):
     assert find_run(tmp_path, "abc") == newest
     assert find_run(tmp_path, "nothing") is None
     assert find_run(tmp_path / "nowhere", "abc") is None
+
+
+def test_a_run_with_a_damaged_model_is_not_found_but_named(tmp_path, capsys):
+    older, newest = finished(tmp_path / "older", age=100), finished(tmp_path / "newest", age=10)
+    for folder in (older, newest):
+        write_sums(folder / "model")
+    (newest / "model" / "config.json").unlink()
+    assert find_run(tmp_path, "abc") == older
+    (note,) = capsys.readouterr().out.splitlines()
+    assert note.startswith(f"note: {newest} is not used: {newest}/model/config.json is missing")
+    assert note.endswith(f"with resume=true hydra.run.dir={newest} makes the model again.")
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,14 @@
 """Choose the engine of a deployment: the faster one of those that its export has verified."""
 
-import hashlib
 import sys
 from pathlib import Path
 from typing import Any
 
 from winnow.deployment.engines import AUTO, SPARSE, STOCK, Engine, graph_file, open_engine
-from winnow.deployment.folder import GRAPH, SPARSE_GRAPH, VERIFICATION
+from winnow.deployment.folder import SPARSE_GRAPH, VERIFICATION, check_files
 from winnow.engine.library import instruction_set, library
 from winnow.errors import UserError
+from winnow.files.checksums import sha256
 from winnow.files.json_text import read_json
 from winnow.files.run_files import RESULT
 from winnow.machine import processor
@@ -28,13 +28,13 @@ def open_deployed(folder: Path, engine: str, threads: int | None = None, precisi
         precision: as in `open_engine`.
     """
     if engine != AUTO:
-        return open_engine(engine, graph_file(folder, engine), threads, precision)
+        return _open(engine, folder, threads, precision)
     if (folder / SPARSE_GRAPH).is_file():
         times = _measured(folder)
         if times is None or times[SPARSE] < times[STOCK]:
             try:
                 inputs = _verified_inputs(folder)
-                opened = open_engine(SPARSE, folder / SPARSE_GRAPH, threads, precision)
+                opened = _open(SPARSE, folder, threads, precision)
                 faster = f", faster than {STOCK} on this processor" if times else ""
                 _say(f"engine: sparse ({instruction_set(library())}), verified on {inputs:,} inputs{faster}")
                 return opened
@@ -43,7 +43,13 @@ def open_deployed(folder: Path, engine: str, threads: int | None = None, precisi
                 _say(f"note: engine=sparse cannot be used here: {reason}; using {STOCK}")
         else:
             _say(f"engine: {STOCK}, faster than sparse on this processor")
-    return open_engine(STOCK, folder / GRAPH, threads, precision)
+    return _open(STOCK, folder, threads, precision)
+
+
+def _open(engine: str, folder: Path, threads: int | None, precision: str) -> Engine:
+    graph = graph_file(folder, engine)
+    check_files(folder, lambda name: name.startswith(graph.name))  # large weights are beside the graph
+    return open_engine(engine, graph, threads, precision)
 
 
 def _say(line: str) -> None:
@@ -56,10 +62,11 @@ def _verified_inputs(folder: Path) -> int:
     Raises:
         UserError: if it has not.
     """
+    check_files(folder, lambda name: name == VERIFICATION)
     try:
         report = read_json(folder / VERIFICATION)
         sparse = report["sparse"]
-        if sparse["failures"] == [] and sparse["sha256"] == checksum(folder / SPARSE_GRAPH):
+        if sparse["failures"] == [] and sparse["sha256"] == sha256(folder / SPARSE_GRAPH):
             return int(report["samples"]["inputs"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -78,8 +85,3 @@ def _measured(folder: Path) -> dict[str, float] | None:
         return {n: sum(float(timed[way]["ratio"]["median"]) for timed in batches) for n, way in names.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def checksum(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

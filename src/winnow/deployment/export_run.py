@@ -29,6 +29,7 @@ from winnow.deployment.verification import verify
 from winnow.engine.library import LIBRARY
 from winnow.errors import UserError
 from winnow.files.atomic import save_folder, write_atomically
+from winnow.files.checksums import write_sums
 from winnow.files.json_text import json_text
 from winnow.files.locks import run_lock
 from winnow.files.run_files import write_result
@@ -108,6 +109,7 @@ def export_run(run: Path, settings: Export) -> Path:
                 row["deployment"]["speedup"] = speedup
             readme = _readme(row, precision, packs_embeddings(model), may_overflow(folder / GRAPH))
             write_atomically(folder / "README.md", readme)
+            write_sums(folder)
 
         save_folder(run / "deployment", save)
         (run / FAILED).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """The deployment folder: a graph, its tokenizer, and a config.json that says what they are for."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +12,9 @@ from winnow.command_line import command_line
 from winnow.config.run import with_present_names
 from winnow.config.section import Section
 from winnow.config.task import AnyTask
+from winnow.engine.library import LIBRARY
 from winnow.errors import UserError, first_line, nearest
+from winnow.files.checksums import find_damage
 from winnow.files.conf_folder import CONF
 from winnow.files.token_limit import limit_tokenizer
 from winnow.values import CountOrNull, Expected, one_of
@@ -80,6 +82,7 @@ def read_deployment(folder: Path) -> Deployment:
         UserError: for what is missing or damaged, and for a task that the project does not ship.
     """
     folder = find_deployment(folder)
+    check_files(folder, _is_description)
     config = _read_config(folder)
     contents = _read_contents(folder, config[SECTION])
     task = _task(contents, folder)
@@ -119,6 +122,17 @@ def find_deployment(folder: Path) -> Path:
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise UserError(f"deployment={folder}: there is no tokenizer, such as {_TOKENIZERS[0]}; export the run again.")
     return folder
+
+
+def check_files(folder: Path, is_read: Callable[[str], bool]) -> None:
+    """Refuse a deployment with a damaged file; ``is_read`` is True for the names of the files to check."""
+    if damage := find_damage(folder, is_read):
+        raise UserError(f"{damage}; export the run again.")
+
+
+def _is_description(name: str) -> bool:
+    """True for the configuration and the files of the tokenizer."""
+    return not name.startswith("model.") and name not in (VERIFICATION, "README.md", LIBRARY)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

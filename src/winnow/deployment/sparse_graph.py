@@ -8,11 +8,11 @@ from typing import Any
 
 import onnx
 
-from winnow.deployment.choice import checksum
 from winnow.deployment.folder import GRAPH, SPARSE_GRAPH
 from winnow.engine.graph_pass import rewrite
 from winnow.engine.library import LIBRARY, instruction_set, library
 from winnow.errors import UserError
+from winnow.files.checksums import sha256
 
 FEWEST_EMPTY = 0.3  # fraction of zero blocks from which the sparse engine is faster
 _LARGEST = 2_000_000_000  # bytes of an ONNX file
@@ -39,7 +39,7 @@ class SparseGraph:
     def facts(self) -> dict[str, Any]:
         """The entries of verification.json on the graph; the checksum identifies the verified file."""
         counts = {name: getattr(self, name) for name in ("packed", "alone", "empty_blocks", "instruction_set")}
-        return {"sha256": checksum(self.path), **counts}
+        return {"sha256": sha256(self.path), **counts}
 
     def remove(self) -> None:
         """Delete the graph and its library."""

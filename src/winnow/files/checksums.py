@@ -1,8 +1,15 @@
-"""SHA-256 of files."""
+"""SHA-256 of files, and the list of those of a folder, which ``sha256sum -c SHA256SUMS`` checks too."""
 
 import hashlib
+import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+
+SUMS = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+_ON_PURPOSE = f" (if this is a change on purpose, delete {SUMS})"
+_ALWAYS = "config.json"  # in every folder with a list; its line is the last one, so a list that was cut short lacks it
 
 
 def sha256(path: Path) -> str:
@@ -16,3 +23,37 @@ def sha256(path: Path) -> str:
 def _sha256_of(path: Path, *state: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_sums(folder: Path) -> None:
+    """List the checksums of all files of a folder, which is then complete, in its SHA256SUMS."""
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != SUMS]
+    names.sort(key=lambda name: (name == _ALWAYS, name))
+    (folder / SUMS).write_text("".join(f"{sha256(folder / name)}  {name}\n" for name in names), encoding="utf-8")
+
+
+def find_damage(folder: Path, is_read: Callable[[str], bool] = lambda name: True) -> str:
+    """What is wrong with the first file that differs from the SHA256SUMS of its folder; '' if none does.
+
+    Args:
+        folder: without a list nothing is checked; a file that is not in the list was added later, and is no damage.
+        is_read: True for the names of the files to check.
+    """
+    if not (folder / SUMS).is_file():
+        return ""
+    text = (folder / SUMS).read_text(encoding="utf-8", errors="replace")
+    lines = [_LINE.fullmatch(line) for line in text.removesuffix("\n").split("\n")]
+    sums = {line[2]: line[1] for line in lines if line is not None}
+    if None in lines or _ALWAYS not in sums:
+        return f"{folder / SUMS} is damaged{_ON_PURPOSE}"
+    for name in filter(is_read, sums):
+        if fault := _fault(folder / name, sums[name]):
+            return f"{folder / name} {fault}{_ON_PURPOSE}"
+    return ""
+
+
+def _fault(path: Path, checksum: str) -> str:
+    try:
+        return "" if sha256(path) == checksum else f"is damaged: its SHA-256 is not that in {SUMS}"
+    except OSError as error:
+        return f"is missing or cannot be read: {error.strerror}"

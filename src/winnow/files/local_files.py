@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from winnow.errors import UserError, nearest
+from winnow.files.checksums import find_damage
+from winnow.files.run_files import RESULT
 
 FORMATS = {  # suffix -> format
     ".csv": "csv",
@@ -202,14 +204,16 @@ def resolve_model_folder(name: str, setting: str = "model.name") -> Path:
     """The folder with config.json and weights: ``name`` itself, or the ``model`` folder of a run.
 
     Raises:
-        UserError: if there is no such folder, or it lacks the configuration or the weights.
+        UserError: if there is no such folder, it lacks the configuration or the weights, or a file in it is damaged.
     """
     folder = Path(name).expanduser()
     if not folder.is_dir():
         siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
         raise UserError(f"{setting}={name}: there is no such folder.{nearest(folder.name, siblings)}")
-    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
+    if not (folder / "config.json").is_file() and (folder / "model").is_dir():
         folder = folder / "model"
+    if damage := model_damage(folder):
+        raise UserError(f"{setting}={name}: {damage}.")
     if not (folder / "config.json").is_file():
         raise UserError(
             f"{setting}={name}: it has no config.json; name a folder that save_pretrained wrote, or a finished run."
@@ -224,6 +228,14 @@ def resolve_model_folder(name: str, setting: str = "model.name") -> Path:
         if not _is_whole(path):
             raise UserError(f"{setting}={name}: {path.name} is damaged or cut short; download or save it again.")
     return folder
+
+
+def model_damage(folder: Path) -> str:
+    """What is wrong with a saved model by the checksums of its files, with the remedy; '' where nothing is."""
+    damage, run = find_damage(folder), folder.parent
+    if damage and (run / RESULT).is_file():
+        return f"{damage}; the training command of the run with resume=true hydra.run.dir={run} makes the model again"
+    return damage and f"{damage}; copy the folder again"
 
 
 def _is_whole(path: Path) -> bool:

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 from winnow.config.model import Model
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError, nearest
+from winnow.files.checksums import write_sums
 from winnow.files.local_files import looks_local, resolve_model_folder
 from winnow.models.finite import check_weights
 from winnow.models.quantized_model import QUANTIZERS, quantizers, restore_quantizers, rounded_state, save_quantizers
@@ -119,7 +120,7 @@ def _renew_head(model: PreTrainedModel) -> None:
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a model as a plain Hugging Face folder, with zeros in place of structures that were removed.
 
-    Files beside the weights contain the structures that are left, and the grids of a quantised model.
+    Files beside the weights contain the structures that are left, the grids of a quantised model, and the checksums.
     """
     tokenizer.save_pretrained(folder)
     state = rounded_state(model) if quantizers(model) else model.state_dict()
@@ -127,6 +128,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     save_structure(model, folder)
     if quantizers(model):
         save_quantizers(model, folder)
+    write_sums(folder)
 
 
 def load_saved(folder: Path, task: Task) -> PreTrainedModel:

@@ -17,7 +17,9 @@ from winnow.config.labels import model_label
 from winnow.config.run import RunConfig
 from winnow.errors import describe
 from winnow.files.atomic import complete_files, files_below, write_atomically
+from winnow.files.checksums import SUMS
 from winnow.files.json_text import read_json
+from winnow.files.local_files import model_damage
 from winnow.files.locks import LOCK, BusyError, run_lock
 from winnow.files.run_files import CHECKPOINTS, FINGERPRINT, RESOLVED, RESULT, ended_well, read_result, write_result
 from winnow.processes import is_main_process
@@ -77,17 +79,23 @@ def recorded_run(folder: Path, config: RunConfig, resumed: bool = False) -> Iter
 
 
 def find_run(output_dir: Path, wanted: str) -> Path | None:
-    """The newest successful run with this fingerprint whose model still exists."""
+    """The newest successful run with this fingerprint whose model still exists and is not damaged."""
     found = []
     for path in files_below(output_dir, RESULT):
         try:
             row, changed = read_json(path), path.stat().st_mtime
         except (ValueError, OSError):
             continue  # damaged, or removed meanwhile
-        has_model = (path.parent / "model" / "config.json").is_file()
+        has_model = any((path.parent / "model" / name).is_file() for name in ("config.json", SUMS))
         if row.get("status") == "ok" and row.get("fingerprint") == wanted and has_model:
             found.append((changed, path.parent))
-    return max(found)[1] if found else None
+    for _, folder in sorted(found, reverse=True):
+        damage = model_damage(folder / "model")
+        if not damage:
+            return folder
+        if is_main_process():
+            print(f"note: {folder} is not used: {damage}.")
+    return None
 
 
 def take_over(run: Path, folder: Path) -> None:
