@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,19 @@ def test_a_finished_run_is_not_repeated_but_its_summary_is_printed(place, alone)
     assert f"resume=true: the run in {place}/alone has finished" in output
     assert "again    python -m src.evaluate run=alone" in output
     assert (alone / "result.json").stat().st_mtime_ns == changed
+
+
+def test_a_finished_run_makes_a_damaged_model_again_from_its_checkpoint(place, alone):
+    damaged = shutil.copytree(alone, place / "damaged")
+    weights = damaged / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    output = train(place, "hydra.run.dir=damaged", "resume=true")
+    assert "model.safetensors is damaged" in output
+    assert "Resumed at step 12 of 12." in output
+    assert weights.read_bytes() == (alone / "model" / "model.safetensors").read_bytes()
+    assert result_of(damaged)["metrics"] == result_of(alone)["metrics"]
 
 
 def test_without_a_folder_the_newest_unfinished_match_is_resumed_and_no_empty_folder_stays(place, alone, killed):

@@ -10,13 +10,14 @@ import torch
 from tests.kill_and_resume import differences, training_state
 from tests.toys import ENCODER_PATTERN, OPTIMIZER, toy_data, toy_model
 from winnow.errors import StoppedError, UserError
+from winnow.files.checkpoint_files import is_intact
 from winnow.loggers.build import build_loggers
 from winnow.loggers.history import read_rows
 from winnow.models.teacher import Teacher
 from winnow.modifiers.distillation import Distillation
 from winnow.modifiers.gmp import MagnitudePruning
 from winnow.modifiers.quantization import QuantizationAwareTraining
-from winnow.runs.resume import intact_checkpoint, is_intact
+from winnow.runs.resume import intact_checkpoint
 from winnow.training.checkpoints import AtomicCheckpointIO
 from winnow.training.module import FineTuner
 from winnow.training.trainer import build_trainer, fit
@@ -239,6 +240,19 @@ def test_if_both_checkpoints_are_damaged_the_run_is_refused(uninterrupted, tmp_p
         damage(tmp_path / "checkpoints" / name)
     with pytest.raises(UserError, match=r"all checkpoints are damaged.*the same command without resume=true"):
         intact_checkpoint(tmp_path)
+
+
+def test_a_damaged_best_checkpoint_is_refused_and_without_it_the_best_of_the_rest_is_kept(configured, tmp_path, capsys):
+    with pytest.raises(KilledError):
+        train(configured, tmp_path, prune=False, kill=Kill("on_train_batch_start", 9))
+    best = tmp_path / "checkpoints" / "best.ckpt"
+    damage(best)
+    with pytest.raises(UserError, match=r"best\.ckpt is damaged.*without resume=true.*or delete the file and resume"):
+        intact_checkpoint(tmp_path)
+    best.unlink()
+    train(configured, tmp_path, prune=False)
+    assert "best.ckpt is missing, so the best model of the validations to come is kept" in capsys.readouterr().out
+    assert checkpoint(tmp_path, "best.ckpt")["global_step"] == 12
 
 
 def test_a_training_that_has_ended_keeps_only_its_last_and_its_best_checkpoint(uninterrupted):

@@ -76,6 +76,16 @@ def test_a_ramp_that_ends_with_the_training_leaves_a_best_model(run, rows):
     modifier.check()
 
 
+def test_a_damaged_best_checkpoint_does_not_become_the_model(run, tmp_path):
+    trainer, _ = run("recipe.num_epochs=1", rows=8)
+    path = tmp_path / "checkpoints" / "best.ckpt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"best\.ckpt is damaged or missing, and no other file has the best model"):
+        best_weights(trainer)
+
+
 def test_the_best_model_is_that_of_the_best_validation(run, tmp_path, monkeypatch):
     scores = iter([0.2, 0.9, 0.4, 0.9])
     kept = []

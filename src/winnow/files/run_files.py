@@ -14,7 +14,7 @@ RESULT = "result.json"
 RESOLVED = Path(".hydra") / "resolved.yaml"  # the configuration of the run
 FINGERPRINT = Path(".hydra") / "fingerprint"
 CHECKPOINTS = "checkpoints"
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 def read_result(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Resuming: which run to resume, and its newest intact checkpoint."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,10 @@ from winnow.config.fingerprint import differences, fingerprint
 from winnow.config.run import RunConfig, saved_config
 from winnow.errors import UserError
 from winnow.files.atomic import files_below
+from winnow.files.checkpoint_files import check_best, is_intact
+from winnow.files.checksums import find_damage
 from winnow.files.locks import is_running
-from winnow.files.run_files import CHECKPOINTS, FINGERPRINT, LAST, PREVIOUS, ended_well
+from winnow.files.run_files import BEST, CHECKPOINTS, FINGERPRINT, LAST, PREVIOUS, RESULT, ended_well
 from winnow.processes import is_main_process
 from winnow.runs.run_folder import clear
 
@@ -28,7 +29,7 @@ def run_to_resume(made: Path, config: RunConfig) -> tuple[Path, Path | None]:
         The folder of the run, and its newest intact checkpoint; None if it starts at step 0 or has finished.
 
     Raises:
-        UserError: if the named folder holds another configuration, or all its checkpoints are damaged.
+        UserError: if the named folder holds another configuration, or its checkpoints are damaged.
     """
     if _is_overridden("hydra.run.dir="):
         folder, no_checkpoint = made, f"{made} has no checkpoint"
@@ -36,13 +37,19 @@ def run_to_resume(made: Path, config: RunConfig) -> tuple[Path, Path | None]:
     else:
         folder = find_unfinished(Path(config.output_dir), fingerprint(config)) or made
         no_checkpoint = f"{config.output_dir} has no unfinished run of this configuration with an intact checkpoint"
-    finished = ended_well(folder)
+    ended = ended_well(folder)
+    damage = find_damage(folder / "model") if ended else ""
+    finished = ended and not damage
     checkpoint = None if finished else intact_checkpoint(folder)
     if is_main_process():
         if folder != made:
             _move_record(made, folder)
+        if damage:
+            again = "; export it again too" if (folder / "deployment").is_dir() else ""
+            print(f"resume=true: {damage}, so the run makes its model again{again}.")
+            (folder / RESULT).unlink()
         if finished:
-            print(f"resume=true: the run in {folder} has finished.")
+            print(f"resume=true: the run in {folder} has finished; the table has what it recorded.")
         elif checkpoint:
             print(f"resume=true: the run in {folder} resumes from {checkpoint.name}.")
         else:
@@ -68,11 +75,13 @@ def intact_checkpoint(folder: Path) -> Path | None:
     """The newest intact checkpoint of a run; None if there is no checkpoint.
 
     Raises:
-        UserError: if all checkpoints are damaged.
+        UserError: if all checkpoints are damaged, or that of the best model is.
     """
-    paths = _checkpoints(folder)
+    paths, best = _checkpoints(folder), folder / CHECKPOINTS / BEST
     for path in paths:
         if is_intact(path):
+            if best.is_file():
+                check_best(best)
             return path
         if is_main_process():
             print(f"note: {path} is damaged" + ("; using the one before it." if path != paths[-1] else "."))
@@ -82,20 +91,6 @@ def intact_checkpoint(folder: Path) -> Path | None:
             "resume=true to start anew."
         )
     return None
-
-
-def is_intact(path: Path) -> bool:
-    """True if a checkpoint can be opened and every entry matches its checksum."""
-    import torch  # heavy, and only needed where there is a checkpoint
-
-    try:
-        torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        with zipfile.ZipFile(path) as file:
-            # sizes and the folder bit have no checksum, but change the weights that torch reads
-            plain = all(e.file_size == e.compress_size and not e.external_attr for e in file.infolist())
-            return plain and file.testzip() is None
-    except Exception:  # a damaged file fails in many ways
-        return False
 
 
 def find_unfinished(output_dir: Path, wanted: str) -> Path | None:

@@ -15,8 +15,10 @@ from pytorch_lightning.loggers import Logger
 from winnow.config.run import RunConfig
 from winnow.config.trainer import Precision, Trainer
 from winnow.errors import StoppedError, UserError, first_line
-from winnow.files.run_files import CHECKPOINTS
+from winnow.files.checkpoint_files import check_best
+from winnow.files.run_files import BEST, CHECKPOINTS
 from winnow.modifiers.modifier import Modifier
+from winnow.processes import is_main_process
 from winnow.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from winnow.training.finite_loss import DivergedError, FiniteLoss
 from winnow.training.progress import ProgressBar, progress_callback
@@ -166,7 +168,7 @@ class BestCheckpoint(ModelCheckpoint):
     def __init__(self, folder: Path, monitor: str) -> None:
         super().__init__(
             dirpath=folder,
-            filename="best",
+            filename=Path(BEST).stem,
             monitor=monitor,
             mode=_better(monitor),
             save_weights_only=True,
@@ -180,8 +182,13 @@ class BestCheckpoint(ModelCheckpoint):
             super().setup(*args, **kwargs)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Look for the file in the present folder: the run folder may have been moved."""
-        best = str(Path(str(self.dirpath)) / "best.ckpt") if state_dict["best_model_path"] else ""
+        """Look for the file in the present folder: the run folder may have been moved. Without it search anew."""
+        path = Path(str(self.dirpath), BEST)
+        if state_dict["best_model_path"] and not path.is_file():
+            if is_main_process():
+                print(f"note: {path} is missing, so the best model of the validations to come is kept.")
+            return
+        best = str(path) if state_dict["best_model_path"] else ""
         moved: dict[str, Any] = {"dirpath": self.dirpath, "best_model_path": best, "kth_best_model_path": best}
         moved["best_k_models"] = {best: state_dict["best_model_score"]} if best else {}
         super().load_state_dict(state_dict | moved)
@@ -238,10 +245,15 @@ def _better(monitor: str) -> str:
 
 
 def best_weights(trainer: pl.Trainer) -> dict[str, torch.Tensor]:
-    """The state of the module at its best validation."""
+    """The state of the module at its best validation.
+
+    Raises:
+        UserError: if its checkpoint is damaged.
+    """
     best = next(c.best_model_path for c in callbacks_of(trainer) if isinstance(c, BestCheckpoint))
     if not best:
         raise RuntimeError("no validation ran once the recipe had finished, so there is no best model")
+    check_best(Path(best))
     state: dict[str, torch.Tensor] = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
     return state
 
