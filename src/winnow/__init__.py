@@ -1,8 +1,23 @@
 """Winnow: prune, distil, quantise and export transformer encoders in one run."""
 
+import os
+import sys
 from typing import Any
 
 __all__ = ["load"]
+
+# Libraries read these when they are imported, so they are set before any import of one. A value of the user stays.
+_NO_TELEMETRY = {
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime.disable_telemetry_events() is too late: the import writes an id
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # datasets
+    "DISABLE_SAFETENSORS_CONVERSION": "1",  # else transformers asks the hub to convert the weights of older models
+    "WANDB_ERROR_REPORTING": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+os.environ.update(_NO_TELEMETRY | os.environ)
+# `import openvino` sends an event to its makers, and no variable stops it; without this package it sends nothing.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes an import fail
 
 
 def __getattr__(name: str) -> Any:

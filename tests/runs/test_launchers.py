@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import signal
 import sys
@@ -94,12 +93,6 @@ def test_jobs_that_run_one_after_the_other_need_no_package():
     check_plugins(basic)
     assert not runs_beside_others(basic)
     assert runs_beside_others(hydra_section("hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"))
-
-
-def test_ray_does_not_report_usage(monkeypatch):
-    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
-    check_plugins(hydra_section("hydra._internal.core_plugins.basic_launcher.BasicLauncher"))
-    assert os.environ.pop("RAY_USAGE_STATS_ENABLED") == "0"
 
 
 def test_a_stopped_job_of_a_cluster_is_requeued(monkeypatch):

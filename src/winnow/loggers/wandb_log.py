@@ -121,7 +121,6 @@ def open_run(folder: Path, settings: LoggerSettings, **facts: Any) -> Any:
         settings: project, entity, offline.
         facts: other arguments of `wandb.init`.
     """
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read when wandb is imported
     import wandb
 
     quiet = wandb.Settings(**{name: value for name, value in _QUIET.items() if name in wandb.Settings.model_fields})

@@ -33,7 +33,6 @@ def check_plugins(hydra_config: Any) -> None:
             option = f"hydra/{kind}={hydra_config.runtime.choices[f'hydra/{kind}']}"
             require_extra(option, extra=_EXTRAS[plugin[2]], package=plugin[1])
     _check_search(hydra_config)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports each cluster to its makers
 
 
 def _check_search(hydra_config: Any) -> None:
