@@ -3,6 +3,7 @@ import re
 import shutil
 
 import pytest
+import yaml
 
 from tests.toys import failure, own_data, review_tables, run
 
@@ -113,3 +114,19 @@ def test_a_missing_engine_or_deployment_is_refused(place, deployed, tmp_path):
     shutil.copytree(place / "run", tmp_path / "bare", ignore=shutil.ignore_patterns("deployment"))
     message = failure("evaluate", f"run={tmp_path}/bare", "engine=onnxruntime", folder=place)
     assert "there is no model.onnx; make it with python -m src.export run=" in message
+
+
+def test_code_that_a_run_names_is_never_imported(place, tmp_path, monkeypatch):
+    shutil.copytree(place / "run", tmp_path / "run")
+    (tmp_path / "foreign.py").write_text("import pathlib; pathlib.Path('imported').touch()")
+    monkeypatch.syspath_prepend(tmp_path)
+    resolved = tmp_path / "run" / ".hydra" / "resolved.yaml"
+    shipped = yaml.safe_load(resolved.read_text())
+    foreign = {"_target_": "foreign.Anything"}
+    resolved.write_text(yaml.safe_dump(shipped | {"task": shipped["task"] | foreign}))
+    for command in ("evaluate", "export"):
+        message = failure(command, "run=run", folder=tmp_path)
+        assert message.startswith("error: task._target_=foreign.Anything is not a task of Winnow")
+    resolved.write_text(yaml.safe_dump(shipped | {"recipe": shipped["recipe"] | {"noise": foreign}}))
+    assert measured(run("evaluate", "run=run", "split=test", folder=tmp_path))  # a modifier is not needed
+    assert not (tmp_path / "imported").exists()

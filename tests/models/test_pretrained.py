@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from winnow.files.local_files import looks_local, resolve_model_folder
 from winnow.models.pretrained import load_saved, load_student, load_tokenizer, save_model
 from winnow.models.shapes import shape_of
 from winnow.models.structures import STRUCTURE, kept_structures
+from winnow.models.teacher import checkpoint_teacher
 
 
 def task_with(labels):
@@ -241,3 +243,22 @@ def test_load_opens_a_run_as_small_as_it_was_trained(tmp_path):
     assert torch.equal(logits(loaded, batch), logits(model, batch))
     with pytest.raises(UserError, match="there is no such folder"):
         winnow.load(tmp_path / "mode")
+
+
+def test_code_in_the_folder_of_a_model_is_refused_without_a_question(fine_tuned, tmp_path):
+    folder, task = shutil.copytree(fine_tuned[0], tmp_path / "model"), fine_tuned[1]
+    config = json.loads((folder / "config.json").read_text())
+    own = {"AutoConfig": "code.Config", "AutoModelForSequenceClassification": "code.Model"}
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": own}))
+    (folder / "code.py").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'imported')!r}).touch()")
+    section, tokenizer = model_section(str(folder)), tiny_tokenizer()
+    for open_it in (
+        lambda: load_student(section, task, tokenizer),
+        lambda: load_saved(folder, task),
+        lambda: shape_of(section, task),
+        lambda: checkpoint_teacher(str(folder), task, tokenizer, ["a"]),
+        lambda: winnow.load(folder),
+    ):
+        with pytest.raises(UserError, match=r"model: its configuration names Python code of its own \(auto_map\)"):
+            open_it()
+    assert not (tmp_path / "imported").exists()

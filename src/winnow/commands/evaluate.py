@@ -11,6 +11,7 @@ from winnow.commands.hydra_errors import hydra_errors
 from winnow.config.composed import plain_values
 from winnow.config.run import saved_config
 from winnow.config.section import Section
+from winnow.config.task import check_shipped
 from winnow.deployment.engines import CHOICES, check_deployed, check_engine
 from winnow.deployment.folder import find_deployment
 from winnow.errors import short_errors
@@ -48,6 +49,7 @@ def _main(composed: DictConfig) -> None:
         settings = Settings.read(decoded(plain_values(composed), _AS_TYPED))
         folder = Path(settings.run)
         row, config = read_result(folder), saved_config(folder)
+        check_shipped(config.task)
         model = resolve_model_folder(str(folder), setting="run")
         local_files(config.task.data)
         work_offline_without_a_connection([config.task.data.path])

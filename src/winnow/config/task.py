@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from winnow.config.section import Section, broken_rule
+from winnow.errors import UserError
 from winnow.values import (
     Column,
     ColumnOrNull,
@@ -254,6 +255,15 @@ def task_family(node: Any) -> type[TaskSettings]:
     if isinstance(target, str) and target.startswith("winnow.") and target not in _FAMILIES:
         raise broken_rule(f"{{path}}._target_={target} is not a task; the tasks are {', '.join(_FAMILIES)}.")
     return _FAMILIES.get(target, CustomTask) if isinstance(target, str) else CustomTask
+
+
+def check_shipped(task: TaskSettings) -> None:
+    """Refuse to import the class of a task from the folder of a run, which may come from anybody."""
+    if isinstance(task, CustomTask):
+        raise UserError(
+            f"task._target_={task.target} is not a task of Winnow, and code that the folder of a run names is never "
+            f"imported; the tasks are {', '.join(_FAMILIES)}."
+        )
 
 
 AnyTask = Annotated[SerializeAsAny[TaskSettings], BeforeValidator(lambda node: task_family(node).model_validate(node))]

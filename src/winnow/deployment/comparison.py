@@ -17,6 +17,7 @@ from winnow.deployment.latency import measure, ratio, timings
 from winnow.errors import UserError
 from winnow.files.token_limit import saved_token_limit
 from winnow.machine import describe_machine
+from winnow.models.pretrained import from_pretrained
 from winnow.tasks.task import Task
 
 BATCHES = (1, 32)
@@ -123,7 +124,7 @@ def _opened(listed: list[Way], graphs: Mapping[tuple[str, str], Path], threads: 
 
 def _write_float32(run: Path, task: Task, path: Path, section: Mapping[str, Any], opset: int) -> None:
     """Write the graph of the model without quantisation; its weights are those rounded to the quantisation grid."""
-    model = task.auto_model.from_pretrained(run / "model", dtype=torch.float32).eval()
+    model = from_pretrained(task.auto_model, run / "model", dtype=torch.float32).eval()
     shape = {name: section[name] for name in ("batch_size", "sequence_length")}
     write_graph(model, path, inputs=section["inputs"], outputs=section["outputs"], opset=opset, **shape)
 

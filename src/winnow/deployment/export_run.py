@@ -34,7 +34,7 @@ from winnow.files.json_text import json_text
 from winnow.files.locks import run_lock
 from winnow.files.run_files import write_result
 from winnow.files.token_limit import limit_tokenizer
-from winnow.models.pretrained import load_saved
+from winnow.models.pretrained import from_pretrained, load_saved
 from winnow.quiet import quiet_libraries
 from winnow.tasks.task import build_task
 
@@ -67,7 +67,7 @@ def export_run(run: Path, settings: Export) -> Path:
     with run_lock(run):
         quiet_libraries()
         task = build_task(task_settings)
-        tokenizer = AutoTokenizer.from_pretrained(run / "model")
+        tokenizer = from_pretrained(AutoTokenizer, run / "model")
         limit_tokenizer(tokenizer, run / "model")
         shape = {"batch_size": settings.batch_size, "sequence_length": settings.sequence_length}
         samples = real_inputs(task, tokenizer, task_settings.data, limit=settings.samples, **shape)
@@ -182,7 +182,8 @@ def _readme(row: Mapping[str, Any], precision: str, packed: bool, overflows: boo
         "With Winnow: `from winnow.deployment.pipeline import open_pipeline; model = open_pipeline('FOLDER')`, or "
         f"`{command_line('predict', 'deployment=FOLDER')}`.\n"
         "Without Winnow: `onnxruntime.InferenceSession('FOLDER/model.onnx').run(None, inputs)`, with the int64 arrays "
-        "that `AutoTokenizer.from_pretrained('FOLDER')` makes.\n"
+        "that `AutoTokenizer.from_pretrained('FOLDER')` makes. Set the environment variable `ORT_DISABLE_TELEMETRY=1` "
+        "before the import: ONNX Runtime 1.31.1 sends usage data without it, and Winnow sets it by itself.\n"
         + (four_bits if packed else "")
         + (_SPARSE_README if "sparse" in row["deployment"] else "")
         + (warning if overflows else "")

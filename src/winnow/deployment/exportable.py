@@ -6,7 +6,7 @@ from typing import Any
 
 from winnow.config.outputs import Export
 from winnow.config.run import saved_config
-from winnow.config.task import Data, Files, MaskedLM, TaskSettings
+from winnow.config.task import Data, Files, MaskedLM, TaskSettings, check_shipped
 from winnow.errors import UserError
 from winnow.files.local_files import local_files, resolve_model_folder
 from winnow.files.run_files import read_result
@@ -39,6 +39,7 @@ def check_export_of(task: TaskSettings, settings: Export) -> None:
     """Refuse an export that cannot work for any run of a task, before a training as well as after it."""
     if settings.kind != "onnx":
         raise UserError(f"export={settings.kind} exports nothing; leave it out.")
+    check_shipped(task)
     if isinstance(task, MaskedLM):
         raise UserError(
             f"task={task.name}: masked language models cannot be deployed; fine-tune the run on a task with "

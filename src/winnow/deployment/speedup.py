@@ -14,7 +14,7 @@ from winnow.deployment.graph import write_graph
 from winnow.deployment.latency import measure, ratio
 from winnow.errors import UserError
 from winnow.machine import describe_machine, spread, three_digits
-from winnow.models.pretrained import new_model
+from winnow.models.pretrained import from_pretrained, new_model
 from winnow.tasks.task import Task
 
 _ROUNDS = 7
@@ -57,7 +57,7 @@ def measure_speedup(
             {"dense": reference, "deployed": deployed},
             batch_size=shape["batch_size"],
             length=shape["sequence_length"],
-            vocabulary=AutoConfig.from_pretrained(run / "model").vocab_size,
+            vocabulary=from_pretrained(AutoConfig, run / "model").vocab_size,
             rounds=_ROUNDS,
             seconds=_SECONDS,
         )
@@ -79,7 +79,7 @@ def _opened(engine: str, deployment: Path, threads: int) -> Engine:
 
 def _write_dense(folder: Path, path: Path, task: Task, layers: int, section: Mapping[str, Any], opset: int) -> None:
     """Write the float32 model with all layers, heads and neurons; weights are new: the time does not depend on them."""
-    config: Any = AutoConfig.from_pretrained(folder)
+    config: Any = from_pretrained(AutoConfig, folder)
     config.num_hidden_layers = layers  # DistilBERT's configuration maps it to n_layers
     shape = {name: section[name] for name in ("batch_size", "sequence_length")}
     model = new_model(task, config)

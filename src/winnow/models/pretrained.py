@@ -19,6 +19,23 @@ from winnow.models.structures import padded_state, restore_structure, save_struc
 from winnow.tasks.task import Task
 
 
+def from_pretrained(auto_class: Any, source: str | Path, **options: Any) -> Any:
+    """``auto_class.from_pretrained``, which runs no code of the folder or the hub; by default it asks the user.
+
+    Raises:
+        UserError: for a model or a tokenizer that needs such code.
+    """
+    try:
+        return auto_class.from_pretrained(source, trust_remote_code=False, **options)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise UserError(
+            f"{source}: its configuration names Python code of its own (auto_map), which Winnow does not run; name a "
+            "model of a kind that transformers has."
+        ) from error
+
+
 def load_tokenizer(model: Model, **options: Any) -> PreTrainedTokenizerBase:
     """The tokenizer of a model; a model that is built from scratch gets the embedded one.
 
@@ -150,7 +167,7 @@ def load(folder: str | Path) -> PreTrainedModel:
         UserError: if there is no such folder, or it is damaged.
     """
     source = resolve_model_folder(str(folder), "folder")
-    architectures = AutoConfig.from_pretrained(source).architectures or ["none"]
+    architectures = from_pretrained(AutoConfig, source).architectures or ["none"]
     auto_class = getattr(transformers, architectures[0], None)
     if auto_class is None:
         raise UserError(f"folder={folder}: its config.json names no class of transformers (architectures).")
@@ -158,7 +175,7 @@ def load(folder: str | Path) -> PreTrainedModel:
 
 
 def _restored(auto_class: Any, folder: Path) -> PreTrainedModel:
-    model: PreTrainedModel = auto_class.from_pretrained(folder, dtype=torch.float32)
+    model: PreTrainedModel = from_pretrained(auto_class, folder, dtype=torch.float32)
     restore_structure(model, folder)
     model.train(False)
     if (folder / QUANTIZERS).is_file():
@@ -169,7 +186,9 @@ def _restored(auto_class: Any, folder: Path) -> PreTrainedModel:
 def _from_hub_or_folder(auto_class: Any, name: str, **options: Any) -> Any:
     source = resolve_model_folder(name) if looks_local(name) else name
     try:
-        return auto_class.from_pretrained(source, **options)
+        return from_pretrained(auto_class, source, **options)
+    except UserError:
+        raise
     except Exception as error:
         if looks_local(name):
             raise UserError(f"model.name={name}: the model could not be read ({_short(error)}).") from error

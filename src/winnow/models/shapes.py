@@ -12,7 +12,7 @@ from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 from winnow.files.local_files import looks_local, resolve_model_folder
-from winnow.models.pretrained import architecture, new_model
+from winnow.models.pretrained import architecture, from_pretrained, new_model
 from winnow.models.structures import restore_structure
 from winnow.tasks.task import Task
 
@@ -49,12 +49,14 @@ def configuration(model: Model, **head: Any) -> PreTrainedConfig:
     if model.config is not None:
         return architecture(model.config, vocab_size=len(tiny_tokenizer()), **head)
     if looks_local(model.name):
-        config: PreTrainedConfig = AutoConfig.from_pretrained(resolve_model_folder(model.name), **head)
+        config: PreTrainedConfig = from_pretrained(AutoConfig, resolve_model_folder(model.name), **head)
         return config
     if known is not None:
         return architecture(known, **head)
     try:
-        config = AutoConfig.from_pretrained(model.name, **head)
+        config = from_pretrained(AutoConfig, model.name, **head)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"model.name={model.name}: conf/model does not give its shape, and its config.json could not be read "

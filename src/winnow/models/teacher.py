@@ -12,12 +12,12 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTr
 
 from winnow.config.teacher import Teacher as TeacherSettings
 from winnow.data.stored_outputs import StoredOutputs
-from winnow.errors import UserError
+from winnow.errors import UserError, visible
 from winnow.files.local_files import looks_local, resolve_model_folder
 from winnow.files.token_limit import token_limit
 from winnow.models.encoder_layers import state_of_kept_layers
 from winnow.models.finite import are_finite, check_weights
-from winnow.models.pretrained import load_saved
+from winnow.models.pretrained import from_pretrained, load_saved
 from winnow.models.structures import restore_structure
 from winnow.tasks.task import Task
 
@@ -144,8 +144,10 @@ def checkpoint_teacher(name: str, task: Task, tokenizer: PreTrainedTokenizerBase
     """
     source: str | Path = resolve_model_folder(name, "teacher.name") if looks_local(name) else name
     try:
-        model, report = task.auto_model.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
-        teacher_tokenizer = AutoTokenizer.from_pretrained(source, **task.tokenizer_options)
+        model, report = from_pretrained(task.auto_model, source, dtype=torch.float32, output_loading_info=True)
+        teacher_tokenizer = from_pretrained(AutoTokenizer, source, **task.tokenizer_options)
+    except UserError:
+        raise
     except Exception as error:
         message = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
         raise UserError(f"teacher.name={name}: the model could not be read ({message}).") from error
@@ -186,7 +188,8 @@ def label_order(config: Any, task: Task, name: str) -> list[int] | None:
     if not task.labels:
         return None
     if all(label == f"LABEL_{i}" for i, label in enumerate(theirs)):
-        print(f"note: the teacher's labels have no names; this run assumes {_listed(task.labels)}, in this order.")
+        labels = visible(_listed(task.labels))
+        print(f"note: the teacher's labels have no names; this run assumes {labels}, in this order.")
         return None
     index = {label.casefold(): i for i, label in enumerate(theirs)}
     if {label.casefold() for label in task.labels} != set(index):

@@ -10,7 +10,7 @@ from winnow.data.splits import arrange_splits, load_splits
 from winnow.deployment.deployed_model import deployed_model
 from winnow.errors import UserError
 from winnow.files.token_limit import limit_tokenizer
-from winnow.models.pretrained import load_saved
+from winnow.models.pretrained import from_pretrained, load_saved
 from winnow.quiet import limit_kernel_cache, quiet_libraries
 from winnow.tasks.task import build_task
 from winnow.training.evaluation import evaluate
@@ -38,7 +38,7 @@ def evaluate_run(
     scored: Any = load_saved(model, task) if engine is None else deployed_model(model.parent, engine)
     if engine is not None and scored.sequence_length is not None:
         task.max_length = min(task.max_length, scored.sequence_length)
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = from_pretrained(AutoTokenizer, model)
     limit_tokenizer(tokenizer, model)
     splits = arrange_splits(task.prepare(load_splits(data)), data)
     groups = {
