@@ -97,4 +97,4 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+    return visible((str(error).strip() or "no message").splitlines()[0].rstrip("."))

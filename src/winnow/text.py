@@ -3,6 +3,8 @@
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
+from winnow.errors import visible
+
 
 def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
@@ -17,7 +19,11 @@ def four_digits(value: float | None) -> str:
 
 
 def aligned(table: Sequence[Sequence[str]], left: Container[int] = (0,), separator: str = "  ") -> list[str]:
-    """One line a row; the columns with the indices ``left`` are aligned left, the others right."""
+    """One line a row; the columns with the indices ``left`` are aligned left, the others right.
+
+    What is not seen in print becomes escapes: a cell may come from the files of anybody.
+    """
+    table = [[*map(visible, row)] for row in table]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     sides = [str.ljust if i in left else str.rjust for i in range(len(widths))]
     return [
@@ -27,7 +33,8 @@ def aligned(table: Sequence[Sequence[str]], left: Container[int] = (0,), separat
 
 
 def titled(title: str, lines: Iterable[str]) -> list[str]:
-    return [title, "-" * len(title), *lines]
+    title = visible(title)
+    return [title, "-" * len(title), *map(visible, lines)]
 
 
 def truncated(text: str, length: int) -> str:

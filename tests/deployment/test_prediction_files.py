@@ -147,3 +147,10 @@ def test_an_output_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     assert "is not a regular file; leave out= away" in refusal(tmp_path / "pipe")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert "there is no permission to write to the folder" in refusal(file)
+
+
+def test_a_line_of_json_does_not_act_on_a_terminal_and_is_the_same_data():
+    row = {"label": "\x1b[31m\x9b31m\u202e", "text": "caf\xe9 \u200d\xa0"}
+    assert "\\u001b[31m\\u009b31m\\u202e" in json_line(row)
+    assert "caf\xe9 \u200d\xa0" in json_line(row)
+    assert json.loads(json_line(row)) == row

@@ -36,7 +36,7 @@ def test_a_table_is_whole(tmp_path):
 def test_every_sign_of_latex_is_escaped(tmp_path):
     put(tmp_path / "a", recipe=SIGNS)
     written = r"a\_b\%c\#d\$e\{f\}g\textasciitilde{}h\textasciicircum{}i\textbackslash{}j\textless{}k\textgreater{}"
-    assert rf"{written}\textbar{{}}e?\`{{}} & dense" in text_of(tmp_path)
+    assert rf"{written}\textbar{{}}e?\`{{}}\textbackslash{{}}x1b & dense" in text_of(tmp_path)
 
 
 def test_a_bracket_or_a_star_at_the_start_of_a_line_is_no_option_of_the_line_before(tmp_path):

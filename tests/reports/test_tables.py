@@ -214,3 +214,13 @@ def test_csv_keeps_every_sign_and_says_nan_for_what_was_not_measured():
     assert math.isnan(float(rows[0]["value"]))
     assert (rows[1]["name"], rows[1]["value"]) == ("", "0.1")
     assert csv_text(["name"], [["a\rb"]]) == "name\na b\n"  # no reader takes it for the end of a line
+
+
+def test_a_spreadsheet_computes_no_text_of_a_csv_file():
+    texts = ["=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1", "-0.5", "+1e-5", "a=b"]
+    rows = list(csv.reader(io.StringIO(csv_text(["=1", "n"], [[text, -0.5] for text in texts]))))
+    assert rows == [
+        ["'=1", "n"],
+        *([f"'{text}", "-0.5"] for text in texts[:5]),
+        *([text, "-0.5"] for text in texts[5:]),
+    ]

@@ -4,6 +4,8 @@ import pytest
 
 from tests.reports.made_up import write_sweep
 from tests.reports.runs import DENSE, failed, put
+from winnow.reports.markdown import markdown
+from winnow.reports.plain_tables import csv_text, run_table
 from winnow.reports.results import collect
 from winnow.reports.terminal_report import on_screen
 
@@ -58,3 +60,15 @@ def test_failures_notes_and_what_was_left_out_follow_the_tables(tmp_path, column
     assert "## Failed\n\n- sst2: prune80, dense, seed 1: [red] no memory\n\n## Notes\n" in text
     assert f"\n## Left out\n\n- {tmp_path}/c/result.json is not a valid row: task is missing.\n" in text
     assert text.endswith("\n\nreport/report.md\nreport/report.csv")
+
+
+def test_nothing_of_a_foreign_row_acts_on_the_terminal(tmp_path, columns):
+    acting = "\x1b]0;x\x07\x9b31m\u202e"
+    names = {"task": acting, "recipe": f"r{acting}", "settings": {f"recipe.{acting}": acting}, "command": acting}
+    put(tmp_path / "a", **names, model=acting, teacher=acting, metrics={acting: 0.5})
+    put(tmp_path / "b", **names, **failed(acting))
+    put(tmp_path / f"c{acting}", task=None)
+    results = collect([tmp_path])
+    shown = [on_screen(results, FILES), markdown(results), csv_text(*run_table(results))]
+    assert all("x1b" in text for text in shown)
+    assert [c for text in shown for c in text if not c.isprintable() and c != "\n"] == []

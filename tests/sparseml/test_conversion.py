@@ -12,7 +12,9 @@ from tests.sparseml.test_translation import EXPECTED, FILES
 from winnow.config.resolve import run_config
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
+from winnow.sparseml import conversion
 from winnow.sparseml.conversion import convert, recipe_files, summary
+from winnow.sparseml.translation import translate_file
 
 
 @pytest.fixture
@@ -151,3 +153,47 @@ def test_files_of_which_none_holds_a_recipe_are_refused(folder, tmp_path):
     with pytest.raises(UserError, match=r"^none of the 1 files contains a recipe .*README\.md contains no recipe"):
         convert([file], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+RATE = """\
+  - !LearningRateModifier
+    start_epoch: 0
+    lr_class: MultiStepLR
+    lr_kwargs: {gamma: 1e300, milestones: [1, 2]}
+    init_lr: 0.1
+"""
+HOSTILE = {  # what a modifier of the file has, and a part of the message
+    RATE: "line 3: lr_kwargs: gamma 1e+300 makes the learning rate larger than 1",
+    "  - !ConstantPruningModifier {params: ['re:a{99999999999999999999}']}": "the repetition number is too large",
+    f"  - !ConstantPruningModifier {{params: ['re:{'(' * 2000}{')' * 2000}']}}": "is not a regular expression",
+    "  - !LayerPruningModifier {layers: []}": "line 3: layers is empty",
+    f"  - !SetWeightDecayModifier {{weight_decay: {'9' * 5000}}}": "...9999999999999' cannot be read as int",
+    "  - !SetWeightDecayModifier {weight_decay: .inf}": "weight_decay must be a number, 0 or more, got inf",
+    '  - !SetWeightDecayModifier {weight_decay: "\\e[31m"}': r"got '\x1b[31m'",
+}
+
+
+def test_a_hostile_recipe_fails_alone_with_its_line(tmp_path):
+    written(tmp_path, RANGE, "good.yaml")
+    for i, modifier in enumerate(HOSTILE):
+        written(tmp_path, f"{RANGE}{modifier}\n", f"hostile{i}.yaml")
+    good, *hostile = convert(recipe_files(tmp_path, tmp_path / "out"), tmp_path / "out")
+    assert good.status == "converted"
+    for row, message in zip(hostile, HOSTILE.values(), strict=True):
+        assert row.status == "failed"
+        assert message in row.notices
+        assert len(row.notices) < 500
+
+
+def test_any_fault_of_the_translation_stops_only_its_file(tmp_path, monkeypatch):
+    def faulty(path, *arguments):
+        if "faulty" in path:
+            raise ZeroDivisionError("nobody has thought of this")
+        return translate_file(path, *arguments)
+
+    monkeypatch.setattr(conversion, "translate_file", faulty)
+    for name in ("faulty.yaml", "good.yaml"):
+        written(tmp_path, RANGE, name)
+    rows = convert(recipe_files(tmp_path, tmp_path / "out"), tmp_path / "out")
+    assert [row.status for row in rows] == ["failed", "converted"]
+    assert rows[0].notices.startswith("ZeroDivisionError: nobody has thought of this")

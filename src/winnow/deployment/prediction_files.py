@@ -9,6 +9,7 @@ import csv
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from winnow.deployment.column_types import EMPTY, Kind, arrow_type, common_kind,
 from winnow.errors import UserError, nearest
 from winnow.files.atomic import open_atomically, replaced_atomically
 
+# Controls that JSON leaves as they are, and those that change the direction of the text after them.
+_ACTING = re.compile(r"[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _BLOCK = 4_000_000  # characters of JSON that are in memory, and about the size of a row group of Parquet
 
 Predictions = Iterable[Mapping[str, Any]]
@@ -70,8 +73,9 @@ def write_predictions(path: Path, predictions: Predictions, example: Mapping[str
 
 
 def json_line(prediction: Mapping[str, Any]) -> str:
-    """A prediction as one line of JSON."""
-    return json.dumps(_as_json(prediction), ensure_ascii=False)
+    """A prediction as one line of JSON, with escapes for the characters that would act on a terminal."""
+    text = json.dumps(_as_json(prediction), ensure_ascii=False)
+    return _ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _as_json(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from winnow.command_line import SWEEP_PLAN
+from winnow.errors import visible
 from winnow.files.conf_folder import CONF
 from winnow.files.json_text import read_json
 from winnow.files.run_files import RESULT
@@ -81,7 +82,7 @@ def _read_json(path: Path, left_out: list[str]) -> dict[str, Any] | None:
 
 def _read_plan(content: Mapping[str, Any], path: Path, left_out: list[str]) -> SweepPlan:
     """The valid entries of a sweep.json; each damaged one is reported in ``left_out``."""
-    folder, command = path.parent, str(content.get("command") or "")
+    folder, command = path.parent, visible(str(content.get("command") or ""))
     options = {option.stem: option for option in (CONF / "model").glob("*.yaml")}
     jobs, published = [], []
     for origin, job in _entries(content, "jobs", path, left_out):
@@ -96,7 +97,7 @@ def _read_plan(content: Mapping[str, Any], path: Path, left_out: list[str]) -> S
         published.append(read_row(entry | known, origin, left_out))
     earlier = content.get("earlier")
     runs = {
-        each: {folder / str(run) for run in planned}
+        visible(each): {folder / str(run) for run in planned}
         for each, planned in (earlier.items() if isinstance(earlier, dict) else ())
         if isinstance(planned, list)
     }

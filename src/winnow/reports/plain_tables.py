@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterable
 
+from winnow.errors import visible
 from winnow.reports.columns import columns
 from winnow.reports.groups import Group, mean, sd
 from winnow.reports.result_rows import FIGURES
@@ -12,16 +13,31 @@ from winnow.reports.tables import OURS, seeds
 
 Value = str | float | None
 
+_FORMULA = ("=", "+", "-", "@", "\t")  # a cell that begins so is computed by spreadsheets
+
 
 def csv_text(header: Iterable[str], lines: Iterable[Iterable[Value]]) -> str:
     """What was not measured is NaN, because an empty field could be read as zero."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for line in lines:  # the writer does not quote a carriage return, which readers take for the end of the line
+    for line in (header, *lines):
         values = ["NaN" if value is None else value for value in line]
-        writer.writerow([value.replace("\r", " ") if isinstance(value, str) else value for value in values])
+        writer.writerow([_text(value) if isinstance(value, str) else value for value in values])
     return text.getvalue()
+
+
+def _text(value: str) -> str:
+    """A cell of text; an apostrophe before what a spreadsheet would compute as a formula, unless it is a number."""
+    value = value.replace("\r", " ")  # the writer does not quote it, but readers take it for the end of the line
+    return f"'{value}" if value.startswith(_FORMULA) and not _is_number(value) else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def group_table(results: Results) -> tuple[list[str], list[list[Value]]]:
@@ -56,7 +72,7 @@ def run_table(results: Results) -> tuple[list[str], list[list[Value]]]:
     lines: list[list[Value]] = []
     for group in results.groups:
         for row in (*group.runs, *group.failed, *group.missing):
-            folder = "" if row.status == "missing" else str(row.folder)
+            folder = "" if row.status == "missing" else visible(str(row.folder))
             error = row.error if row.status == "failed" else ""
             values = [row.figure(name) if row.status == "ok" else None for name in figures]
             lines.append([*_names(results, group), row.seed, row.status, error, folder, *values])

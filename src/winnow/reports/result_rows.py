@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from winnow.config.labels import model_label, settings_of
+from winnow.errors import visible
 
 _SIZES = ("bytes", "compressed_bytes")
 _SPEEDUPS = ("target_speedup", "speedup")
@@ -28,8 +29,9 @@ TEST = " (test)"  # ends the names of metrics on the test split
 _REQUIRED = ("status", "task", "model", "recipe", "teacher", "seed", "folder")
 _MAPPINGS = ("settings", "metrics", "test_metrics", "sparsity_by_layer")
 
-Label = Annotated[str, AfterValidator(model_label)]
-Line = Annotated[str, AfterValidator(lambda text: " ".join(text.split()))]
+Shown = Annotated[str, AfterValidator(visible)]  # what would act on a terminal becomes escapes
+Label = Annotated[Shown, AfterValidator(model_label)]
+Line = Annotated[str, AfterValidator(lambda text: visible(" ".join(text.split())))]
 Number = Annotated[StrictInt | StrictFloat, Field(ge=-1e30, le=1e30)]  # no figure of a run is larger
 Size = Annotated[StrictInt | StrictFloat, Field(ge=0, le=1e30)]
 Share = Annotated[StrictInt | StrictFloat, Field(ge=0, le=1)]
@@ -42,7 +44,7 @@ def _without_quotes(value: Any) -> str:
     return text[1:-1].replace(f"\\{text[0]}", text[0]) if is_quoted else text
 
 
-Override = Annotated[str, BeforeValidator(_without_quotes)]
+Override = Annotated[Shown, BeforeValidator(_without_quotes)]
 
 
 class Row(BaseModel):
@@ -51,22 +53,22 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     status: Literal["ok", "failed", "missing", "published"]  # missing: planned, without a result
-    task: str
+    task: Shown
     model: Label
-    recipe: str
+    recipe: Shown
     teacher: Label
     seed: StrictInt
     folder: Path
-    settings: dict[str, Override] = {}  # of its command by full names, without the above
-    cell: str = ""  # fingerprint without the seed, equal for all seeds of one configuration; empty in older rows
-    fingerprint: str = ""
+    settings: dict[Shown, Override] = {}  # of its command by full names, without the above
+    cell: Shown = ""  # fingerprint without the seed, equal for all seeds of one configuration; empty in older rows
+    fingerprint: Shown = ""
     error: Line = ""  # reason of a failure; with status ok the failure of a step after the training
-    command: str = ""
+    command: Shown = ""
     written: float = 0.0
     metrics: dict[
-        str, Number | None
+        Shown, Number | None
     ] = {}  # None for one without a finite value; in the task's order; on the test split their names end in TEST
-    test_metrics: dict[str, Number | None] = {}
+    test_metrics: dict[Shown, Number | None] = {}
     sparsity: Share | None = None
     parameters: Size | None = None
     nonzero_parameters: Size | None = None
@@ -80,10 +82,10 @@ class Row(BaseModel):
     target_speedup: Size | None = None  # latency of the dense float32 model over that of the deployed one, asked for
     speedup: Size | None = None  # the same, measured at the export
     latency_conditions: tuple[str, ...] = ()  # processor, threads, input length
-    sparsity_by_layer: dict[str, Share] = {}
+    sparsity_by_layer: dict[Shown, Share] = {}
     kept_zeros: bool = False  # the zeros come from the pretrained model and were only kept
     recovery: float | None = None  # main metric over that of the dense run with the same seed; below 1 is worse
-    source: str = ""  # of published figures
+    source: Shown = ""  # of published figures
 
     @property
     def names(self) -> tuple[str, str, str, str]:

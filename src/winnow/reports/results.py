@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from winnow.errors import visible
 from winnow.reports.folder_scan import scan
 from winnow.reports.groups import NAME_SETTINGS, Group, add_published, group_rows, short_names
 from winnow.reports.references import add_recovery, add_references
@@ -41,7 +42,8 @@ def collect(folders: Sequence[Path]) -> Results:
     for plan in found.plans:
         for command, folders_of_runs in plan.runs.items():
             commands.setdefault(command, set()).update(folders_of_runs)
-    return Results(groups, found.left_out, list(dict.fromkeys(notes(found, groups))), commands)
+    sentences = dict.fromkeys(notes(found, groups))
+    return Results(groups, [*map(visible, found.left_out)], [*map(visible, sentences)], commands)
 
 
 def _name_groups(groups: Sequence[Group]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from winnow.errors import UserError, describe, nearest
+from winnow.errors import UserError, describe, nearest, visible
 from winnow.files.atomic import write_atomically
 from winnow.sparseml.native import default_keys
 from winnow.sparseml.recipe_error import NoRecipeError
@@ -57,7 +57,7 @@ def convert(files: Sequence[Path], out: Path) -> list[Row]:
             row = _convert(file, out, taken)
         except NoRecipeError as error:
             row = Row(file, "no recipe", notices=str(error))
-        except UserError as error:
+        except Exception as error:  # also a fault of the translation
             row = Row(file, "failed", notices=describe(error))
         rows.append(row)
     if all(row.status == "no recipe" for row in rows):
@@ -108,7 +108,7 @@ def _dump(values: dict[str, Any]) -> str:
 
 def summary(rows: Sequence[Row]) -> str:
     """A Markdown table of all files."""
-    return "\n".join(_table(rows)) + "\n"
+    return visible("\n".join(_table(rows)) + "\n")
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:

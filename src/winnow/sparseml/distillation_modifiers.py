@@ -13,8 +13,8 @@ def distillation(modifier: ModifierTranslation) -> None:
         start_epoch=modifier.start,
         end_epoch=modifier.end,
     )
-    if modifier.values.get("distill_output_keys"):
-        listed = ", ".join(map(str, modifier.values["distill_output_keys"]))
+    if keys := modifier.values.get("distill_output_keys"):
+        listed = ", ".join(map(str, keys if isinstance(keys, list) else [keys]))
         modifier.note(f"distill_output_keys {listed}: the outputs of the task's head are always used")
     modifier.differs("padding is not part of the loss; with teacher=self the teacher has the weights before training")
 

@@ -69,7 +69,7 @@ def _add_milestones(modifier: ModifierTranslation, rate: float, gamma: float, mi
             f"lr_kwargs: milestones {milestones} must increase and lie between start_epoch and end_epoch."
         )
     for i, (start, end) in enumerate(pairwise(edges)):
-        modifier.natives.append(_constant(_rounded(rate * gamma**i), start, end))
+        modifier.natives.append(_constant(_decayed(modifier, rate, gamma, i), start, end))
 
 
 def _constant(rate: float | str, start: float, end: float) -> NativeModifier:
@@ -102,7 +102,7 @@ def join_learning_rates(modifiers: list[ModifierTranslation], total: int) -> Non
     for modifier, following in zip(rates, [*starts, total], strict=False):
         last = modifier.natives[-1].settings
         if -1 < last["end_epoch"] < following:
-            rate = _rate_at_end(last)
+            rate = _rate_at_end(modifier, last)
             modifier.natives.append(_constant(rate, last["end_epoch"], following))
             modifier.note(f"the learning rate stays {rate:g} after its end")
 
@@ -121,17 +121,20 @@ def _end_before(after: ModifierTranslation, modifier: ModifierTranslation) -> No
         )
 
 
-def _rate_at_end(settings: dict[str, Any]) -> float:
+def _rate_at_end(modifier: ModifierTranslation, settings: dict[str, Any]) -> float:
     if settings["schedule"] != "step":
         rate: float = settings["final_learning_rate"]
         return rate
     steps = (settings["end_epoch"] - max(settings["start_epoch"], 0)) // settings["step_epochs"]
-    return _rounded(settings["initial_learning_rate"] * settings["gamma"] ** steps)
+    return _decayed(modifier, settings["initial_learning_rate"], settings["gamma"], steps)
 
 
-def _rounded(rate: float) -> float:
-    """Without floating-point noise in the last digits: 1e-3 * 0.1 is 1e-4."""
-    return float(f"{rate:.12g}")
+def _decayed(modifier: ModifierTranslation, rate: float, gamma: float, times: float) -> float:
+    """``rate * gamma**times`` without floating-point noise in the last digits: 1e-3 * 0.1 is 1e-4."""
+    try:
+        return float(learning_rate(float(f"{rate * gamma**times:.12g}")))
+    except (OverflowError, RecipeError) as error:
+        raise modifier.error(f"lr_kwargs: gamma {gamma:g} makes the learning rate larger than 1.") from error
 
 
 def weight_decay(modifier: ModifierTranslation) -> None:

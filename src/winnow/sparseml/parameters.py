@@ -119,8 +119,8 @@ def _pattern(name: str) -> str:
     flags = re.match(r"re:\(\?([aims]+)\)", name)  # Python allows them only at the start of a pattern
     try:
         re.compile(name[3:])
-    except re.error as error:
-        raise RecipeError(f"contains {name!r}, which is not a regular expression ({error}).") from error
+    except (re.error, RecursionError, OverflowError) as error:
+        raise RecipeError(f"contains {reprlib.repr(name)}, which is not a regular expression ({error}).") from error
     return f"(?{flags[1]}:{name[flags.end() :]}).*" if flags else f"(?:{name[3:]}).*"
 
 

@@ -151,6 +151,8 @@ def remove_constant_after_pruning(modifiers: list[ModifierTranslation]) -> None:
 def layers(modifier: ModifierTranslation) -> None:
     if has_keyword(modifier.values["layers"], [ALL, PRUNABLE]):
         raise modifier.error(f"layers must be names such as bert.encoder.layer.3; {ALL} would leave no layer.")
+    if not modifier.values["layers"]:
+        raise modifier.error("layers is empty; name some, such as bert.encoder.layer.3, or leave the modifier out.")
     modifier.add("layers", drop=[re.escape(name) for name in modifier.values["layers"]])
     modifier.differs("the layers are removed from the model and from its saved configuration")
     if modifier.start > 0:

@@ -104,7 +104,7 @@ def _check_bits(modifier: ModifierTranslation, bits: Any, supported: tuple[int, 
 def _per_channel(modifier: ModifierTranslation, weights: dict[str, Any]) -> bool:
     """One scale for a whole weight, unless the recipe asks for one per channel."""
     older = modifier.values.get("weight_qconfig_kwargs") or {}
-    others = sorted(set(older) - {"qscheme"}) + (["kwargs"] if weights.get("kwargs") else [])
+    others = sorted(map(str, set(older) - {"qscheme"})) + (["kwargs"] if weights.get("kwargs") else [])
     if others:
         modifier.ignores(f"{', '.join(others)} of the weight observers")
     return weights.get("strategy") == "channel" or "per_channel" in str(older.get("qscheme"))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from winnow.errors import visible
 from winnow.sparseml.native import NativeModifier
 from winnow.sparseml.translation import Translation
 
@@ -56,7 +57,7 @@ def report(translation: Translation) -> str:
             ):
                 lines.append(left + line)
                 left = " " * len(left)
-    return "\n".join([*lines, "", *(f"note: {note}" for note in translation.notes)]) + "\n"
+    return visible("\n".join([*lines, "", *(f"note: {note}" for note in translation.notes)]) + "\n")
 
 
 def _native(key: str, native: NativeModifier) -> str:

@@ -1,5 +1,6 @@
 """YAML nodes of a recipe file, with their lines; no tag is ever constructed, so that no tag can run code."""
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -111,7 +112,7 @@ def _scalar(node: yaml.Node) -> Any:
         value = yaml.SafeLoader("").construct_object(node)
     except (yaml.YAMLError, ValueError) as error:
         kind = node.tag.rpartition(":")[2]
-        raise RecipeError(f"{node.value!r} cannot be read as {kind}.", line_of(node)) from error
+        raise RecipeError(f"{reprlib.repr(node.value)} cannot be read as {kind}.", line_of(node)) from error
     return value if isinstance(value, bool | int | float | None) else node.value
 
 

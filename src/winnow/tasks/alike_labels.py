@@ -15,7 +15,8 @@ def note_alike(names: Iterable[str], column: str) -> None:
     groups = [group for group in alike.values() if len(group) > 1]
     if groups:
         shown = "; ".join(" and ".join(f"'{_escaped(name)}'" for name in group) for group in groups[:_SHOWN])
-        print(f"note: some labels of '{column}' look alike but are different classes: {shown}.", file=sys.stderr)
+        note = visible(f"note: some labels of '{column}' look alike but are different classes: {shown}.")
+        print(note, file=sys.stderr)
 
 
 def _look(name: str) -> str:

@@ -20,7 +20,7 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from winnow.errors import UserError
+from winnow.errors import UserError, visible
 from winnow.functional.distillation_loss import distillation_loss
 from winnow.tasks.alike_labels import note_alike
 from winnow.tasks.label_kind import (
@@ -80,7 +80,7 @@ class SingleLabel(LabelKind):
         if len(labels) > _DECIMAL_CLASSES or 2 * len(labels) > sum(counts.values()) or is_float(counts):
             raise UserError(f"task.data.label_column: '{self.column}' holds decimal numbers; {remedy}.")
         print(
-            f"note: the {len(labels)} classes in '{self.column}' are decimal numbers such as {decimals[0]}; "
+            f"note: the {len(labels)} classes in '{visible(self.column)}' are decimal numbers such as {decimals[0]}; "
             f"{remedy} as numbers.",
             file=sys.stderr,
         )
