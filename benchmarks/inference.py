@@ -25,6 +25,7 @@ from winnow.deployment.latency import Timing, in_turns, timings, token_inputs
 from winnow.deployment.sizes import Size, deployment_size, size_of
 from winnow.engine.library import instruction_set, library
 from winnow.errors import UserError, short_errors
+from winnow.extras import require_extra
 from winnow.files.run_files import read_result
 from winnow.machine import describe_machine, machine_lines, spread, three_digits
 
@@ -233,6 +234,9 @@ def main() -> None:
             names = [name for name, _ in listed]
             raise UserError(f"two models have the same name, of {', '.join(names)}; name them with NAME=FOLDER.")
         engines = [name for name in options.engines if name != "openvino bfloat16" or has_bfloat16()]
+        for name in engines:
+            if package(name) == "openvino":
+                require_extra(f"--engines '{name}'", extra="openvino", package="openvino")
         machine = describe_machine(sorted({package(name) for name in engines}), options.threads)
         if options.deepsparse:
             engines.append(DEEP_SPARSE)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.runs import Bench, prepare
+from winnow.errors import short_errors
+from winnow.extras import require_extra
 from winnow.machine import describe_machine, machine_lines, spread, summarise
 from winnow.training.trainer import best_precision
 
@@ -123,6 +125,12 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args()
+    with short_errors():
+        require_extra("python -m benchmarks.training", extra="bench", package="accelerate")
+        run(options)
+
+
+def run(options: argparse.Namespace) -> None:
     machine = describe_machine(("torch", "transformers", "accelerate", "pytorch-lightning"))
     bench = prepare(options)
     text, values = report(measure(bench, options), machine, options)
