@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torchmetrics import MetricCollection
 from transformers import PreTrainedModel
 
@@ -34,6 +36,23 @@ def noise(model: PreTrainedModel, seed: int = 0) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+class LastSums(TorchFunctionMode):
+    """Within it, a forward pass of a model keeps the last linear layer that ran, whose sums are the logits."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.linear:
+            self._last = args
+        return func(*args, **(kwargs or {}))
+
+    def terms(self) -> float:
+        """Mean over the sums of the absolute values of their terms, those of padding included.
+
+        Rounding errors are in proportion to it, and not to a logit in which large terms cancel.
+        """
+        x, weight, bias = self._last
+        return float(F.linear(x.abs(), weight.abs(), bias if bias is None else bias.abs()).mean())
 
 
 class OutputComparison:

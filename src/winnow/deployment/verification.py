@@ -17,7 +17,7 @@ from winnow.deployment.deployed_model import DeployedModel
 from winnow.deployment.divergence import first_divergence
 from winnow.deployment.engines import SPARSE, STOCK, TITLES, Engine, open_engine
 from winnow.deployment.matmuls import matmul_report
-from winnow.deployment.parity import OutputComparison, decisions, noise
+from winnow.deployment.parity import LastSums, OutputComparison, decisions, noise
 from winnow.deployment.samples import Samples, fill_batch
 from winnow.deployment.sparse_graph import SparseGraph, write_comparable
 from winnow.deployment.weights import compare_weights
@@ -26,13 +26,14 @@ from winnow.errors import UserError
 from winnow.models.quantized_model import quantizers
 from winnow.text import four_digits
 
-_RATIO = 1.5  # allowed, of the mean logit difference to that of the noise control
+_RATIO = 1.5  # allowed, of the mean logit difference to that of the noise control or of the model in float32
 _ONE_IN = 872  # examples, of which one is expected to get another decision
 _ROWS = 8  # of the batch in which a divergence is searched
 _DIGITS = 1e-6  # precision of metrics
 _NAMED = 3  # modules listed in a message
-# Differences that are always allowed, as fractions of the typical logit: the last digit of float32; and in a quantised
-# model a few numbers that round to another integer, since the control of a small model may be 0.
+# Differences that are always allowed, as fractions of the typical sum of absolute terms of a logit: the last digits of
+# float32; and in a quantised model a few numbers that round to another integer, since the control of a small model may
+# be 0.
 _ROUNDING, _STEP = 3e-7, 1e-3
 
 
@@ -66,8 +67,7 @@ def verify(
         refused = str(error)
     found = _compare(model, exact, engines, samples, half)
     floor = _STEP if quantizers(model) else _ROUNDING
-    typical = found.deployed[STOCK].typical
-    allowed = max(_RATIO * found.control.mean, floor * typical)
+    allowed = max(_RATIO * found.control.mean, _RATIO * found.float32.mean, floor * found.terms)
     report: dict[str, Any] = {
         "samples": samples.shapes(),
         **_sections(found, STOCK, allowed, "the model in float16" if half else None),
@@ -96,12 +96,14 @@ class _Compared:
 
     Args:
         agreement: fraction of the decisions of ONNX Runtime that the sparse engine takes as well.
+        terms: the typical sum of absolute terms of a logit.
     """
 
     deployed: Mapping[str, OutputComparison]
     control: OutputComparison
     float32: OutputComparison
     agreement: float
+    terms: float
 
 
 def _compare(
@@ -111,6 +113,7 @@ def _compare(
     deployed = {name: DeployedModel(engine, samples.batch_size) for name, engine in engines.items()}
     compared = {name: OutputComparison(task, task.metrics(samples.split)) for name in (*engines, "control", "float32")}
     equal = decided = 0
+    terms = 0.0
     halved = copy.deepcopy(model)
     if half:
         halved.half()  # type: ignore[no-untyped-call]  # transformers wraps it without types
@@ -119,7 +122,9 @@ def _compare(
             disturbed = task.outputs(halved if half else exact, batch)
         outputs = {"float32": task.outputs(model, batch), "control": disturbed}
         outputs |= {name: task.outputs(each, batch) for name, each in deployed.items()}
-        reference = task.outputs(exact, batch)
+        with LastSums() as sums:
+            reference = task.outputs(exact, batch)
+        terms += sums.terms() * len(batch["input_ids"]) / samples.count
         for name, comparison in compared.items():
             scored = i < len(samples.batches)
             comparison.update(outputs[name], reference, outputs["float32"], batch, scored=scored)
@@ -127,7 +132,7 @@ def _compare(
             stock, sparse = (decisions(task, outputs[name], batch) for name in (STOCK, SPARSE))
             equal, decided = equal + int(((stock == sparse) & (stock >= 0)).sum()), decided + int((stock >= 0).sum())
     control, float32 = compared.pop("control"), compared.pop("float32")
-    return _Compared(compared, control, float32, equal / decided if decided else 1.0)
+    return _Compared(compared, control, float32, equal / decided if decided else 1.0, terms)
 
 
 def _sections(found: _Compared, engine: str, allowed: float, control: str | None = None) -> dict[str, Any]:
@@ -145,6 +150,7 @@ def _sections(found: _Compared, engine: str, allowed: float, control: str | None
             "ratio": deployed.mean / found.control.mean if found.control.mean else None,
             "allowed_mean_difference": allowed,
             "typical_logit": deployed.typical,
+            "typical_terms": found.terms,
         },
         "predictions": {
             "agreement": deployed.agreement,
