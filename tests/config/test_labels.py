@@ -1,6 +1,6 @@
 import pytest
 
-from winnow.config.labels import model_label, settings_label, settings_of, sweep_name
+from winnow.config.labels import folder_name, model_label, settings_label, settings_of, sweep_name
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,26 @@ from winnow.config.labels import model_label, settings_label, settings_of, sweep
 )
 def test_the_label_of_a_model_is_the_last_part_of_its_name_without_the_time_of_a_run(name, label):
     assert model_label(name) == label
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [
+        (("prune80", "dense", "my model (1)"), "prune80-dense-my model (1)"),
+        (("..",), "+."),
+        (("",), "+"),
+        (("../../x", "none"), "+.+..+x-none"),
+        (("a\nb\0c\ud800", 3), "a+b+c+-3"),
+    ],
+)
+def test_the_name_of_a_folder_cannot_lead_elsewhere(parts, name):
+    assert folder_name(*parts) == name
+
+
+def test_long_names_of_folders_are_cut_and_differ():
+    names = [folder_name("ü" * 300, end) for end in "ab"]
+    assert names[0] != names[1]
+    assert max(len(name.encode()) for name in names) <= 200
 
 
 def test_settings_are_the_overrides_that_can_change_a_result_without_the_options():

@@ -17,6 +17,23 @@ _NOT_SHOWN = re.compile(
 )
 
 _NOT_A_NAME = re.compile(r"/|model|\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d+")
+_LONGEST = 200  # bytes of a folder's name; file systems allow 255
+
+
+def folder_name(*parts: Any) -> str:
+    """The parts, joined by dashes, as the name of one folder: no slash, no invisible character, no dot in front.
+
+    A long name is cut, and ends with six hexadecimal digits of the whole.
+    """
+    whole = "-".join(map(str, parts))
+    name = re.sub(r"^\.|^$", "+", "".join(c if c.isprintable() and c != "/" else "+" for c in whole))
+    if len(name.encode()) <= _LONGEST:
+        return name
+    return name.encode()[: _LONGEST - 7].decode(errors="ignore") + f"-{_digits(whole)}"
+
+
+def _digits(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:6]
 
 
 def model_label(name: Any) -> str:
@@ -34,7 +51,7 @@ def settings_of(overrides: Iterable[str]) -> dict[str, str]:
 def settings_label(overrides: Iterable[str]) -> str:
     """'' for a command line without settings; else a dash and six hexadecimal digits of them."""
     settings = settings_of(overrides)
-    return f"-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:6]}" if settings else ""
+    return f"-{_digits(json.dumps(settings))}" if settings else ""
 
 
 def sweep_name(overrides: Sequence[str], task: str) -> str:

@@ -7,7 +7,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from winnow.config.composed import plain_values
-from winnow.config.labels import model_label, settings_label, settings_of, sweep_name
+from winnow.config.labels import folder_name, model_label, settings_label, settings_of, sweep_name
 from winnow.config.numbered import check_not_hidden, check_number
 from winnow.config.run import ADDED, RunConfig
 from winnow.config.section import check_names
@@ -17,15 +17,16 @@ from winnow.sparseml.config_translation import translate_config
 
 def _register_resolvers() -> None:
     """Boundaries that scale with ``num_epochs``: ``${mul:a,b}``, ``${sum:a,b}``, ``${share:num_epochs,2,30}``
-    for 2 of 30; ``${stages:speedup}``; names
-    of folders: ``${model_label:name}``, ``${settings_label:overrides}``, ``${sweep_name:overrides,task}``; and
-    ``/open@section: mapping``, a section to which a command line may add settings without a ``+``.
+    for 2 of 30; ``${stages:speedup}``; names of folders: ``${folder_name:parts}``, ``${model_label:name}``,
+    ``${settings_label:overrides}``, ``${sweep_name:overrides,task}``; and ``/open@section: mapping``, a section to
+    which a command line may add settings without a ``+``.
     """
     resolvers: dict[str, Callable[..., Any]] = {
         "mul": _of_numbers(lambda a, b: a * b),
         "sum": _of_numbers(lambda a, b: a + b),
         "stages": _of_numbers(stages_of),
         "share": _of_numbers(lambda whole, part, parts: whole * part / parts),
+        "folder_name": folder_name,
         "model_label": model_label,
         "settings_label": settings_label,
     }

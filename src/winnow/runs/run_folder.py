@@ -13,7 +13,7 @@ import yaml
 
 from winnow.command_line import training_command
 from winnow.config.fingerprint import fingerprint
-from winnow.config.labels import model_label
+from winnow.config.labels import folder_name, model_label
 from winnow.config.run import RunConfig
 from winnow.errors import describe
 from winnow.files.atomic import complete_files, files_below, write_atomically
@@ -122,9 +122,9 @@ def _link_or_copy(path: Path, target: Path) -> None:
 
 def new_run_folder(config: RunConfig) -> Path:
     """The folder of a run that is not started by a command; the layout of hydra.run.dir in conf/train.yaml."""
-    name = f"{config.recipe.name}-{config.teacher.kind}-{model_label(config.model.name)}"
+    name = folder_name(config.recipe.name, config.teacher.kind, model_label(config.model.name))
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")  # microseconds, as jobs may start in the same second
-    return Path(config.output_dir) / "runs" / config.task.name / name / stamp
+    return Path(config.output_dir) / "runs" / folder_name(config.task.name) / name / stamp
 
 
 def _new_row(config: RunConfig) -> dict[str, Any]:
