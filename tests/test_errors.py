@@ -1,4 +1,5 @@
 import errno
+import os
 
 import pytest
 
@@ -75,6 +76,13 @@ def test_every_report_of_a_full_disk_is_recognised(error):
     assert "a file could not be written" in message
     assert "hydra.run.dir=FOLDER" in message
     assert "earlier runs are untouched" in message
+
+
+def test_a_path_that_cannot_be_used_is_named_without_a_trace():
+    for number in (errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EROFS, errno.ENAMETOOLONG):
+        message = describe(OSError(number, os.strerror(number), "a/b"))
+        assert message.startswith("a/b: ")
+        assert message.endswith("; name another file or folder, or ask for access to this one.")
 
 
 def raised_from(cause, error):

@@ -1,11 +1,17 @@
 """A user's mistake: one short message, exit status 1, never a stack trace."""
 
 import difflib
+import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+# of a path that cannot be used: a file in the way, no permission, a disk that is read-only, a name that is too long
+_NO_PLACE = {
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT),
+}
 TRACES = "WINNOW_TRACES"  # the user's HYDRA_FULL_ERROR, which commands replace
 
 
@@ -78,6 +84,11 @@ def describe(error: BaseException) -> str:
         return (
             f"a file could not be written ({first_line(error)}). Free some space or name another place with "
             "hydra.run.dir=FOLDER, then run the command again; earlier runs are untouched."
+        )
+    if isinstance(error, OSError) and error.errno in _NO_PLACE and error.filename is not None:
+        return (
+            f"{visible(str(error.filename))}: {(error.strerror or 'no access').lower()}, so nothing can be written or "
+            "read there; name another file or folder, or ask for access to this one."
         )
     if type(error).__module__.startswith("omegaconf."):  # not imported here, to keep this module light
         return f"{getattr(error, 'full_key', None) or 'the configuration'}: {first_line(error)}."
