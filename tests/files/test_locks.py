@@ -1,7 +1,9 @@
+import errno
 import threading
 
 import pytest
 
+from winnow.errors import UserError
 from winnow.files.locks import BusyError, is_running, named_lock, run_lock
 
 
@@ -27,6 +29,18 @@ def test_a_run_lock_refuses_a_second_command_until_the_first_ends(tmp_path, monk
     with run_lock(tmp_path):
         assert is_running(tmp_path, patience=0)
         with pytest.raises(BusyError, match="another command runs"), run_lock(tmp_path):
+            pass
+    assert not is_running(tmp_path, patience=0)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_disk_without_file_locks_is_named_with_the_remedy(tmp_path, monkeypatch, number):
+    def refused(*args):
+        raise OSError(number, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    for lock in (run_lock(tmp_path), named_lock(tmp_path, "abc")):
+        with pytest.raises(UserError, match=r"the disk has no file locks .*output_dir=FOLDER"), lock:
             pass
     assert not is_running(tmp_path, patience=0)
 

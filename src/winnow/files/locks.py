@@ -1,5 +1,6 @@
 """Locks that are released when their process ends, even if it is killed: run locks and named locks."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from filelock import FileLock, Timeout
 from winnow.errors import UserError
 
 LOCK = Path(".hydra") / "lock"  # the run lock, in a run folder
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # of some network file systems
 _SECONDS_TO_DIE = 10  # data loader processes of a killed run keep its lock until they notice
 
 
@@ -20,9 +22,9 @@ class BusyError(UserError):
 def run_lock(folder: Path) -> Iterator[None]:
     """Hold the run lock of a folder, so that no other command runs in it."""
     (folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK, timeout=_SECONDS_TO_DIE)
+    lock = FileLock(folder / LOCK)
     try:
-        lock.acquire()
+        _acquire(lock, _SECONDS_TO_DIE)
     except Timeout as error:
         raise BusyError(
             f"{folder}: another command runs in this folder; wait for it, or choose another folder."
@@ -61,10 +63,10 @@ def named_lock(output_dir: Path, name: str, waiting: str = "") -> Iterator[None]
     """
     lock = lock_of(output_dir, name)
     try:
-        lock.acquire(timeout=0)
+        _acquire(lock, 0)
     except Timeout:
         print(waiting, end="\n" if waiting else "", flush=True)
-        lock.acquire()
+        _acquire(lock)
     try:
         yield
     finally:
@@ -75,3 +77,16 @@ def lock_of(output_dir: Path, name: str) -> FileLock:
     locks = output_dir / ".locks"
     locks.mkdir(parents=True, exist_ok=True)
     return FileLock(locks / f"{name}.lock")
+
+
+def _acquire(lock: FileLock, seconds: float = -1) -> None:
+    """Wait for a lock, without a limit if ``seconds`` is negative; a disk without locks is a user's error."""
+    try:
+        lock.acquire(timeout=seconds)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise UserError(
+            f"{lock.lock_file}: the disk has no file locks ({error.strerror}), without which two commands may write to "
+            "one folder. Name a folder on a local disk, such as output_dir=FOLDER, or mount the disk with locks."
+        ) from error
