@@ -150,6 +150,17 @@ def test_jobs_that_another_command_runs_end_before_the_report(place, trained, mo
     assert len(trained) == 1
 
 
+def test_a_sweep_answers_for_its_own_jobs_while_another_command_plans_others_in_its_folder(place, trained, monkeypatch):
+    def planned_anew(config, folder, stored):
+        plan = json.loads((folder.parent / "sweep.json").read_text())
+        other = {**plan["jobs"][0], "folder": "of-the-other", "seed": 9}
+        write_atomically(folder.parent / "sweep.json", json.dumps({**plan, "jobs": [other]}))
+
+    monkeypatch.setattr(winnow.runs.training_run, "prepare", planned_anew)
+    said = sweep(place, "recipe=oneshot80", "teacher=none", "seed=1,2", "output_dir=both")
+    assert said.endswith("sweep: 2 of 2 done\n")
+
+
 def test_jobs_beside_others_begin_their_lines_with_their_titles(place, monkeypatch):
     monkeypatch.setattr(winnow.commands.train, "runs_beside_others", lambda hydra_config: True)
     said = sweep(place, "recipe=oneshot80", "teacher=dense", "seed=2", "output_dir=titles")

@@ -5,7 +5,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,9 @@ from winnow.runs.sweep_status import job_states, progress
 class Sweep(Callback):
     """Called by Hydra before the first job and after the last."""
 
+    def __init__(self) -> None:
+        self._jobs: list[dict[str, Any]] = []  # of this command: another one may plan other jobs in the same folder
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Write sweep.json and print the progress; an error that every job has ends the command."""
         with short_errors():
@@ -58,6 +61,7 @@ class Sweep(Callback):
             errors = [error for job in jobs.values() if (error := job.pop("error", None))]
             if errors and len(errors) == len(jobs):
                 raise UserError(errors[0])
+            self._jobs = list(jobs.values())
             write_atomically(folder / SWEEP_PLAN, json_text(_plan(config, folder, jobs), indent=2) + "\n")
             print(f"sweep: {len(jobs)} job{'s' * (len(jobs) != 1)} in {folder}, {progress(folder)}")
             if errors:
@@ -65,18 +69,18 @@ class Sweep(Callback):
             sys.stdout.flush()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write and print the report; exit with status 1 if a job has no good row."""
+        """Write and print the report; exit with status 1 if a job of this command has no good row."""
         folder = Path(config.hydra.sweep.dir)
         with short_errors():
-            _wait_for_others(folder)
+            _wait_for_others(folder, self._jobs)
             results = collect([folder])
             print(f"\n{on_screen(results, write_report(results, folder / 'report'))}")
             log_sweep(Logger.read(OmegaConf.to_container(config.logger, resolve=True), "logger"), folder)
             if not _is_basic(config):
                 print(f"\nsearch: {_best(folder)}", flush=True)
                 return
-        states = job_states(folder)
-        print(f"\nsweep: {progress(folder)}", flush=True)
+        states = job_states(folder, self._jobs)
+        print(f"\nsweep: {progress(folder, self._jobs)}", flush=True)
         missed = sum(state.word != "done" for state in states)
         if missed:
             sys.exit(f"error: {missed} of {len(states)} jobs have not succeeded; the same command repeats them.")
@@ -128,10 +132,10 @@ def _earlier(folder: Path, jobs: Container[str]) -> dict[str, list[str]]:
         return {}  # there is no earlier plan, or it is damaged
 
 
-def _wait_for_others(folder: Path) -> None:
-    """Wait for jobs that another command runs, such as jobs that outlive a command that was killed."""
+def _wait_for_others(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> None:
+    """Wait for jobs of this command that another command runs, such as jobs that outlive a command that was killed."""
     printed = False
-    while others := [state.title for state in job_states(folder) if state.word == "running"]:
+    while others := [state.title for state in job_states(folder, jobs) if state.word == "running"]:
         if not printed:
             print(f"sweep: another command runs {'; '.join(others)}; waiting for it.", flush=True)
         printed = True

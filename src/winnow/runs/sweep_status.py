@@ -54,9 +54,14 @@ def _is_entry(job: Any) -> bool:
     )
 
 
-def job_states(folder: Path) -> list[JobState]:
-    """The state of every planned job of a sweep, in the order of the plan."""
-    jobs, started = planned(folder), _started(folder)
+def job_states(folder: Path, jobs: Sequence[Mapping[str, Any]] | None = None) -> list[JobState]:
+    """The state of every planned job of a sweep, in the order of the plan.
+
+    Args:
+        folder: of the sweep.
+        jobs: of one command, as `planned` returns them; None for those of the command that was started last.
+    """
+    jobs, started = planned(folder) if jobs is None else jobs, _started(folder)
     return [_state(job, _title(job, jobs), folder / job["folder"], started) for job in jobs]
 
 
@@ -84,9 +89,9 @@ def _state(job: Mapping[str, Any], title: str, run: Path, started: float) -> Job
     return JobState(job, title, "failed", row, ended) if failed else JobState(job, title, "waiting", {})
 
 
-def progress(folder: Path) -> str:
-    """One line, such as '5 of 24 done, 1 failed, 2 running, about 41 min left'."""
-    states = job_states(folder)
+def progress(folder: Path, jobs: Sequence[Mapping[str, Any]] | None = None) -> str:
+    """One line on the same jobs as `job_states`, such as '5 of 24 done, 1 failed, 2 running, about 41 min left'."""
+    states = job_states(folder, jobs)
     counts = {word: sum(state.word == word for state in states) for word in _WORDS}
     parts = [f"{counts['done']} of {len(states)} done"]
     parts += [f"{counts[word]} {word}" for word in ("failed", "running") if counts[word]]
