@@ -76,6 +76,15 @@ def test_files_that_are_being_written_are_left_out(tmp_path):
     assert list(found) == []
 
 
+def test_all_files_of_a_folder_have_the_permissions_of_the_user(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_folder(tmp_path / "model", lambda folder: (folder / "weights").touch(mode=0o600))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model" / "weights").stat().st_mode & 0o777 == 0o640
+
+
 def test_a_folder_is_replaced_completely_or_not_at_all(tmp_path):
     save_folder(tmp_path / "model", lambda folder: (folder / "weights").write_text("first"))
 

@@ -13,13 +13,18 @@ from winnow.files.json_text import json_text
 _PARTIAL = ".partial"  # the suffix of an unfinished file or folder
 
 
-def require_disk_space(folder: Path, bytes_needed: int) -> None:
-    """Refuse to start a run whose files would not fit on the disk."""
+def require_disk_space(
+    folder: Path,
+    bytes_needed: int,
+    what: str = "the run writes",
+    remedy: str = "or choose another folder with hydra.run.dir=FOLDER",
+) -> None:
+    """Refuse to write what would not fit on the disk."""
     free = shutil.disk_usage(folder).free
     if free < bytes_needed:
         raise UserError(
-            f"{folder}: the run writes up to {bytes_needed / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free; "
-            "free some space, or choose another folder with hydra.run.dir=FOLDER."
+            f"{folder}: {what} up to {bytes_needed / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free; "
+            f"free some space, {remedy}."
         )
 
 
@@ -35,6 +40,8 @@ def save_folder(folder: Path, save: Callable[[Path], Any]) -> None:
     partial.mkdir(parents=True)
     try:
         save(partial)
+        for file in complete_files(partial):  # safetensors gives its files no permission for others
+            file.chmod(partial.stat().st_mode & 0o666)
         shutil.rmtree(folder, ignore_errors=True)
         partial.replace(folder)
     finally:
