@@ -60,6 +60,12 @@ def test_a_metric_that_the_dense_run_lacks_has_no_difference():
     assert cells(text, "f1") == ["-", "0.5000"]
 
 
+def test_a_model_with_one_prediction_for_all_is_named():
+    text = summary({**ROW, "constant_prediction": "negative"}, Path("out/run"), None)
+    assert "\ncaution  the model predicts 'negative' for every input; " in text
+    assert "caution" not in summary({**ROW, "constant_prediction": ""}, Path("out/run"), None)
+
+
 def test_what_is_measured_stands_beside_what_was_recorded():
     text = comparison({"validation": {"accuracy": 0.5, "f1": 0.25}}, {"validation": {"accuracy": 0.5}}, "openvino")
     assert cells(text, "") == ["measured", "now", "(openvino)", "recorded", "by", "the", "run", "(PyTorch)"]

@@ -78,6 +78,20 @@ def test_a_smaller_learning_rate_is_no_remedy_for_the_first_batch():
     assert said.endswith("Try trainer.precision=32-true (it is bf16-mixed), or check their labels and texts.")
 
 
+def test_a_gradient_that_jumps_is_noted_once(capsys):
+    class Jumps(Modifier):
+        seen = 0
+
+        def adjust_loss(self, loss, outputs, batch):
+            self.seen += 1
+            return loss * (1e7 if self.seen in (3, 22, 24) else 1)
+
+    fit(Jumps(name="jumps"), callbacks=[FiniteLoss()], epochs=5)
+    (note,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("note: "))
+    assert note.startswith("note: step 22 of 25 (epoch 5 of 5): the norm of the gradient is ")
+    assert note.endswith("Try a smaller recipe.optimizer.learning_rate (it is 0.01).")
+
+
 def test_a_batch_of_accumulated_ones_stops_the_training_before_the_optimizer_step():
     data = toy_data()
     model = toy_model(data.task)

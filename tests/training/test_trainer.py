@@ -13,6 +13,7 @@ from winnow.training.trainer import (
     best_precision,
     best_weights,
     build_trainer,
+    check_hardware,
     loader_workers,
 )
 
@@ -234,6 +235,22 @@ def test_half_precision_without_a_gpu_is_refused(configured, tmp_path, monkeypat
     config = configured("trainer.precision=16-mixed", "trainer.accelerator=cpu")
     with pytest.raises(UserError, match=r"trainer\.precision=16-mixed needs a GPU; use bf16-mixed or 32-true"):
         build_trainer(config, tmp_path, [], monitor="val/accuracy")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer=gpu"], "trainer.accelerator=gpu: torch .* finds no GPU"),
+        (["trainer=ddp", "trainer.accelerator=cuda"], "trainer.accelerator=cuda: torch .* finds no GPU"),
+        (["trainer=ddp", "trainer.devices=40"], "trainer.devices=40 is more than the 2 processors .* give at most 2"),
+    ],
+)
+def test_devices_that_the_machine_does_not_have_are_refused(configured, monkeypatch, overrides, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    with pytest.raises(UserError, match=message):
+        check_hardware(configured(*overrides).trainer)
 
 
 @pytest.mark.parametrize(

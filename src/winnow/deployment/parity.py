@@ -88,7 +88,7 @@ class OutputComparison:
         self.decisions += int((found >= 0).sum())
         self.equal_decisions += int(((found == expected) & (found >= 0)).sum())
         self.unlike_inputs += int((found != expected).any(dim=1).sum())
-        self.counts.update(_count(self.task, found))
+        self.counts.update(count_decisions(self.task, found))
 
     def _add_logits(self, found: Tensor, expected: Tensor, batch: Mapping[str, Tensor]) -> None:
         real = torch.ones_like(expected, dtype=torch.bool)
@@ -139,7 +139,7 @@ def decisions(task: Task, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
     return logits[0].argmax(dim=-1, keepdim=True)
 
 
-def _count(task: Task, found: Tensor) -> dict[str, int]:
+def count_decisions(task: Task, found: Tensor) -> dict[str, int]:
     """Name of a decision -> how often it was taken."""
     if len(task.output_names) > 1:
         unanswered = int((found == 0).all(dim=1).sum())

@@ -27,7 +27,13 @@ def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping
     ]
     table += [[*cells, ""] if dense else cells for cells in sizes]
     folder = relative_path(folder)
-    lines = ["", f"model    {folder / 'model'}", f"result   {folder / 'result.json'}"]
+    lines = [""]
+    if constant := row.get("constant_prediction"):
+        lines += [
+            f"caution  the model predicts '{constant}' for every input; train longer or change the learning rate",
+            "",
+        ]
+    lines += [f"model    {folder / 'model'}", f"result   {folder / 'result.json'}"]
     if reference:
         lines.append(f"dense    {relative_path(reference[0])}")
     lines.append(f"again    {command_line('evaluate', f'run={folder}')}")

@@ -17,6 +17,7 @@ from winnow.runs.resume import find_unfinished, intact_checkpoint
 from winnow.runs.run_folder import find_run, new_run_folder, recorded_run
 from winnow.runs.subprocess_run import dense_overrides, run_in_subprocess
 from winnow.training.run import prepare, train
+from winnow.training.trainer import check_hardware
 
 
 def run(config: RunConfig, folder: Path, checkpoint: Path | None, loggers: list[Any]) -> None:
@@ -31,6 +32,7 @@ def run(config: RunConfig, folder: Path, checkpoint: Path | None, loggers: list[
     quiet_libraries()
     limit_kernel_cache()
     with recorded_run(folder, config, resumed=checkpoint is not None) as row:
+        check_hardware(config.trainer)
         row |= _trained(config, folder, load_splits(config.task.data, unlabeled=True), checkpoint, loggers)
 
 

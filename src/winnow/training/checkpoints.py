@@ -14,6 +14,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from winnow.command_line import resuming_command
 from winnow.errors import StoppedError
+from winnow.files.atomic import require_disk_space
 from winnow.files.run_files import CHECKPOINTS, LAST, PREVIOUS
 from winnow.processes import stop_signal
 
@@ -113,6 +114,9 @@ class RunCheckpoint(Checkpoint):
 
     def _save(self, trainer: pl.Trainer) -> None:
         new, last = self.folder / "next.ckpt", self.folder / LAST
+        if trainer.is_global_zero and last.exists():
+            remedy = "then add resume=true to the command, which resumes from the checkpoint before it"
+            require_disk_space(self.folder, last.stat().st_size, f"the checkpoint of step {self._step:,} takes", remedy)
         trainer.save_checkpoint(new)
         if trainer.is_global_zero:
             if last.exists() and not self._keep_previous:

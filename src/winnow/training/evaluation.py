@@ -1,6 +1,7 @@
 """Score a model on the splits of a task, in float32."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from winnow.deployment.parity import count_decisions, decisions
 from winnow.errors import UserError
 from winnow.files.atomic import compact_json, write_atomically
 from winnow.models.finite import are_finite
@@ -18,7 +20,11 @@ from winnow.training.task_data import TaskData
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, data: TaskData, splits: Iterable[str], folder: Path | None = None
+    model: nn.Module,
+    data: TaskData,
+    splits: Iterable[str],
+    folder: Path | None = None,
+    decided: Counter[str] | None = None,
 ) -> dict[str, float | None]:
     """Metrics of each split: ``accuracy`` for the first, with the split's suffix for the others.
 
@@ -29,6 +35,7 @@ def evaluate(
         data: with the splits.
         splits: names of some of them.
         folder: for the prediction files of the task; None: they are not written.
+        decided: counts the decisions by name, of a task that has names for them.
 
     Raises:
         UserError: if an output of the model is not finite.
@@ -45,6 +52,8 @@ def evaluate(
             outputs = data.task.outputs(model, batch)
             finite &= are_finite(outputs).to(device)
             data.task.update_metrics(metrics, outputs, batch)
+            if decided is not None and (data.task.labels or len(data.task.output_names) > 1):
+                decided.update(count_decisions(data.task, decisions(data.task, outputs, batch)))
         if not finite:
             raise UserError(
                 f"the outputs of the model for the {name} split are NaN or infinite, so it has no metrics; train it "
@@ -55,6 +64,20 @@ def evaluate(
             for file, content in data.task.prediction_files(metrics).items():
                 write_atomically(folder / f"{'test_' if name == 'test' else ''}{file}", compact_json(content))
     return result
+
+
+def constant_prediction(decided: Mapping[str, int], metrics: Mapping[str, float | None]) -> str:
+    """What a model predicts for every input although that is wrong for some; '' for a model whose predictions differ.
+
+    Args:
+        decided: as `evaluate` counts them.
+        metrics: of the same rows, the main one first.
+    """
+    taken = [name for name, count in decided.items() if count]
+    perfect = next(iter(metrics.values()), None) in (1, 100)
+    if not decided or len(taken) > 1 or taken == ["an answer"] or perfect:
+        return ""
+    return taken[0] if taken else "no label"
 
 
 def sparsity_report(model: PreTrainedModel) -> dict[str, Any]:

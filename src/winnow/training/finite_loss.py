@@ -1,5 +1,6 @@
 """Stop a training whose loss, gradient or outputs are NaN or infinite, with the step and the rows of the batch."""
 
+import bisect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from winnow.errors import UserError
 from winnow.modifiers.modifier import modifiers_of
+
+_JUMP, _FEWEST = 1000, 20  # times the median of the norms of at least 20 gradients
 
 
 class DivergedError(UserError):
@@ -29,7 +32,7 @@ class _Observed:
 
 
 class FiniteLoss(pl.Callback):
-    """Raise an error at the first batch with a loss or a gradient that is not finite.
+    """Raise an error at the first batch with a loss or a gradient that is not finite, and note a gradient that jumps.
 
     In fp16 an infinite gradient is no error: the gradient scaler leaves the step out. The outputs of each validation
     must be finite too, so a training that diverges in its last step is noticed. It must come before callbacks that
@@ -43,6 +46,8 @@ class FiniteLoss(pl.Callback):
         self.learning_rate = learning_rate
         self._last: _Observed | None = None
         self._steps = 0
+        self._norms: list[float] = []  # of the gradient, ascending
+        self._noted = False
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         self._steps = trainer.global_step
@@ -77,12 +82,31 @@ class FiniteLoss(pl.Callback):
     def _check(self, trainer: pl.Trainer, pl_module: Any, seen: _Observed | None) -> None:
         fault = _fault(seen) if seen else ""
         if not _in_any_process(trainer, bool(fault)):
+            if seen:
+                self._note_jump(trainer, pl_module, seen)
             return
         here = self._described(trainer, pl_module, seen, fault) if seen and fault else ""
         everywhere = [here] * trainer.world_size
         if trainer.world_size > 1:
             torch.distributed.all_gather_object(everywhere, here)
         raise DivergedError(next(filter(None, everywhere)))
+
+    def _note_jump(self, trainer: pl.Trainer, pl_module: Any, seen: _Observed) -> None:
+        """Print a note, once, at a gradient that is far larger than those before it and than the limit to clip it."""
+        norm = seen.values[1].item()
+        if not norm or self._noted:
+            return  # the norm is 0 where it is not known
+        median = self._norms[len(self._norms) // 2] if len(self._norms) >= _FEWEST else math.inf
+        if norm > _JUMP * max(median, pl_module.optimizer_settings.max_grad_norm):
+            self._noted = True
+            if trainer.is_global_zero:
+                print(
+                    f"note: {_step(trainer, seen.steps + 1, seen.epoch)}: the norm of the gradient is {norm:.3g}, and "
+                    f"was {median:.3g} at the typical step before; the training may diverge. Try "
+                    f"{' or '.join(self._remedies(trainer, pl_module))}.",
+                    flush=True,
+                )
+        bisect.insort(self._norms, norm)
 
     def _described(self, trainer: pl.Trainer, pl_module: Any, seen: _Observed, fault: str) -> str:
         with torch.no_grad(), trainer.precision_plugin.forward_context():

@@ -1,6 +1,7 @@
 """One training: prepare data and model, find the teacher, fit, then save and evaluate the best model."""
 
 import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from winnow.modifiers.modifier import Modifier, build_modifiers, recorded_events
 from winnow.modifiers.rehearsal import rehearse
 from winnow.tasks.task import Row, Task, build_task
 from winnow.training.calibration import apply_without_training, calibration_texts
-from winnow.training.evaluation import evaluate, sparsity_report
+from winnow.training.evaluation import constant_prediction, evaluate, sparsity_report
 from winnow.training.module import FineTuner
 from winnow.training.speed import give_tables
 from winnow.training.task_data import TaskData
@@ -30,7 +31,6 @@ from winnow.training.teacher_cache import TeacherCache
 from winnow.training.trainer import (
     best_weights,
     build_trainer,
-    check_hardware,
     epochs_taken,
     fit,
     loader_workers,
@@ -76,7 +76,6 @@ def prepare(config: RunConfig, folder: Path, stored: DatasetDict) -> Preparation
     Raises:
         UserError: for data, a model or a recipe that cannot be trained; raised before a teacher is trained.
     """
-    check_hardware(config.trainer)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = build_task(config.task)
     splits = arrange_splits(task.prepare(stored), config.task.data)
@@ -197,9 +196,11 @@ def _fit(
 
 def _measured(folder: Path, task: Task, data: TaskData) -> dict[str, Any]:
     """Metrics and zeros of the saved model, read from its folder as a user would."""
-    saved = load_saved(folder / "model", task)
+    saved, decided = load_saved(folder / "model", task), Counter[str]()
+    metrics = evaluate(saved, data, data.validation, folder, decided)
     return {
-        "metrics": evaluate(saved, data, data.validation, folder),
+        "metrics": metrics,
+        "constant_prediction": constant_prediction(decided, metrics),
         "test_metrics": evaluate(saved, data, [name for name in data.splits if name == "test"], folder),
         **sparsity_report(saved),
     }

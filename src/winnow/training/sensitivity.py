@@ -20,6 +20,7 @@ from winnow.modifiers.probe import Probe
 from winnow.modifiers.pruning import Pruning
 from winnow.text import duration
 from winnow.training.run import prepare
+from winnow.training.trainer import check_hardware
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def measure(config: RunConfig, sparsities: Sequence[float], samples: int, folder
     Raises:
         UserError: for a model without a trained head.
     """
+    check_hardware(config.trainer)
     prepared = prepare(config, folder, load_splits(config.task.data))
     if prepared.student.new_head:
         raise UserError(

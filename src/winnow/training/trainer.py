@@ -58,11 +58,22 @@ def callbacks_of(trainer: pl.Trainer) -> list[pl.Callback]:
 
 
 def check_hardware(trainer: Trainer) -> None:
-    """Refuse devices and precisions that this machine does not have, before a teacher is trained.
+    """Refuse devices and precisions that this machine does not have, before data are loaded.
 
     Raises:
-        UserError: with Lightning's reason.
+        UserError: with the setting, or with Lightning's reason.
     """
+    if trainer.accelerator in ("gpu", "cuda") and not (torch.cuda.is_available() or _is_mps(trainer.accelerator)):
+        raise UserError(
+            f"trainer.accelerator={trainer.accelerator}: torch {torch.__version__} finds no GPU on this machine; use "
+            "trainer.accelerator=cpu, or install a driver and a torch for the GPU."
+        )
+    on_gpus = trainer.accelerator != "cpu" and torch.cuda.is_available()
+    found, kind = (torch.cuda.device_count(), "GPUs") if on_gpus else (os.cpu_count() or 1, "processors")
+    if isinstance(trainer.devices, int) and trainer.devices > found:
+        raise UserError(
+            f"trainer.devices={trainer.devices} is more than the {found} {kind} of this machine; give at most {found}."
+        )
     if not trainer.data_parallel:  # its processes check by themselves
         _new_trainer(trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
 
