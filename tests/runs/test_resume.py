@@ -12,18 +12,14 @@ from functools import partial
 import pytest
 import torch
 from filelock import FileLock
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import OmegaConf
 
 from tests.kill_and_resume import differences, training_state
 from tests.toys import changed, failure, own_data, review_tables, run, run_command
-from winnow.command_line import resuming_command
 from winnow.config.fingerprint import fingerprint
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 from winnow.files.locks import is_running
-from winnow.runs.resume import find_unfinished
+from winnow.runs.resume import find_resumable
 from winnow.runs.run_folder import recorded_run
 from winnow.training.checkpoints import AtomicCheckpointIO
 from winnow.training.trainer import BestCheckpoint
@@ -143,7 +139,11 @@ def test_without_a_folder_the_newest_unfinished_match_is_resumed_and_no_empty_fo
     done = next(path.parent for path in folders if result_of(path.parent)["status"] == "ok")
     assert differences(last(done), last(alone)) == []
     assert "resume=true" in (done / ".hydra" / "overrides.yaml").read_text()
-    assert "so this run starts at step 0" in train(place, "output_dir=found", "seed=1", "resume=true")
+    changed = (done / "result.json").stat().st_mtime_ns
+    assert f"the run in {done.relative_to(place)} has finished" in train(
+        place, "output_dir=found", "seed=1", "resume=true"
+    )
+    assert (done / "result.json").stat().st_mtime_ns == changed
 
 
 def test_without_a_checkpoint_the_run_starts_at_step_0_and_prints_it(place, alone):
@@ -212,15 +212,6 @@ def test_each_job_of_a_sweep_is_resumed_in_its_folder(place, killed, named):
     assert sorted((row["seed"], row["status"], row["resumed"]) for row in rows) == [(1, "ok", 1), (2, "ok", 1)]
 
 
-def test_a_job_of_a_sweep_is_resumed_by_the_command_of_the_sweep(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["submitit", "folder"])  # the process of a job belongs to its launcher
-    hydra_config = OmegaConf.create({"mode": RunMode.MULTIRUN, "sweep": {"dir": str(tmp_path)}})
-    monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
-    monkeypatch.setattr(HydraConfig, "get", lambda: hydra_config)
-    (tmp_path / "sweep.json").write_text('{"command": "python -m src.train -m seed=1,2"}')
-    assert resuming_command() == "python -m src.train -m seed=1,2"
-
-
 def unfinished(folder, configured, *overrides, age=0):
     """A run folder as a killed run leaves it behind."""
     config = configured(*overrides)
@@ -239,23 +230,27 @@ def test_the_newest_intact_run_that_is_neither_finished_nor_running_is_found(tmp
     monkeypatch.setattr("winnow.runs.resume.is_running", partial(is_running, patience=0.1))
     wanted = {unfinished(tmp_path / name, configured, age=age) for age, name in enumerate("abcde")}.pop()
     unfinished(tmp_path / "other", configured, "seed=9", age=-9)
-    assert find_unfinished(tmp_path, wanted) == tmp_path / "a"
+    assert find_resumable(tmp_path, wanted) == tmp_path / "a"
     (tmp_path / "a" / "result.json").write_text('{"status": "ok"}')
-    assert find_unfinished(tmp_path, wanted) == tmp_path / "b"
+    assert find_resumable(tmp_path, wanted) == tmp_path / "b"
+    assert find_resumable(tmp_path, wanted, finished=True) == tmp_path / "b"  # the model of the newer one was removed
+    (tmp_path / "a" / "model").mkdir()
+    (tmp_path / "a" / "model" / "config.json").touch()
+    assert find_resumable(tmp_path, wanted, finished=True) == tmp_path / "a"
     for name in ("last.ckpt", "previous.ckpt"):
         (tmp_path / "b" / "checkpoints" / name).write_bytes(b"PK")
-    assert find_unfinished(tmp_path, wanted) == tmp_path / "c"
+    assert find_resumable(tmp_path, wanted) == tmp_path / "c"
     (tmp_path / "c" / "checkpoints" / "last.ckpt").write_bytes(b"PK")
     (tmp_path / "c" / "result.json").write_text('{"status": "failed"}')
-    assert find_unfinished(tmp_path, wanted) == tmp_path / "c"
+    assert find_resumable(tmp_path, wanted) == tmp_path / "c"
     with FileLock(tmp_path / "c" / ".hydra" / "lock"):
-        assert find_unfinished(tmp_path, wanted) == tmp_path / "d"
+        assert find_resumable(tmp_path, wanted) == tmp_path / "d"
         with (
             pytest.raises(UserError, match=r"another command runs in this folder"),
             recorded_run(tmp_path / "c", configured()),
         ):
             pass
-    assert find_unfinished(tmp_path, "nothing") is None
+    assert find_resumable(tmp_path, "nothing") is None
 
 
 @pytest.mark.parametrize("parallel", [False, pytest.param(True, marks=pytest.mark.slow)])

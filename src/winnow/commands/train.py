@@ -19,7 +19,7 @@ from winnow.config.fingerprint import fingerprint
 from winnow.config.outputs import Export
 from winnow.config.resolve import run_config
 from winnow.config.run import RunConfig, dense_run
-from winnow.deployment.exportable import check_export_of
+from winnow.deployment.exportable import check_export_of, is_exported
 from winnow.errors import short_errors
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
@@ -36,6 +36,7 @@ from winnow.runs.resume import job_to_resume, run_to_resume
 from winnow.runs.run_folder import find_run, take_over
 from winnow.runs.subprocess_run import run_in_subprocess
 from winnow.runs.sweep import check_is_no_sweep, recorded_job, state_of
+from winnow.text import relative_path
 
 
 def main() -> None:
@@ -115,7 +116,7 @@ def run_job(composed: DictConfig, folder: Path, overrides: Sequence[str]) -> Non
                 run_in_subprocess(folder, overrides)
             else:
                 _run(config, folder, checkpoint, loggers)
-        if config.export.kind != "none" and not (folder / "deployment" / "verification.json").is_file():
+        if config.export.kind != "none":
             deploy(folder, config.export)
 
 
@@ -139,7 +140,9 @@ def _summary(config: RunConfig, folder: Path) -> str:
 
 
 def deploy(folder: Path, settings: Export) -> str:
-    """Export a run; returns the result as a table."""
+    """Export a run unless it has this export; returns the result as a table."""
+    if is_exported(folder, settings):
+        return f"The export is in {relative_path(folder / 'deployment')} already."
     from winnow.deployment.export_run import export_run  # heavy: only once the run is done
     from winnow.reports.export_summary import export_summary
 

@@ -16,7 +16,7 @@ from winnow.config.outputs import Export
 from winnow.config.task import Files, TaskSettings
 from winnow.deployment.comparison import compare
 from winnow.deployment.engines import FOUR_BITS
-from winnow.deployment.exportable import PACKAGES, exportable
+from winnow.deployment.exportable import PACKAGES, exportable, recorded
 from winnow.deployment.folder import GRAPH, SPARSE_GRAPH, VERIFICATION
 from winnow.deployment.graph import write_graph
 from winnow.deployment.integer_modules import packs_embeddings
@@ -126,6 +126,7 @@ def _headed(report: Mapping[str, Any], precision: str, settings: Export) -> dict
         "failures": report["failures"],
         "precision": precision,
         **settings.model_dump(include={"opset", "batch_size", "sequence_length"}),
+        "settings": recorded(settings),
     }
     versions = {name: version(name) for name in ("torch", "transformers", *PACKAGES)}
     return {**head, **report, "versions": versions}

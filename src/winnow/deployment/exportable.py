@@ -7,7 +7,9 @@ from typing import Any
 from winnow.config.outputs import Export
 from winnow.config.run import saved_config
 from winnow.config.task import Data, Files, MaskedLM, TaskSettings, check_shipped
+from winnow.deployment.folder import VERIFICATION
 from winnow.errors import UserError
+from winnow.files.json_text import read_json
 from winnow.files.local_files import local_files, resolve_model_folder
 from winnow.files.run_files import read_result
 from winnow.files.token_limit import check_length, saved_token_limit
@@ -33,6 +35,23 @@ def exportable(run: Path, settings: Export) -> tuple[dict[str, Any], TaskSetting
     _check_length(settings.sequence_length, folder)
     data = _present_data(run, task.data, settings.data)
     return row, _cut_to(settings.sequence_length, task, data), _precision(settings.precision, row["quantized"])
+
+
+def is_exported(run: Path, settings: Export) -> bool:
+    """True if a run has been exported with these settings to the end."""
+    facts = read_result(run).get("deployment", {})
+    try:
+        report = read_json(run / "deployment" / VERIFICATION)
+    except (OSError, ValueError):
+        return False
+    # result.json is written after the deployment, and the comparison of the engines is measured last
+    complete = "agreement" in facts and (not settings.compare or "latency" in facts)
+    return complete and report.get("settings") == recorded(settings)
+
+
+def recorded(settings: Export) -> dict[str, Any]:
+    """The settings as verification.json has them, which names no place on this machine."""
+    return settings.model_dump(exclude={"data"})
 
 
 def check_export_of(task: TaskSettings, settings: Export) -> None:

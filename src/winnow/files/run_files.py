@@ -8,6 +8,7 @@ import yaml
 
 from winnow.errors import UserError, nearest
 from winnow.files.atomic import write_atomically
+from winnow.files.checksums import SUMS
 from winnow.files.json_text import json_text, read_json
 
 RESULT = "result.json"
@@ -65,6 +66,11 @@ def ended_well(folder: Path) -> bool:
         return bool(read_json(folder / RESULT)["status"] == "ok")
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def has_model(folder: Path) -> bool:
+    """True if a run has a model, even a damaged one."""
+    return any((folder / "model" / name).is_file() for name in ("config.json", SUMS))
 
 
 def is_good(row: Any) -> bool:

@@ -13,13 +13,22 @@ from winnow.files.atomic import files_below
 from winnow.files.checkpoint_files import check_best, is_intact
 from winnow.files.checksums import find_damage
 from winnow.files.locks import is_running
-from winnow.files.run_files import BEST, CHECKPOINTS, FINGERPRINT, LAST, PREVIOUS, RESULT, ended_well
+from winnow.files.run_files import (
+    BEST,
+    CHECKPOINTS,
+    FINGERPRINT,
+    LAST,
+    PREVIOUS,
+    RESULT,
+    ended_well,
+    has_model,
+)
 from winnow.processes import is_main_process
 from winnow.runs.run_folder import clear
 
 
 def run_to_resume(made: Path, config: RunConfig) -> tuple[Path, Path | None]:
-    """Choose the run to resume: the named one, else the newest unfinished match, else a new one.
+    """Choose the run to resume: the named one, else the newest match, finished or not, else a new one.
 
     Args:
         made: the folder that Hydra made for this command; removed if the run in another folder is resumed.
@@ -35,8 +44,8 @@ def run_to_resume(made: Path, config: RunConfig) -> tuple[Path, Path | None]:
         folder, no_checkpoint = made, f"{made} has no checkpoint"
         _check_same_run(made, config)
     else:
-        folder = find_unfinished(Path(config.output_dir), fingerprint(config)) or made
-        no_checkpoint = f"{config.output_dir} has no unfinished run of this configuration with an intact checkpoint"
+        folder = find_resumable(Path(config.output_dir), fingerprint(config), finished=True) or made
+        no_checkpoint = f"{config.output_dir} has no run of this configuration with an intact checkpoint or a model"
     ended = ended_well(folder)
     damage = find_damage(folder / "model") if ended else ""
     finished = ended and not damage
@@ -49,7 +58,7 @@ def run_to_resume(made: Path, config: RunConfig) -> tuple[Path, Path | None]:
             print(f"resume=true: {damage}, so the run makes its model again{again}.")
             (folder / RESULT).unlink()
         if finished:
-            print(f"resume=true: the run in {folder} has finished; the table has what it recorded.")
+            print(f"resume=true: the run in {folder} has finished; the table has what it recorded.", flush=True)
         elif checkpoint:
             print(f"resume=true: the run in {folder} resumes from {checkpoint.name}.")
         else:
@@ -93,12 +102,21 @@ def intact_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def find_unfinished(output_dir: Path, wanted: str) -> Path | None:
-    """The newest run with this fingerprint that has an intact checkpoint, has not finished and is not running."""
+def find_resumable(output_dir: Path, wanted: str, finished: bool = False) -> Path | None:
+    """The newest run with this fingerprint that has an intact checkpoint, has not finished and is not running.
+
+    Args:
+        output_dir: with run folders at any depth.
+        wanted: fingerprint.
+        finished: a run that has finished counts too, if its model still exists.
+    """
     fingerprints = files_below(output_dir, FINGERPRINT.name)
     folders = [path.parent.parent for path in fingerprints if _text(path) == wanted]
-    for folder in sorted(filter(_checkpoints, folders), key=_saved_at, reverse=True):
-        if not ended_well(folder) and any(map(is_intact, _checkpoints(folder))) and not is_running(folder):
+    for folder in sorted(folders, key=_saved_at, reverse=True):
+        if ended_well(folder):
+            if finished and has_model(folder):
+                return folder
+        elif any(map(is_intact, _checkpoints(folder))) and not is_running(folder):
             return folder
     return None
 
@@ -117,9 +135,10 @@ def _text(path: Path) -> str:
 
 
 def _saved_at(folder: Path) -> float:
-    """Time of the newest checkpoint; 0 if another process has removed them."""
+    """Time of the result of a finished run, else of the newest checkpoint; 0 if another process has removed them."""
+    paths = [folder / RESULT] if ended_well(folder) else _checkpoints(folder)
     try:
-        return max((path.stat().st_mtime for path in _checkpoints(folder)), default=0.0)
+        return max((path.stat().st_mtime for path in paths), default=0.0)
     except FileNotFoundError:
         return 0.0
 

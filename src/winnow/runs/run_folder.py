@@ -17,11 +17,19 @@ from winnow.config.labels import folder_name, model_label
 from winnow.config.run import RunConfig
 from winnow.errors import describe
 from winnow.files.atomic import complete_files, files_below, write_atomically
-from winnow.files.checksums import SUMS
 from winnow.files.json_text import read_json
 from winnow.files.local_files import model_damage
 from winnow.files.locks import LOCK, BusyError, run_lock
-from winnow.files.run_files import CHECKPOINTS, FINGERPRINT, RESOLVED, RESULT, ended_well, read_result, write_result
+from winnow.files.run_files import (
+    CHECKPOINTS,
+    FINGERPRINT,
+    RESOLVED,
+    RESULT,
+    ended_well,
+    has_model,
+    read_result,
+    write_result,
+)
 from winnow.processes import is_main_process
 
 _RESUMED = Path(".hydra") / "resumed"  # a file with the number of times
@@ -86,8 +94,7 @@ def find_run(output_dir: Path, wanted: str) -> Path | None:
             row, changed = read_json(path), path.stat().st_mtime
         except (ValueError, OSError):
             continue  # damaged, or removed meanwhile
-        has_model = any((path.parent / "model" / name).is_file() for name in ("config.json", SUMS))
-        if row.get("status") == "ok" and row.get("fingerprint") == wanted and has_model:
+        if row.get("status") == "ok" and row.get("fingerprint") == wanted and has_model(path.parent):
             found.append((changed, path.parent))
     for _, folder in sorted(found, reverse=True):
         damage = model_damage(folder / "model")

@@ -13,7 +13,7 @@ from winnow.files.locks import named_lock
 from winnow.loggers.build import build_loggers
 from winnow.loggers.run_log import run_log
 from winnow.quiet import limit_kernel_cache, quiet_libraries
-from winnow.runs.resume import find_unfinished, intact_checkpoint
+from winnow.runs.resume import find_resumable, intact_checkpoint
 from winnow.runs.run_folder import find_run, new_run_folder, recorded_run
 from winnow.runs.subprocess_run import dense_overrides, run_in_subprocess
 from winnow.training.run import prepare, train
@@ -49,7 +49,7 @@ def find_or_train_dense(config: RunConfig, stored: DatasetDict) -> Path:
         if found := find_run(output_dir, name):
             print(f"Dense teacher: {found}")
             return found
-        unfinished = find_unfinished(output_dir, name) if config.resume else None
+        unfinished = find_resumable(output_dir, name) if config.resume else None
         folder = unfinished or new_run_folder(dense)
         checkpoint = intact_checkpoint(folder)
         how = "resuming an unfinished run" if checkpoint else f"none found in {output_dir}, so it is trained first"
