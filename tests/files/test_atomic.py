@@ -8,6 +8,7 @@ from winnow.files.atomic import (
     complete_files,
     files_below,
     open_atomically,
+    remove_unfinished,
     replaced_atomically,
     require_disk_space,
     save_folder,
@@ -104,3 +105,18 @@ def test_a_run_that_would_not_fit_on_the_disk_does_not_start(tmp_path):
     require_disk_space(tmp_path, bytes_needed=1)
     with pytest.raises(UserError, match=r"writes up to 1,000,000,000,000 MB, .*hydra\.run\.dir=FOLDER"):
         require_disk_space(tmp_path, bytes_needed=10**18)
+
+
+def test_what_killed_processes_left_half_written_is_removed_from_a_run_folder(tmp_path):
+    alive, dead = os.getpid(), 2**22 + 1  # above the largest id of a process
+    for name in ("model.partial", "deployment.partial"):
+        (tmp_path / name).mkdir()
+    left = ("checkpoints/next.partial", f"logs/metrics.csv.{dead}.partial", f"result.json.{dead}.partial")
+    another_run = {"inner/.hydra/lock", "inner/x.partial"}
+    kept = {"checkpoints/last.ckpt", f"events.json.{alive}.partial", "x.csv"} | another_run
+    for name in (*left, *kept):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == kept
+    assert not list(tmp_path.glob("*.partial/"))

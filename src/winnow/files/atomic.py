@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from winnow.errors import UserError
 from winnow.files.json_text import json_text
 
-_PARTIAL = ".partial"  # the suffix of an unfinished file or folder
+PARTIAL = ".partial"  # the suffix of an unfinished file or folder
 
 
 def require_disk_space(
@@ -35,7 +35,7 @@ def save_folder(folder: Path, save: Callable[[Path], Any]) -> None:
         folder: replaced if it exists.
         save: writes the files into a temporary folder, its argument.
     """
-    partial = folder.with_name(folder.name + _PARTIAL)
+    partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -48,6 +48,36 @@ def save_folder(folder: Path, save: Callable[[Path], Any]) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def remove_unfinished(run: Path) -> None:
+    """Remove the unfinished files and folders that killed processes have left in a run folder.
+
+    Args:
+        run: the folder; no other command runs in it.
+    """
+    for path in (*run.glob(f"*{PARTIAL}"), *run.glob(f"*/*{PARTIAL}")):
+        in_another_run = path.parent != run and (path.parent / ".hydra").is_dir()
+        if in_another_run or _is_being_written(path):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _is_being_written(partial: Path) -> bool:
+    """True if the process whose id is in the name is alive."""
+    process = partial.stem.rpartition(".")[2]
+    if not process.isdigit():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
 def files_below(folder: Path, name: str) -> Iterator[Path]:
     """All files with a name; unlike `Path.rglob` it survives a folder that another process removes meanwhile."""
     return (Path(here) / name for here, _, files in os.walk(folder) if name in files)
@@ -56,8 +86,8 @@ def files_below(folder: Path, name: str) -> Iterator[Path]:
 def complete_files(folder: Path) -> Iterator[Path]:
     """All files except those that another process is writing; like `files_below` in a folder that is removed."""
     for here, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.endswith(_PARTIAL)]
-        yield from (Path(here) / name for name in files if not name.endswith(_PARTIAL))
+        folders[:] = [name for name in folders if not name.endswith(PARTIAL)]
+        yield from (Path(here) / name for name in files if not name.endswith(PARTIAL))
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -82,7 +112,7 @@ def open_atomically(path: Path, newline: str | None = None) -> Iterator[TextIO]:
 def replaced_atomically(path: Path) -> Iterator[Path]:
     """The path of an unfinished file to write; it replaces ``path`` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}{_PARTIAL}")  # another process may write the same file
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")  # another process may write the same file
     try:
         yield partial
         with partial.open("rb+") as file:

@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from winnow.errors import UserError
+from winnow.files.atomic import remove_unfinished
 
 LOCK = Path(".hydra") / "lock"  # the run lock, in a run folder
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # of some network file systems
@@ -20,7 +21,7 @@ class BusyError(UserError):
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold the run lock of a folder, so that no other command runs in it."""
+    """Hold the run lock of a folder, so that no other command runs in it; what killed ones left half-written goes."""
     (folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
@@ -30,6 +31,7 @@ def run_lock(folder: Path) -> Iterator[None]:
             f"{folder}: another command runs in this folder; wait for it, or choose another folder."
         ) from error
     try:
+        remove_unfinished(folder)
         yield
     finally:
         lock.release()
