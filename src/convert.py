@@ -1,6 +1,6 @@
 """``python -m src.convert ...``, the same as ``winnow convert ...``."""
 
-from winnow.commands.convert import main
+from winnow.commands.cli import run
 
 if __name__ == "__main__":
-    main()
+    run("convert")

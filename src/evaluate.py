@@ -1,6 +1,6 @@
 """``python -m src.evaluate ...``, the same as ``winnow evaluate ...``."""
 
-from winnow.commands.evaluate import main
+from winnow.commands.cli import run
 
 if __name__ == "__main__":
-    main()
+    run("evaluate")

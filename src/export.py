@@ -1,6 +1,6 @@
 """``python -m src.export ...``, the same as ``winnow export ...``."""
 
-from winnow.commands.export import main
+from winnow.commands.cli import run
 
 if __name__ == "__main__":
-    main()
+    run("export")

@@ -1,6 +1,6 @@
 """``python -m src.plan ...``, the same as ``winnow plan ...``."""
 
-from winnow.commands.plan import main
+from winnow.commands.cli import run
 
 if __name__ == "__main__":
-    main()
+    run("plan")

@@ -1,6 +1,6 @@
 """``python -m src.predict ...``, the same as ``winnow predict ...``."""
 
-from winnow.commands.predict import main
+from winnow.commands.cli import run
 
 if __name__ == "__main__":
-    main()
+    run("predict")

@@ -1,6 +1,6 @@
 """``python -m src.report ...``, the same as ``winnow report ...``."""
 
-from winnow.commands.report import main
+from winnow.commands.cli import run
 
 if __name__ == "__main__":
-    main()
+    run("report")

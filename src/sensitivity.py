@@ -1,6 +1,6 @@
 """``python -m src.sensitivity ...``, the same as ``winnow sensitivity ...``."""
 
-from winnow.commands.sensitivity import main
+from winnow.commands.cli import run
 
 if __name__ == "__main__":
-    main()
+    run("sensitivity")

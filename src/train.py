@@ -1,6 +1,6 @@
 """``python -m src.train ...``, the same as ``winnow train ...``."""
 
-from winnow.commands.train import main
+from winnow.commands.cli import run
 
 if __name__ == "__main__":
-    main()
+    run("train")

@@ -112,7 +112,7 @@ def kill_at(process: subprocess.Popen[str], run: Path, step: int, pause: float) 
     time.sleep(pause)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    writing = any((run / "checkpoints").glob("*.partial")) or (run / "checkpoints" / "next.ckpt").exists()
+    writing = any((run / "checkpoints").glob("*.partial"))
     return f"killed at step {steps_logged(run)}" + (" while writing a checkpoint" if writing else "")
 
 

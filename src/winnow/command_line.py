@@ -6,9 +6,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-
 SWEEP_PLAN = "sweep.json"  # in the folder of a sweep
 _CONSOLE = "WINNOW_CONSOLE"  # an environment variable, so the processes that a command starts print the same names
 
@@ -26,17 +23,21 @@ def command_line(word: str, *arguments: str) -> str:
 
 def training_command() -> str:
     """The command line of this training; for a job of a sweep the job's own."""
-    return command_line("train", *(HydraConfig.get().overrides.task if _in_sweep() else sys.argv[1:]))
+    from hydra.core.hydra_config import HydraConfig  # heavy: commands print names before they import Hydra
+    from hydra.types import RunMode
+
+    in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    return command_line("train", *(HydraConfig.get().overrides.task if in_sweep else sys.argv[1:]))
 
 
 def resuming_command() -> str:
-    """The command that resumes the run of this process; for a job of a sweep the command of the sweep."""
-    if _in_sweep():  # the process of a job may have the arguments of its launcher
-        plan = json.loads((Path(HydraConfig.get().sweep.dir) / SWEEP_PLAN).read_text())
-        return str(plan["command"])
-    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("resume=")]
-    return command_line("train", *arguments, "resume=true")
+    """The command that resumes the training of this process; a sweep is resumed by the same command."""
+    arguments = sys.argv[1:]
+    if {"-m", "--multirun"}.isdisjoint(arguments):
+        arguments = [*(each for each in arguments if not each.startswith("resume=")), "resume=true"]
+    return command_line("train", *arguments)
 
 
-def _in_sweep() -> bool:
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+def sweep_command(folder: Path) -> str:
+    """The command of the sweep in a folder; the process of a job may have the arguments of its launcher."""
+    return str(json.loads((folder / SWEEP_PLAN).read_text())["command"])

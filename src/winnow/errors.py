@@ -5,7 +5,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 # of a path that cannot be used: a file in the way, no permission, a disk that is read-only, a name that is too long
 _NO_PLACE = {
@@ -22,8 +22,8 @@ class UserError(ValueError):
         super().__init__(visible(message))
 
 
-class StoppedError(UserError):
-    """A run that was stopped by a signal and can be resumed.
+class StoppedError(BaseException):
+    """A command that was stopped by a signal; like KeyboardInterrupt no Exception, which libraries catch.
 
     Args:
         status: with which the command exits.
@@ -64,10 +64,12 @@ def short_errors() -> Iterator[None]:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit("error: interrupted")
-    except StoppedError as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(stop.status)
-    except Exception as error:
+    except (Exception, StoppedError) as error:
+        for cause in _causes(error):
+            if isinstance(cause, StoppedError):
+                with suppress(OSError):  # of a lost terminal
+                    print(cause, file=sys.stderr, flush=True)
+                sys.exit(cause.status)
         if wants_traces():
             raise
         sys.exit(f"error: {describe(error)}")
@@ -76,7 +78,7 @@ def short_errors() -> Iterator[None]:
 def describe(error: BaseException) -> str:
     """The message for the user: that of a UserError unchanged, any other with its type and how to see the trace."""
     for cause in _causes(error):  # a constructor's error arrives wrapped
-        if isinstance(cause, UserError):
+        if isinstance(cause, UserError | StoppedError):
             return str(cause)
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"

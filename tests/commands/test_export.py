@@ -6,9 +6,12 @@ import yaml
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.toys import failure, own_data, review_tables, run, run_command
+from winnow.config.run import saved_config
 from winnow.config.task import Data
 from winnow.deployment import export_run, speedup
+from winnow.deployment.exportable import is_exported
 from winnow.deployment.graph import traceable_copy
+from winnow.files.run_files import write_result
 from winnow.models.pretrained import save_model
 from winnow.models.structures import remove_structures, structure_blocks
 
@@ -155,7 +158,17 @@ def test_a_training_with_export_onnx_ends_with_an_export(place):
     assert "deployment   both/deployment" in output
     facts = json.loads((place / "both" / "deployment" / "config.json").read_text())["winnow"]
     assert (facts["batch_size"], facts["sequence_length"], facts["task"]["max_length"]) == (4, 16, 16)
-    assert row_of(place / "both")["deployment"]["precision"] == "float32"
+    row = row_of(place / "both")
+    assert row["deployment"]["precision"] == "float32"
+    again = run("train", *words, "export=onnx", *SHAPE, "resume=true", folder=place)
+    assert f"resume=true: the run in {place}/both has finished." in again
+    assert again.endswith("\nThe export is in both/deployment already.\n")
+    settings = saved_config(place / "both").export
+    for changes in ({"opset": 18}, {"precision": "float16"}, {"compare": True}):
+        assert not is_exported(place / "both", settings.model_copy(update=changes))
+    assert is_exported(place / "both", settings)
+    write_result(place / "both", {**row, "deployment": {}})  # killed before the row was written
+    assert not is_exported(place / "both", settings)
 
 
 def test_an_export_that_cannot_work_is_refused_before_training(place):

@@ -211,7 +211,7 @@ def waiting(place):
 def test_an_interrupt_ends_the_command_with_one_line(waiting):
     os.kill(waiting.pid, signal.SIGINT)
     assert waiting.wait(timeout=60) == 1
-    assert waiting.stderr.read() == b"error: interrupted\n"
+    assert waiting.stderr.read() == b"interrupted; run the same command again\n"
 
 
 def test_the_command_ends_quietly_when_its_output_is_closed(waiting):

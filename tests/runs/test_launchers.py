@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from tests.toys import failure, own_data, review_tables, run_command
 from winnow.errors import StoppedError, UserError
 from winnow.extras import is_installed
-from winnow.processes import stop_signal
-from winnow.runs.launchers import check_plugins, end_by_sigterm, requeued, runs_beside_others, unfinished_sweeps
+from winnow.runs.launchers import check_plugins, requeued, runs_beside_others, unfinished_sweeps
+from winnow.signals import stoppable
 
 PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "slurm": "submitit", "ray": "ray"}
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "slurm": "slurm", "ray": "ray"}
@@ -100,9 +100,8 @@ def test_a_stopped_job_of_a_cluster_is_requeued(monkeypatch):
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     before = signal.signal(signal.SIGUSR2, lambda *args: queued.append(args))
     try:
-        assert stop_signal() == signal.SIGUSR2
-        with pytest.raises(StoppedError), requeued():
-            raise StoppedError("stopped", status=75)
+        with pytest.raises(StoppedError, match="stopped by SIGUSR2"), requeued(), stoppable("resume"):
+            signal.raise_signal(signal.SIGUSR2)
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert queued == [(signal.SIGUSR2, None)]
@@ -134,28 +133,10 @@ def test_a_launcher_that_stops_prints_how_to_continue(capsys):
     )
 
 
-def test_ctrl_c_ends_a_sweep_without_a_trace():
-    with pytest.raises(SystemExit, match=r"error: interrupted; run the same command again"), unfinished_sweeps():
-        raise KeyboardInterrupt
-
-
-def test_sigterm_ends_a_sweep_whose_jobs_run_elsewhere(capsys):
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        end_by_sigterm()
-        with pytest.raises(SystemExit) as ended:
-            signal.raise_signal(signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert ended.value.code == 75
-    assert capsys.readouterr().err.startswith("stopped by SIGTERM; run the same command again")
-
-
 def test_outside_submitit_sigterm_stops_a_job_and_it_is_not_requeued(monkeypatch):
     monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)
-    assert stop_signal() == signal.SIGTERM
-    with pytest.raises(StoppedError), requeued():
-        raise StoppedError("stopped", status=75)
+    with pytest.raises(StoppedError, match="stopped by SIGTERM"), requeued(), stoppable("resume"):
+        signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-import io
 import os
 import signal
 from pathlib import Path
@@ -280,16 +279,6 @@ def test_a_checkpoint_that_could_not_be_written_leaves_the_one_before_it(tmp_pat
     assert [p.name for p in tmp_path.iterdir()] == ["x.ckpt"]
 
 
-def test_ctrl_c_while_a_checkpoint_is_written_is_not_reported_as_a_full_disk(tmp_path, monkeypatch):
-    class InterruptedFile(io.FileIO):
-        def write(self, content):
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "open", lambda self, mode: InterruptedFile(self, mode))
-    with pytest.raises(KeyboardInterrupt):
-        AtomicCheckpointIO().save_checkpoint({"step": 1, "weights": torch.rand(10_000)}, tmp_path / "x.ckpt")
-
-
 def test_the_best_model_is_still_known_in_a_folder_that_was_moved(configured, uninterrupted, tmp_path):
     with pytest.raises(KilledError):
         train(configured, tmp_path / "here", kill=Kill("on_train_batch_start", 11))
@@ -299,39 +288,36 @@ def test_the_best_model_is_still_known_in_a_folder_that_was_moved(configured, un
 
 
 class Signal(Kill):
-    def __init__(self, hook, step, number=signal.SIGTERM):
+    def __init__(self, number, hook, step):
         self.number = number
         super().__init__(hook, step)
 
     def kill(self, trainer, step):
-        if trainer.global_step == step:
+        if trainer.global_step == step and self.number:
             os.kill(os.getpid(), self.number)
+            self.number = None  # a hook may be called for several batches of a step
 
 
 @pytest.mark.parametrize(
-    ("hook", "step", "saved"),
-    [("on_before_zero_grad", 5, 6), ("on_validation_start", 8, 8), ("on_train_batch_start", 11, 12)],
+    ("number", "hook", "step", "message"),
+    [
+        (signal.SIGTERM, "on_before_zero_grad", 5, "stopped by SIGTERM at step 6 of 12, which is saved"),
+        (signal.SIGHUP, "on_validation_start", 8, "stopped by SIGHUP at step 8 of 12, which is saved"),
+        (signal.SIGINT, "on_train_batch_start", 1, "interrupted at step 2 of 12, which is saved"),
+        (signal.SIGTERM, "on_train_batch_start", 11, "stopped by SIGTERM at step 12 of 12, which is saved"),
+        (signal.SIGTERM, "on_train_end", 12, "stopped by SIGTERM"),
+    ],
 )
-def test_sigterm_saves_at_the_next_step_and_prints_how_to_resume(
-    configured, uninterrupted, tmp_path, hook, step, saved
+def test_a_signal_saves_at_the_next_step_and_prints_how_to_resume(
+    configured, uninterrupted, tmp_path, number, hook, step, message
 ):
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(StoppedError, match=rf"stopped by SIGTERM at step {saved} of 12, .*resume=true") as stopped:
-        train(configured, tmp_path, kill=Signal(hook, step))
-    assert stopped.value.status == 75
-    assert signal.getsignal(signal.SIGTERM) == before
-    assert checkpoint(tmp_path)["global_step"] == saved
+    before = signal.getsignal(number)
+    with pytest.raises(StoppedError, match=rf"^{message}; resume with: .*resume=true$") as stopped:
+        train(configured, tmp_path, kill=Signal(number, hook, step))
+    assert stopped.value.status == (1 if number == signal.SIGINT else 75)
+    assert signal.getsignal(number) == before
     train(configured, tmp_path)
     assert_same_end(tmp_path, uninterrupted)
-
-
-@pytest.mark.parametrize(
-    ("step", "expected"), [(1, "there is no checkpoint yet"), (5, "resume from step 4 with: .*resume=true")]
-)
-def test_the_message_after_ctrl_c_has_the_step_to_resume_from(configured, tmp_path, step, expected):
-    with pytest.raises(StoppedError, match=rf"^interrupted at step {step} of 12; {expected}") as stopped:
-        train(configured, tmp_path, kill=Signal("on_train_batch_start", step, signal.SIGINT))
-    assert stopped.value.status == 1
 
 
 def test_masks_take_little_room_in_a_checkpoint(configured, tmp_path):

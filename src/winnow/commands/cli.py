@@ -3,9 +3,11 @@
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 
-from winnow.command_line import use_console_names
-from winnow.errors import nearest
+from winnow import signals
+from winnow.command_line import resuming_command, use_console_names
+from winnow.errors import nearest, short_errors
 
 WORDS = {
     "train": "train, prune, distil and quantise one model, or a sweep of them",
@@ -28,12 +30,22 @@ def main() -> None:
     elif word in WORDS:
         use_console_names()
         sys.argv[1:] = arguments
-        module = import_module(f"winnow.commands.{word}")
         # Lightning starts the other processes of a data-parallel run with `python -m` and this name.
-        sys.modules["__main__"].__spec__ = module.__spec__
-        module.main()
+        sys.modules["__main__"].__spec__ = find_spec("winnow.commands.__main__")
+        run(word)
     else:
         sys.exit(f"error: winnow {word}: the commands are {', '.join(WORDS)}.{nearest(word, WORDS)}")
+
+
+def run(word: str) -> None:
+    """Run a command as this process, which a signal can stop from here on, also while it imports its packages."""
+    train = word == "train"
+    signals.install(f"resume with: {resuming_command()}" if train else "run the same command again")
+    try:
+        with short_errors():
+            import_module(f"winnow.commands.{word}").main()
+    finally:
+        signals.ended()
 
 
 def _help() -> str:

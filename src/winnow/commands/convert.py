@@ -42,7 +42,3 @@ def _main(composed: DictConfig) -> None:
         print(summary(rows))
     if any(row.status == "failed" for row in rows):
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -61,7 +61,3 @@ def _main(composed: DictConfig) -> None:
         metrics = evaluate_run(model, config, settings.split, settings.engine, settings.batch_size)
         recorded = {"validation": row["metrics"], "test": row["test_metrics"]}
         print(comparison(metrics, recorded, settings.engine or "PyTorch"))
-
-
-if __name__ == "__main__":
-    main()

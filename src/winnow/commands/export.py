@@ -52,7 +52,3 @@ def _main(composed: DictConfig) -> None:
         folder = export_run(run, settings.export)
         report = read_json(folder / "verification.json")
         print(export_summary(read_result(run), report, folder))
-
-
-if __name__ == "__main__":
-    main()

@@ -62,7 +62,3 @@ def _main(composed: DictConfig) -> None:
         for kind, file in files.items():
             if file:
                 print(f"{kind:8} {file}")
-
-
-if __name__ == "__main__":
-    main()

@@ -151,7 +151,3 @@ def _print(answers: Iterator[dict[str, Any]]) -> None:
         sys.stdout.reconfigure(encoding="utf-8")
     for answer in answers:
         print(json_line(answer), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -79,7 +79,3 @@ def _nothing(paths: Sequence[str], left_out: Sequence[str]) -> str:
         "result.json files, such as outputs."
     )
     return "\n".join([message, *left_out[:MAX_SENTENCES]])
-
-
-if __name__ == "__main__":
-    main()

@@ -94,7 +94,3 @@ def _check_recipe(recipe: Recipe, last: float) -> None:
     highest = max(target for _, target in pruning["pruning"].targets())
     if highest > last and not Structure.parse(pruning["pruning"].structure).group:
         raise UserError(f"sensitivity.sparsities end at {last:g}, below the recipe's {highest:g}; add a higher one.")
-
-
-if __name__ == "__main__":
-    main()

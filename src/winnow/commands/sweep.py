@@ -31,7 +31,7 @@ from winnow.reports.report_files import write_report
 from winnow.reports.results import collect
 from winnow.reports.sweep_log import log_sweep
 from winnow.reports.terminal_report import on_screen
-from winnow.runs.launchers import check_plugins, end_by_sigterm, runs_beside_others
+from winnow.runs.launchers import check_plugins
 from winnow.runs.sweep import planned_row
 from winnow.runs.sweep_status import job_states, progress
 
@@ -47,8 +47,6 @@ class Sweep(Callback):
         with short_errors():
             check_plugins(config.hydra)
             _list_values(config)
-            if runs_beside_others(config.hydra):
-                end_by_sigterm()
             folder = Path(config.hydra.sweep.dir)
             if not _is_basic(config):  # it chooses its jobs when those before have ended
                 import optuna

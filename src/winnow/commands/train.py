@@ -2,8 +2,8 @@
 
 import math
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from winnow.command_line import sweep_command
 from winnow.commands.hydra_errors import hydra_errors
 from winnow.config.checks import check
 from winnow.config.fingerprint import fingerprint
@@ -27,6 +28,7 @@ from winnow.files.json_text import read_json
 from winnow.files.locks import named_lock
 from winnow.files.run_files import ended_well, read_result
 from winnow.loggers.run_log import run_log
+from winnow.lost_output import droppable_output
 from winnow.path_arguments import literal_paths
 from winnow.processes import is_main_process
 from winnow.reports.groups import smaller_is_better
@@ -36,6 +38,7 @@ from winnow.runs.resume import job_to_resume, run_to_resume
 from winnow.runs.run_folder import find_run, take_over
 from winnow.runs.subprocess_run import run_in_subprocess
 from winnow.runs.sweep import check_is_no_sweep, recorded_job, state_of
+from winnow.signals import stoppable
 from winnow.text import relative_path
 
 
@@ -43,7 +46,7 @@ def main() -> None:
     sys.argv[1:] = literal_paths(sys.argv[1:])
     overrides = get_args(sys.argv[1:]).overrides  # last: Lightning adds some for the other processes of a run
     sys.argv[1:] = [*(argument for argument in sys.argv[1:] if argument not in overrides), *overrides]
-    with hydra_errors(), unfinished_sweeps():
+    with droppable_output(), hydra_errors(), unfinished_sweeps():
         _main()
 
 
@@ -54,13 +57,20 @@ def _main(composed: DictConfig) -> float | None:
     folder, overrides = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
     with short_errors():
         if hydra_config.mode == RunMode.MULTIRUN:
-            with requeued(), recorded_job(folder, composed, overrides):
+            with _in_any_process(Path(hydra_config.sweep.dir)), recorded_job(folder, composed, overrides):
                 run_job(composed, folder, overrides)
             return search_score(folder)
         else:
             check_is_no_sweep(hydra_config)
             run_one(composed, folder, overrides)
     return None
+
+
+@contextmanager
+def _in_any_process(sweep: Path) -> Iterator[None]:
+    """What the process of a command does for its jobs, also in the process of a launcher."""
+    with requeued(), stoppable(f"resume with: {sweep_command(sweep)}"), droppable_output():
+        yield
 
 
 def search_score(folder: Path) -> float:
@@ -149,7 +159,3 @@ def deploy(folder: Path, settings: Export) -> str:
     deployment = export_run(folder, settings)
     report = read_json(deployment / "verification.json")
     return export_summary(read_result(folder), report, deployment)
-
-
-if __name__ == "__main__":
-    main()

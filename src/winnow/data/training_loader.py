@@ -35,7 +35,7 @@ class TrainingLoader(DataLoader[Batch]):
             batch_size=None,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
-            worker_init_fn=outlive_sigterm,
+            worker_init_fn=outlive_signals,
             generator=torch.Generator(),
         )
         self._taken = self._start = 0
@@ -58,9 +58,10 @@ class TrainingLoader(DataLoader[Batch]):
         self._start = state["taken"]
 
 
-def outlive_sigterm(worker: int) -> None:
-    """Ignore SIGTERM: a cluster sends it to all processes, and training needs its loader until it has saved."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def outlive_signals(worker: int) -> None:
+    """Ignore signals that stop a training: all processes may get them, and it needs its loader until it has saved."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _SeededBatches(Sampler[tuple[int, list[int]]]):

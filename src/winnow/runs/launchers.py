@@ -54,23 +54,11 @@ def runs_beside_others(hydra_config: Any) -> bool:
     return not hydra_config.launcher._target_.startswith("hydra._internal.")
 
 
-def end_by_sigterm() -> None:
-    """Turn SIGTERM into a SystemExit with status 75, so the launcher stops its jobs before this process ends."""
-
-    def end(*args: Any) -> None:
-        print(f"stopped by SIGTERM; {_CONTINUE}.", file=sys.stderr)
-        sys.exit(os.EX_TEMPFAIL)
-
-    signal.signal(signal.SIGTERM, end)
-
-
 @contextmanager
 def unfinished_sweeps() -> Iterator[None]:
     """Around a command: print how to continue a sweep that ended before its jobs did."""
     try:
         yield
-    except KeyboardInterrupt:
-        sys.exit(f"error: interrupted; {_CONTINUE}.")
     except SystemExit as ended:
         if type(ended.__context__).__module__.partition(".")[0] in _EXTRAS:
             print(f"error: the launcher stopped because a job was killed; {_CONTINUE}.", file=sys.stderr)

@@ -9,8 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
@@ -67,14 +66,13 @@ def run_in_subprocess(folder: Path, overrides: Iterable[str]) -> None:
     resume = str((folder / CHECKPOINTS).is_dir()).lower()
     overrides = [override for override in overrides if not override.startswith("resume=")]
     settings = [f"hydra.run.dir={folder}", f"resume={resume}"]
-    command = [sys.executable, "-m", "winnow.commands.train", *_config_dir(), *_search_path(), *overrides, *settings]
+    command = [sys.executable, "-m", "winnow.commands", *_config_dir(), *_search_path(), *overrides, *settings]
     path = os.pathsep.join(filter(None, [str(_PACKAGES), os.environ.get("PYTHONPATH")]))
     # Within SLURM Lightning would wait for srun to start the others, except in an interactive session.
     environment = os.environ | {"PYTHONPATH": path, "SLURM_JOB_NAME": "interactive"}
     process = subprocess.Popen(command, start_new_session=True, env=environment)
     try:
-        with _sigterm_raises():
-            status = process.wait()
+        status = process.wait()
     except BaseException:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()
@@ -94,13 +92,3 @@ def _config_dir() -> list[str]:
 def _search_path() -> list[str]:
     """``hydra.searchpath=`` of this command; Hydra does not count it among the overrides of a task."""
     return [each for each in HydraConfig.get().overrides.hydra if each.lstrip("+").startswith("hydra.searchpath=")]
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into a SystemExit, so that the processes that were started can be stopped too."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from winnow.command_line import command_line
 from winnow.config.labels import settings_of
-from winnow.errors import StoppedError, UserError, describe, wants_traces
+from winnow.errors import UserError, describe, wants_traces
 from winnow.files.json_text import read_json
 from winnow.files.locks import BusyError
 from winnow.files.run_files import RESULT, ended_well, write_result
@@ -32,8 +32,6 @@ def recorded_job(folder: Path, composed: DictConfig, overrides: Iterable[str]) -
         print(f"job {state.title}: {progress(folder.parent)}", flush=True)
     try:
         yield
-    except (StoppedError, BrokenPipeError):
-        raise
     except BusyError as error:
         print(f"note: {error}")
         return

@@ -1,8 +1,6 @@
 """Checkpoints to resume from: the last two, written atomically, and one when a signal asks the run to stop."""
 
 import os
-import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,9 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from winnow.command_line import resuming_command
-from winnow.errors import StoppedError
-from winnow.files.atomic import require_disk_space
+from winnow import signals
+from winnow.files.atomic import PARTIAL, require_disk_space
 from winnow.files.run_files import CHECKPOINTS, LAST, PREVIOUS
-from winnow.processes import stop_signal
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -25,17 +21,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
+        partial = path.with_name(path.name + PARTIAL)
         try:
             with partial.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
-        except RuntimeError as error:
-            if isinstance(error.__context__, KeyboardInterrupt):  # torch reports the file that Ctrl-C interrupted
-                raise error.__context__ from None
-            raise
         finally:
             partial.unlink(missing_ok=True)
 
@@ -58,7 +50,6 @@ class RunCheckpoint(Checkpoint):
         self._step = 0
         self._seconds_before = 0.0
         self._began = time.monotonic()
-        self._terminated = False
         self._keep_previous = False
 
     @property
@@ -74,8 +65,7 @@ class RunCheckpoint(Checkpoint):
         if trainer.ckpt_path:
             self._resume(trainer, Path(trainer.ckpt_path))
         # Lightning's own handler starts a collective operation while the other processes may be in another one.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(stop_signal(), self._note_signal)
+        signals.set_handlers()
 
     def _resume(self, trainer: pl.Trainer, checkpoint: Path) -> None:
         self.saved_step = trainer.global_step
@@ -96,16 +86,15 @@ class RunCheckpoint(Checkpoint):
         self._step = trainer.global_step
         if 0 < trainer.max_steps <= self._step:
             return  # resumed from here, a training that trainer.max_steps ends would not be validated
-        stop = trainer.strategy.reduce_boolean_decision(
-            self._terminated, all=False
-        )  # all processes stop at the same step
+        # all processes stop at the same step
+        stop = trainer.strategy.reduce_boolean_decision(signals.received(), all=False)
         if stop or trainer.is_last_batch or self._step % self.every == 0:
             self._save(trainer)
         if stop:
             self._stop(trainer)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        if self._terminated and trainer.world_size == 1:  # several processes may have different numbers of batches
+        if signals.received() and trainer.world_size == 1:  # several processes may have different numbers of batches
             self._stop(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, *args: Any) -> None:
@@ -113,7 +102,7 @@ class RunCheckpoint(Checkpoint):
             (self.folder / PREVIOUS).unlink(missing_ok=True)  # it is as large as the last one and no longer needed
 
     def _save(self, trainer: pl.Trainer) -> None:
-        new, last = self.folder / "next.ckpt", self.folder / LAST
+        new, last = self.folder / f"next{PARTIAL}", self.folder / LAST
         if trainer.is_global_zero and last.exists():
             remedy = "then add resume=true to the command, which resumes from the checkpoint before it"
             require_disk_space(self.folder, last.stat().st_size, f"the checkpoint of step {self._step:,} takes", remedy)
@@ -138,19 +127,9 @@ class RunCheckpoint(Checkpoint):
                     "ready": 1, "started": 1, "processed": 0, "completed": 0,
                 }  # fmt: skip
 
-    def _note_signal(self, *args: Any) -> None:
-        self._terminated = True
-
     def _stop(self, trainer: pl.Trainer) -> None:
-        stopped = f"stopped by {stop_signal().name} at step {_step_of(trainer)}, which is saved"
-        raise StoppedError(f"{stopped}; resume with: {resuming_command()}", status=os.EX_TEMPFAIL)
-
-    def interrupted(self, trainer: pl.Trainer) -> StoppedError:
-        """The message after Ctrl-C."""
-        saved = "there is no checkpoint yet, so the run has to start from the beginning"
-        if self.saved_step is not None:
-            saved = f"resume from step {self.saved_step:,} with: {resuming_command()}"
-        return StoppedError(f"interrupted at step {_step_of(trainer)}; {saved}", status=1)
+        saved = ", which is saved" if self.saved_step == self._step else ""
+        raise signals.stopped(f" at step {_step_of(trainer)}{saved}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}

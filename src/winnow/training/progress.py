@@ -52,6 +52,11 @@ class ProgressBar(TQDMProgressBar):
         super().on_train_epoch_start(trainer, *args)
         self.train_progress_bar.set_description(f"{self.title} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
+    def on_exception(self, *args: Any) -> None:
+        for bar in (self._train_progress_bar, self._val_progress_bar):  # the public names raise before the first step
+            if bar is not None:
+                bar.close()  # else it is drawn once more after the message of the error
+
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         return dict(progress_texts(_values(trainer, pl_module)))
 

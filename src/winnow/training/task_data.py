@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from winnow.data.batch import Batch
 from winnow.data.batching import LengthGroupedBatches, SortedBatches
 from winnow.data.places import place_of
-from winnow.data.training_loader import TrainingLoader, outlive_sigterm
+from winnow.data.training_loader import TrainingLoader, outlive_signals
 from winnow.tasks.task import Task
 from winnow.text import truncated
 
@@ -76,7 +76,7 @@ class TaskData(pl.LightningDataModule):
             collate_fn=self.task.collator(self.tokenizer),  # type: ignore[arg-type]  # without batch_size: columns, no list
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=outlive_sigterm,
+            worker_init_fn=outlive_signals,
             generator=torch.Generator(),  # else each pass would draw a number from torch's global generator
         )
 

@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
+from winnow.command_line import resuming_command
 from winnow.config.run import RunConfig
 from winnow.config.trainer import Precision, Trainer
 from winnow.errors import StoppedError, UserError, first_line
@@ -19,6 +20,7 @@ from winnow.files.checkpoint_files import check_best
 from winnow.files.run_files import BEST, CHECKPOINTS
 from winnow.modifiers.modifier import Modifier
 from winnow.processes import is_main_process
+from winnow.signals import deferred, stoppable
 from winnow.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from winnow.training.finite_loss import DivergedError, FiniteLoss
 from winnow.training.progress import ProgressBar, progress_callback
@@ -158,14 +160,11 @@ def fit(
     """
     run = next(c for c in callbacks_of(trainer) if isinstance(c, RunCheckpoint))
     try:
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        with stoppable(f"resume with: {resuming_command()}"), deferred():
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     except (StoppedError, DivergedError):  # in all processes
         if not trainer.is_global_zero:
             sys.exit()  # with another status Lightning would kill the main process while it records the end
-        raise
-    except SystemExit as ended:
-        if trainer.interrupted:  # Lightning turns Ctrl-C into it
-            raise run.interrupted(trainer) from ended
         raise
     finally:
         if torch.distributed.is_initialized():
