@@ -20,6 +20,7 @@ os.environ |= {
 }
 os.environ.pop("HYDRA_FULL_ERROR", None)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore Ctrl-C
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 
 import copy
 import functools

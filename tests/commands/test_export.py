@@ -161,7 +161,7 @@ def test_a_training_with_export_onnx_ends_with_an_export(place):
     row = row_of(place / "both")
     assert row["deployment"]["precision"] == "float32"
     again = run("train", *words, "export=onnx", *SHAPE, "resume=true", folder=place)
-    assert f"resume=true: the run in {place}/both has finished." in again
+    assert f"resume=true: the run in {place}/both has finished;" in again
     assert again.endswith("\nThe export is in both/deployment already.\n")
     settings = saved_config(place / "both").export
     for changes in ({"opset": 18}, {"precision": "float16"}, {"compare": True}):
