@@ -34,7 +34,7 @@ _NAMED = 3  # modules listed in a message
 # Differences that are always allowed, as fractions of the typical sum of absolute terms of a logit: the last digits of
 # float32; and in a quantised model a few numbers that round to another integer, since the control of a small model may
 # be 0.
-_ROUNDING, _STEP = 3e-7, 1e-3
+_ROUNDING, _STEP = 3e-7, 2e-4
 
 
 @torch.inference_mode()
