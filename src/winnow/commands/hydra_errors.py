@@ -75,7 +75,7 @@ def describe_hydra(error: BaseException) -> str:
         return _unknown_setting(cause)
     if isinstance(error, OmegaConfBaseException):
         return _unresolved(error)
-    return f"{first_line(error)}." if _is_of_hydra(error) else describe(error)
+    return f"{first_line(error)}." if _is_of_hydra(error) and not isinstance(error, OSError) else describe(error)
 
 
 def _unresolved(error: OmegaConfBaseException) -> str:
