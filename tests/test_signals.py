@@ -12,12 +12,11 @@ from winnow.signals import deferred, received, stoppable
 
 
 def end_by(number, cleaning_up=lambda: None):
-    """What a stopped command does."""
+    """What a stopped command does, in a library that catches every Exception."""
     with stoppable("try again"):
         try:
-            signal.raise_signal(number)
-        except Exception:
-            pytest.fail("a library may catch it")
+            with suppress(Exception):
+                signal.raise_signal(number)
         finally:
             cleaning_up()
 

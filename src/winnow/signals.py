@@ -27,6 +27,7 @@ class _Command:
         deferred: a signal is only noted.
         received: the last signal.
         raised: the error that ends the command.
+        process: its id; a forked child has another.
     """
 
     remedy: str = ""

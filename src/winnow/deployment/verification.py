@@ -67,7 +67,7 @@ def verify(
         refused = str(error)
     found = _compare(model, exact, engines, samples, half)
     floor = _STEP if quantizers(model) else _ROUNDING
-    allowed = max(_RATIO * found.control.mean, _RATIO * found.float32.mean, floor * found.terms)
+    allowed = max(_RATIO * max(found.control.mean, found.float32.mean), floor * found.terms)
     report: dict[str, Any] = {
         "samples": samples.shapes(),
         **_sections(found, STOCK, allowed, "the model in float16" if half else None),

@@ -13,16 +13,7 @@ from winnow.files.atomic import files_below
 from winnow.files.checkpoint_files import check_best, is_intact
 from winnow.files.checksums import find_damage
 from winnow.files.locks import is_running
-from winnow.files.run_files import (
-    BEST,
-    CHECKPOINTS,
-    FINGERPRINT,
-    LAST,
-    PREVIOUS,
-    RESULT,
-    ended_well,
-    has_model,
-)
+from winnow.files.run_files import BEST, CHECKPOINTS, FINGERPRINT, LAST, PREVIOUS, RESULT, ended_well, has_model
 from winnow.processes import is_main_process
 from winnow.runs.run_folder import clear
 
