@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -25,12 +26,12 @@ def movement(**changes):
 
 
 class Gradients(pl.Callback):
-    """Weights and gradients of one matrix before each optimizer step, and whether a pruned weight came back."""
+    """Weights and gradients of one matrix before each optimizer step, and how many weights came back."""
 
     name = "bert.encoder.layer.0.attention.self.query.weight"
 
     def __init__(self):
-        self.seen, self.revived, self.dead = [], 0, None
+        self.seen, self.revived, self.dead = [], [], None
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         weight = pl_module.model.get_parameter(self.name)
@@ -40,7 +41,7 @@ class Gradients(pl.Callback):
         weights = [p for n, p in pl_module.model.named_parameters() if ".layer." in n and p.ndim == 2]
         now = [(weight == 0).clone() for weight in weights]
         if self.dead:
-            self.revived += sum(int((old & ~new).sum()) for old, new in zip(self.dead, now, strict=True))
+            self.revived.append(sum(int((old & ~new).sum()) for old, new in zip(self.dead, now, strict=True)))
         self.dead = now
 
 
@@ -73,6 +74,29 @@ def test_large_weights_are_pruned_where_training_moves_them_towards_zero():
     assert modifier.new_masks([0.5])[0].tolist() == [[False, True, False, True]]
 
 
+def test_a_pruned_weight_returns_with_its_value_once_its_score_is_among_the_highest():
+    """By hand, -w * g is 3, 2, 1, -4 in the first step and -4, 0, 0, 12 in the second, with the value 4 remembered."""
+    layer = torch.nn.Linear(4, 1, bias=False)
+    weight = layer.weight
+    weight.data = torch.tensor([[1.0, 2.0, -1.0, 4.0]])
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.0)
+    trainer = SimpleNamespace(optimizers=[optimizer], global_step=0)
+    modifier = movement(params=["0.weight"], final_sparsity=0.25, initial_sparsity=0.25, start_epoch=1, end_epoch=3)
+    modifier.match(torch.nn.Sequential(layer))
+    modifier.begin(Clock(steps_per_epoch=1, total_steps=4))
+
+    def step(number, gradient):
+        weight.grad = torch.tensor([gradient])
+        modifier.on_before_optimizer_step(trainer)
+        modifier.at_step(number, trainer, None)
+
+    step(1, [-3.0, -1.0, 1.0, 1.0])
+    assert weight.tolist() == [[1.0, 2.0, -1.0, 0.0]]
+    step(2, [4.0, 0.0, 0.0, -3.0])
+    assert weight.grad.tolist() == [[4.0, 0.0, 0.0, 0.0]]  # a pruned weight does not train
+    assert weight.tolist() == [[0.0, 2.0, -1.0, 4.0]]
+
+
 def test_a_step_whose_gradients_are_not_finite_leaves_no_score():
     modifier = movement(params=["0.weight"])
     layer = torch.nn.Linear(2, 2)
@@ -92,7 +116,7 @@ def test_a_run_does_what_was_planned_and_ends_at_its_target(changes):
     modifier = movement(**changes)
     fitted = fit(watch, modifier, epochs=4)
     assert [event for event in fitted.events if event["modifier"] == "pruning"] == planned(modifier)
-    assert watch.revived == 0
+    assert not any(watch.revived[modifier.window.end :])
     modifier.check()
 
 
@@ -128,7 +152,7 @@ def test_checkpoints_hold_scores_while_they_are_needed_and_not_longer(tmp_path):
         for epoch in (0, 2)
     ]
     names = set(modifier.masks.parameters)
-    assert set(states[0]["own"]) == names | {f"score of {name}" for name in names}
+    assert set(states[0]["own"]) == {f"{kind}{name}" for name in names for kind in ("", "score of ", "pruned of ")}
     assert set(states[1]["own"]) == names
 
 

@@ -83,7 +83,9 @@ def _add(modifier: ModifierTranslation, file: str, global_by_default: bool, **se
         modifier.differs("start_epoch -1 means the first step; SparseML interpolates from epoch -1")
     if not modifier.values.get("leave_enabled", True):
         modifier.differs("leave_enabled: False ends the mask updates, but the zeros stay")
-    if file != "acdc":
+    if file == "movement":
+        modifier.differs("a pruned weight that returns has the value that it had; in SparseML it grows from zero")
+    elif file != "acdc":
         modifier.differs("a pruned weight stays zero; SparseML may let it grow again")
     _note_unpruned(modifier)
 
