@@ -12,7 +12,7 @@ from tests.toys import model_section, table, toy_data, toy_model, toy_task
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.errors import UserError
 from winnow.files.local_files import looks_local, resolve_model_folder
-from winnow.models.pretrained import load_saved, load_student, load_tokenizer, save_model
+from winnow.models.pretrained import load_saved, load_student, load_tokenizer, save_model, save_tokenizer
 from winnow.models.shapes import shape_of
 from winnow.models.structures import STRUCTURE, kept_structures
 from winnow.models.teacher import checkpoint_teacher
@@ -37,6 +37,15 @@ def fine_tuned(tmp_path_factory):
 def student_of(folder, task):
     section = model_section(str(folder))
     return load_student(section, task, load_tokenizer(section))
+
+
+def test_a_saved_tokenizer_does_not_depend_on_its_last_call(tmp_path):
+    tokenizer = tiny_tokenizer()
+    save_tokenizer(tokenizer, tmp_path / "new")
+    tokenizer(["a good film"], truncation=True, max_length=3, padding="max_length")
+    save_tokenizer(tokenizer, tmp_path / "used")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / "new" / name).read_text() == (tmp_path / "used" / name).read_text()
 
 
 def test_a_model_from_a_config_has_the_vocabulary_of_the_embedded_tokenizer():

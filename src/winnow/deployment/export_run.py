@@ -34,7 +34,7 @@ from winnow.files.json_text import json_text
 from winnow.files.locks import run_lock
 from winnow.files.run_files import write_result
 from winnow.files.token_limit import limit_tokenizer
-from winnow.models.pretrained import from_pretrained, load_saved
+from winnow.models.pretrained import from_pretrained, load_saved, save_tokenizer
 from winnow.quiet import quiet_libraries
 from winnow.tasks.task import build_task
 
@@ -92,7 +92,7 @@ def export_run(run: Path, settings: Export) -> Path:
             if report["failures"]:
                 write_atomically(run / FAILED, json_text(report, indent=2) + "\n")
                 raise UserError(_refusal(run, report))
-            tokenizer.save_pretrained(folder)
+            save_tokenizer(tokenizer, folder)
             write_atomically(folder / "config.json", _configuration(run, task_settings, samples, precision, settings))
             write_atomically(folder / VERIFICATION, json_text(report, indent=2) + "\n")
             row["deployment"] = _facts(report, deployment_size(folder), precision)

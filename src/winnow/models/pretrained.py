@@ -134,12 +134,20 @@ def _renew_head(model: PreTrainedModel) -> None:
                     reset()
 
 
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a tokenizer without the truncation and padding of its last call, which transformers would write too."""
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(folder)
+
+
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a model as a plain Hugging Face folder, with zeros in place of structures that were removed.
 
     Files beside the weights contain the structures that are left, the grids of a quantised model, and the checksums.
     """
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
     state = rounded_state(model) if quantizers(model) else model.state_dict()
     model.save_pretrained(folder, state_dict=padded_state(model, state))
     save_structure(model, folder)
