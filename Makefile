@@ -1,14 +1,17 @@
 # Every target but clean makes .venv first. PYTHON chooses the interpreter, 3.11 or newer.
 PYTHON ?= python3
 RUN := .venv/bin/python
+MINUTES ?= 5
+SEED ?= 1
 
-.PHONY: help demo test slow lint wheel setup clean
+.PHONY: help demo test slow soak lint wheel setup clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   train, prune and distil a model on generated data (minutes on a laptop CPU)"
 	@echo "make test   run the tests"
 	@echo "make slow   run the tests that take minutes"
+	@echo "make soak   kill, stop and damage random trainings for 5 minutes: make soak MINUTES=60 SEED=2"
 	@echo "make lint   run ruff, mypy, import-linter and clang-format"
 	@echo "make wheel  build dist/*.whl with the compiled engine and run its commands outside the repository"
 	@echo "make setup  make .venv with all dependencies; the targets above do this first"
@@ -31,6 +34,9 @@ test: setup
 
 slow: setup
 	$(RUN) -m pytest -m slow
+
+soak: setup
+	$(RUN) -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
 lint: setup
 	$(RUN) -m ruff check .

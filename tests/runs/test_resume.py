@@ -13,7 +13,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tests.kill_and_resume import differences, training_state
+from tests.soak.states import differences, training_state
 from tests.toys import changed, failure, own_data, review_tables, run, run_command
 from winnow.config.fingerprint import fingerprint
 from winnow.errors import UserError
@@ -279,12 +279,3 @@ def test_a_run_stopped_by_sigterm_exits_with_status_75_and_prints_how_to_resume(
     else:
         output = run("train", *changed(command, "trainer.num_workers=0", "resume=true"), folder=tmp_path)
     assert f"Resumed at step {step} of" in output
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "processes"), [("prune", 1), ("prune", 2), ("fast", 1), ("fast", 2)])
-def test_a_run_killed_from_outside_ends_as_if_it_had_not_been(recipe, processes):
-    options = {"seed": 5, "kills": 2, "processes": processes, "recipe": recipe}
-    command = [sys.executable, "-m", "tests.kill_and_resume", *(f"--{name}={value}" for name, value in options.items())]
-    ended = subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True)
-    assert ended.stdout.endswith("2 of 2 equal\n"), ended.stdout + ended.stderr

@@ -8,9 +8,9 @@ import pytest
 
 import winnow.commands.train
 import winnow.runs.training_run
-from tests.kill_sweep import kill_sweep
 from tests.toys import failure, own_data, review_tables, run, run_command
 from winnow.files.atomic import write_atomically
+from winnow.files.checksums import write_sums
 from winnow.files.locks import run_lock
 from winnow.files.run_files import is_good
 from winnow.models.teacher import Teacher
@@ -76,6 +76,19 @@ def test_a_sweep_that_is_started_again_runs_only_jobs_without_a_good_row_and_acc
     again = rows(place / "again")
     assert len(again) == 3
     assert {name: again[name]["metrics"] for name in first} == {name: row["metrics"] for name, row in first.items()}
+
+
+def test_a_job_whose_model_is_damaged_makes_it_again(place, trained):
+    arguments = ["recipe=oneshot80", "teacher=none", "seed=1,2", "output_dir=damaged"]
+    sweep(place, *arguments)
+    for folder in (place / "damaged").rglob("model"):
+        write_sums(folder)
+    (config,) = (place / "damaged").rglob("*seed2*/model/config.json")
+    config.write_text("{}\n")
+    output = sweep(place, *arguments)
+    assert f"{config} is damaged" in output
+    assert [seed for _, _, seed in trained] == [1, 2, 2]
+    assert all(is_good(row) for row in rows(place / "damaged").values())
 
 
 def test_the_plan_of_a_sweep_lists_each_job_once(place, trained):
@@ -272,8 +285,3 @@ def test_over_four_runs_a_teacher_is_trained_once_and_reads_the_training_data_on
     assert dense == [1]
     assert len(read) == 48  # as many as there are examples
     assert {row["teacher_outputs"] for row in rows(place / "four").values()} == {"stored"}
-
-
-@pytest.mark.slow
-def test_a_sweep_that_is_killed_twice_ends_like_one_that_is_not(tmp_path):
-    assert kill_sweep(tmp_path, seed=1, kills=2)

@@ -6,7 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from tests.kill_and_resume import differences, training_state
+from tests.soak.states import differences, training_state
 from tests.toys import ENCODER_PATTERN, OPTIMIZER, toy_data, toy_model
 from winnow.errors import StoppedError, UserError
 from winnow.files.checkpoint_files import is_intact

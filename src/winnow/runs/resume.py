@@ -37,17 +37,14 @@ def run_to_resume(made: Path, config: RunConfig) -> tuple[Path, Path | None]:
     else:
         folder = find_resumable(Path(config.output_dir), fingerprint(config), finished=True) or made
         no_checkpoint = f"{config.output_dir} has no run of this configuration with an intact checkpoint or a model"
-    ended = ended_well(folder)
-    damage = find_damage(folder / "model") if ended else ""
-    finished = ended and not damage
+    damage = _damage_of_model(folder)
+    finished = ended_well(folder) and not damage
     checkpoint = None if finished else intact_checkpoint(folder)
     if is_main_process():
         if folder != made:
             _move_record(made, folder)
         if damage:
-            again = "; export it again too" if (folder / "deployment").is_dir() else ""
-            print(f"resume=true: {damage}, so the run makes its model again{again}.")
-            (folder / RESULT).unlink()
+            _make_again(folder, damage)
         if finished:
             print(f"resume=true: the run in {folder} has finished; the table has what it recorded.", flush=True)
         elif checkpoint:
@@ -60,15 +57,29 @@ def run_to_resume(made: Path, config: RunConfig) -> tuple[Path, Path | None]:
 def job_to_resume(folder: Path, config: RunConfig) -> Path | None:
     """The newest intact checkpoint of a job of a sweep; None if it starts at step 0 or has finished.
 
-    A run of another configuration in the folder is removed; if all checkpoints are damaged, the job starts anew.
+    A run of another configuration in the folder is removed; if all checkpoints are damaged, the job starts anew. A
+    finished job whose model is damaged makes it again.
     """
     path = folder / FINGERPRINT
     if not path.is_file() or path.read_text() != fingerprint(config):
         clear(folder)
+    if damage := _damage_of_model(folder):
+        _make_again(folder, damage)
     try:
         return None if ended_well(folder) else intact_checkpoint(folder)
     except UserError:
         return None
+
+
+def _damage_of_model(folder: Path) -> str:
+    """What is wrong with the files of the model of a finished run; '' otherwise."""
+    return find_damage(folder / "model") if ended_well(folder) else ""
+
+
+def _make_again(folder: Path, damage: str) -> None:
+    again = "; export it again too" if (folder / "deployment").is_dir() else ""
+    print(f"note: {damage}, so the run makes its model again{again}.")
+    (folder / RESULT).unlink()
 
 
 def intact_checkpoint(folder: Path) -> Path | None:

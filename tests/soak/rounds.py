@@ -1,0 +1,164 @@
+"""A round: one random training or sweep, left alone, then disturbed and resumed, then with damaged files."""
+
+import shutil
+import signal
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.soak import configurations
+from tests.soak.commands import Command, Ended, partial_files, run
+from tests.soak.damage import damage
+from tests.soak.states import differences, states
+from winnow.files.run_files import BEST, CHECKPOINTS, RESULT, ended_well
+
+KILL = signal.SIGKILL
+_DISTURBANCES = [KILL, KILL, KILL, KILL, signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+_CHECKED = {"model", "deployment", "checkpoints", "cache"}  # folders whose files are checked when they are read
+
+
+class Round:
+    """Plays a round.
+
+    Args:
+        folder: empty, for all files of the round.
+        data: folder with the tables of `review_tables`.
+        random: chooses all but the moments, which are shares of a measured time.
+
+    Attributes:
+        counts: what was tried, and how it ended.
+        faults: what was lost, or passed over in silence, one line each.
+        answers: the output of each command that has read the undamaged runs.
+    """
+
+    def __init__(self, folder: Path, data: Path, random: Random) -> None:
+        self.work, self.ended, self.killed = (folder / name for name in ("work", "ended", "killed"))
+        self.random = random
+        self.counts: Counter[str] = Counter()
+        self.faults: list[str] = []
+        self.answers: dict[str, str] = {}
+        kind = configurations.sweep if random.random() < 1 / 4 else configurations.training
+        resuming = [] if kind is configurations.sweep else [f"hydra.run.dir={self.work}/run", "resume=true"]
+        self.command = ["train", *kind(random), f"task.data.path={data}", f"output_dir={self.work}", *resuming]
+
+    def play(self, disturbances: int, damages: int) -> None:
+        """Disturb the training at most so many times, and damage files so many times."""
+        calm = run(*self.command)
+        if calm.status:
+            self.faults.append(f"undisturbed: {calm.messages[-500:]}")
+            return
+        self.expected = states(self.work)
+        shutil.rmtree(self.work)
+        for _ in range(self.random.randint(1, disturbances)):
+            self._disturb(calm.seconds * self.random.random())
+        self._check_training(run(*self.command), "resumed")
+        self.work.rename(self.ended)
+        for _ in range(damages):
+            if self.killed.is_dir() and self.random.random() < 1 / 4:
+                self._damage_and_resume()
+            else:
+                self._damage_and_read()
+
+    def _disturb(self, seconds: float) -> None:
+        number = self.random.choice(_DISTURBANCES)
+        ended = _models_of_ended(self.work)
+        command = Command(*self.command)
+        if command.runs_for(seconds):
+            self._interrupt(command, number)
+        else:
+            self._check_training(command.end(), "resumed")
+        again = ended.items() - _models_of_ended(self.work).items()
+        self.faults += [f"trained again: {path}" for path, _ in again]
+
+    def _interrupt(self, command: Command, number: signal.Signals) -> None:
+        self.counts[number.name] += 1
+        if number == KILL:
+            command.kill()
+            if _checked_files(self.work):
+                _copy(self.work, self.killed)
+        elif fault := command.stop(number).fault_of_stop(number):
+            self.faults.append(fault)
+
+    def _check_training(self, ended: Ended, what: str, damage: str = "") -> None:
+        """A training that was disturbed has ended as the calm one did."""
+        self.counts[what] += 1
+        if ended.status:
+            self.faults.append(f"{what} {damage}: status {ended.status}: {ended.messages[-500:]}")
+        elif damage.endswith(f"{BEST} removed") and f"{BEST} is missing" in ended.output:
+            self.counts["went on with another best model, and said so"] += 1
+        elif found := differences(_states(self.work), self.expected):
+            self.faults.append(f"{what} {damage}: {len(found)} differences: {found[:3]}")
+        elif left := partial_files(self.work):
+            self.faults.append(f"{what} {damage}: {left[0]} is left")
+
+    def _damage_and_resume(self) -> None:
+        """Damage a killed training: it ends as the calm one did, or refuses and names the file."""
+        _copy(self.killed, self.work)
+        path, what = self._damage(_checked_files(self.work))
+        ended = run(*self.command)
+        if ended.status == 0:
+            self._check_training(ended, "resumed in spite of damage", what)
+        else:
+            self._check_refusal(ended, path, f"train: {what}")
+
+    def _damage_and_read(self) -> None:
+        """Damage an ended run: a command that reads it answers as before, or refuses and names the file."""
+        _copy(self.ended, self.work)
+        folder = self.random.choice(sorted(path.parent for path in self.work.rglob(RESULT)))
+        part, command = self.random.choice(_readers(folder))
+        if " ".join(command) not in self.answers:
+            self.answers[" ".join(command)] = run(*command).output
+        path, what = self._damage(sorted(path for path in (folder / part).rglob("*") if path.is_file()))
+        ended = run(*command)
+        if ended.status:
+            self._check_refusal(ended, path, f"{command[0]}: {what}")
+        elif ended.output != self.answers[" ".join(command)]:
+            self.faults.append(f"silent: {' '.join(command)}: {what}")
+        else:
+            self.counts["damage to files that were not read"] += 1
+
+    def _damage(self, files: list[Path]) -> tuple[Path, str]:
+        path = self.random.choice(files)
+        self.counts["damaged files"] += 1
+        return path, f"{path.relative_to(self.work)} {damage(path, self.random)}"
+
+    def _check_refusal(self, ended: Ended, path: Path, what: str) -> None:
+        self.counts["damage refused"] += 1
+        if (fault := ended.fault()) or str(path.parent) not in ended.messages:
+            self.faults.append(f"{what}: {fault or 'not named'}: {ended.messages[-500:]}")
+
+
+def _models_of_ended(outputs: Path) -> dict[Path, int]:
+    """When the model of each run that has ended was written."""
+    runs = [path.parent for path in outputs.rglob(RESULT) if ended_well(path.parent)]
+    return {run: (run / "model" / "config.json").stat().st_mtime_ns for run in runs}
+
+
+def _states(outputs: Path) -> dict[str, Any]:
+    try:
+        return states(outputs)
+    except Exception as error:  # a file that cannot be read: a training must not end so
+        return {"error": repr(error)}
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+
+
+def _checked_files(folder: Path) -> list[Path]:
+    """Files that are checked when they are read, without the checkpoints of ended runs, which nothing reads."""
+    ended = {path.parent / CHECKPOINTS for path in folder.rglob(RESULT)}
+    files = (path for path in folder.rglob("*") if path.is_file() and path.parent not in ended)
+    return sorted(path for path in files if _CHECKED & set(path.relative_to(folder).parts[:-1]))
+
+
+def _readers(run: Path) -> list[tuple[str, list[str]]]:
+    """Folders of a run, each with a command that reads it."""
+    model = [("model", ["evaluate", f"run={run}"]), ("model", ["export", f"run={run}"])]
+    deployment = [
+        ("deployment", ["predict", f"deployment={run}/deployment", "text=a good film with a bad end"]),
+        ("deployment", ["evaluate", f"run={run}", "engine=onnxruntime"]),
+    ]
+    return [*model, *(deployment if (run / "deployment").is_dir() else [])]
