@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--round", type=int, help="play only this one")
     parser.add_argument("--jobs", type=int, default=2, help="rounds at a time, one thread each; default: 2")
-    parser.add_argument("--disturbances", type=int, default=6, help="kills and signals of a round, at most; default: 6")
+    parser.add_argument("--disturbances", type=int, default=8, help="kills and signals of a round, at most; default: 8")
     parser.add_argument("--damages", type=int, default=12, help="damaged files of a round; default: 12")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +48,9 @@ def soak(folder: Path, options: argparse.Namespace) -> bool:
             played.play(options.disturbances, options.damages)
             counts.update(played.counts)
             faults.extend(played.faults)
-            print(f"round {number}: {' '.join(played.command)}: {dict(played.counts)}", *played.faults, sep="\n  ")
+            print(f"round {number}: {played.title}: {dict(played.counts)}", flush=True)
+            if played.faults:
+                print(*played.faults, f"python -m src.{' '.join(played.command)}", sep="\n", flush=True)
             if time.monotonic() > end:
                 return
 

@@ -27,6 +27,7 @@ class Round:
         random: chooses all but the moments, which are shares of a measured time.
 
     Attributes:
+        title: the recipe and what else differs most.
         counts: what was tried, and how it ended.
         faults: what was lost, or passed over in silence, one line each.
         answers: the output of each command that has read the undamaged runs.
@@ -41,6 +42,9 @@ class Round:
         kind = configurations.sweep if random.random() < 1 / 4 else configurations.training
         resuming = [] if kind is configurations.sweep else [f"hydra.run.dir={self.work}/run", "resume=true"]
         self.command = ["train", *kind(random), f"task.data.path={data}", f"output_dir={self.work}", *resuming]
+
+        words = ("-m", "recipe=", "teacher=", "trainer=", "hydra/launcher=")
+        self.title = " ".join(each for each in self.command if each.startswith(words))
 
     def play(self, disturbances: int, damages: int) -> None:
         """Disturb the training at most so many times, and damage files so many times."""
