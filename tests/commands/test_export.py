@@ -163,6 +163,12 @@ def test_a_training_with_export_onnx_ends_with_an_export(place):
     again = run("train", *words, "export=onnx", *SHAPE, "resume=true", folder=place)
     assert f"resume=true: the run in {place}/both has finished;" in again
     assert again.endswith("\nThe export is in both/deployment already.\n")
+    graph = place / "both" / "deployment" / "model.onnx"
+    content = graph.read_bytes()
+    graph.write_bytes(content[:-1] + b"?")
+    again = run("train", *words, "export=onnx", *SHAPE, "resume=true", folder=place)
+    assert f"note: {graph} is damaged" in again
+    assert graph.read_bytes() == content
     settings = saved_config(place / "both").export
     for changes in ({"opset": 18}, {"precision": "float16"}, {"compare": True}):
         assert not is_exported(place / "both", settings.model_copy(update=changes))

@@ -14,7 +14,7 @@ from tests.soak.states import differences, states
 from winnow.files.run_files import BEST, CHECKPOINTS, RESULT, ended_well
 
 KILL = signal.SIGKILL
-_DISTURBANCES = [KILL, KILL, KILL, KILL, signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+_DISTURBANCES = [*5 * [KILL], signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 _CHECKED = {"model", "deployment", "checkpoints", "cache"}  # folders whose files are checked when they are read
 
 
@@ -47,14 +47,14 @@ class Round:
         self.title = " ".join(each for each in self.command if each.startswith(words))
 
     def play(self, disturbances: int, damages: int) -> None:
-        """Disturb the training at most so many times, and damage files so many times."""
+        """Start the training so many times to disturb it, and damage files so many times."""
         calm = run(*self.command)
         if calm.status:
             self.faults.append(f"undisturbed: {calm.messages[-500:]}")
             return
         self.expected = states(self.work)
         shutil.rmtree(self.work)
-        for _ in range(self.random.randint(1, disturbances)):
+        for _ in range(disturbances):
             self._disturb(calm.seconds * self.random.random())
         self._check_training(run(*self.command), "resumed")
         self.work.rename(self.ended)
@@ -68,12 +68,15 @@ class Round:
         number = self.random.choice(_DISTURBANCES)
         ended = _models_of_ended(self.work)
         command = Command(*self.command)
-        if command.runs_for(seconds):
+        interrupted = command.runs_for(seconds)
+        if interrupted:
             self._interrupt(command, number)
         else:
             self._check_training(command.end(), "resumed")
         again = ended.items() - _models_of_ended(self.work).items()
         self.faults += [f"trained again: {path}" for path, _ in again]
+        if not interrupted:
+            shutil.rmtree(self.work)  # the next command starts anew
 
     def _interrupt(self, command: Command, number: signal.Signals) -> None:
         self.counts[number.name] += 1

@@ -22,6 +22,7 @@ from winnow.config.resolve import run_config
 from winnow.config.run import RunConfig, dense_run
 from winnow.deployment.exportable import check_export_of, is_exported
 from winnow.errors import short_errors
+from winnow.files.checksums import find_damage
 from winnow.files.conf_folder import CONF
 from winnow.files.hub import work_offline_without_a_connection
 from winnow.files.json_text import read_json
@@ -150,9 +151,12 @@ def _summary(config: RunConfig, folder: Path) -> str:
 
 
 def deploy(folder: Path, settings: Export) -> str:
-    """Export a run unless it has this export; returns the result as a table."""
+    """Export a run unless it has this export, undamaged; returns the result as a table."""
     if is_exported(folder, settings):
-        return f"The export is in {relative_path(folder / 'deployment')} already."
+        damage = find_damage(folder / "deployment")
+        if not damage:
+            return f"The export is in {relative_path(folder / 'deployment')} already."
+        print(f"note: {damage}, so it is exported again.", flush=True)
     from winnow.deployment.export_run import export_run  # heavy: only once the run is done
     from winnow.reports.export_summary import export_summary
 
