@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--round", type=int, help="play only this one")
     parser.add_argument("--jobs", type=int, default=2, help="rounds at a time, one thread each; default: 2")
     parser.add_argument("--disturbances", type=int, default=6, help="kills and signals of a round, at most; default: 6")
-    parser.add_argument("--damages", type=int, default=12, help="damaged files of a round; default: 12")
+    parser.add_argument("--damages", type=int, default=12, help="times that a round damages files; default: 12")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sys.exit(0 if soak(Path(folder), options) else 1)

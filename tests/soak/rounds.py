@@ -92,7 +92,7 @@ class Round:
         self.counts[what] += 1
         if ended.status:
             self.faults.append(f"{what} {damage}: status {ended.status}: {ended.messages[-500:]}")
-        elif damage.endswith(f"{BEST} removed") and f"{BEST} is missing" in ended.output:
+        elif f"{BEST} removed" in damage and f"{BEST} is missing" in ended.output:
             self.counts["went on with another best model, and said so"] += 1
         elif found := differences(_states(self.work), self.expected):
             self.faults.append(f"{what} {damage}: {len(found)} differences: {found[:3]}")
@@ -102,12 +102,12 @@ class Round:
     def _damage_and_resume(self) -> None:
         """Damage a killed training: it ends as the calm one did, or refuses and names the file."""
         _copy(self.killed, self.work)
-        path, what = self._damage(_checked_files(self.work))
+        folders, what = self._damage(_checked_files(self.work))
         ended = run(*self.command)
         if ended.status == 0:
             self._check_training(ended, "resumed in spite of damage", what)
         else:
-            self._check_refusal(ended, path, f"train: {what}")
+            self._check_refusal(ended, folders, f"train: {what}")
 
     def _damage_and_read(self) -> None:
         """Damage an ended run: a command that reads it answers as before, or refuses and names the file."""
@@ -116,23 +116,25 @@ class Round:
         part, command = self.random.choice(_readers(folder))
         if " ".join(command) not in self.answers:
             self.answers[" ".join(command)] = run(*command).output
-        path, what = self._damage(sorted(path for path in (folder / part).rglob("*") if path.is_file()))
+        folders, what = self._damage(sorted(path for path in (folder / part).rglob("*") if path.is_file()))
         ended = run(*command)
         if ended.status:
-            self._check_refusal(ended, path, f"{command[0]}: {what}")
+            self._check_refusal(ended, folders, f"{command[0]}: {what}")
         elif ended.output != self.answers[" ".join(command)]:
             self.faults.append(f"silent: {' '.join(command)}: {what}")
         else:
             self.counts["damage to files that were not read"] += 1
 
-    def _damage(self, files: list[Path]) -> tuple[Path, str]:
-        path = self.random.choice(files)
-        self.counts["damaged files"] += 1
-        return path, f"{path.relative_to(self.work)} {damage(path, self.random)}"
+    def _damage(self, files: list[Path]) -> tuple[list[Path], str]:
+        """Damage one of the files or two; returns their folders and what was done."""
+        paths = self.random.sample(files, self.random.randint(1, min(2, len(files))))
+        self.counts["damaged files"] += len(paths)
+        done = [f"{path.relative_to(self.work)} {damage(path, self.random)}" for path in paths]
+        return [path.parent for path in paths], ", ".join(done)
 
-    def _check_refusal(self, ended: Ended, path: Path, what: str) -> None:
+    def _check_refusal(self, ended: Ended, folders: list[Path], what: str) -> None:
         self.counts["damage refused"] += 1
-        if (fault := ended.fault()) or str(path.parent) not in ended.messages:
+        if (fault := ended.fault()) or not any(str(folder) in ended.messages for folder in folders):
             self.faults.append(f"{what}: {fault or 'not named'}: {ended.messages[-500:]}")
 
 
