@@ -11,6 +11,7 @@ from tests.soak import configurations
 from tests.soak.commands import Command, Ended, partial_files, run
 from tests.soak.damage import damage
 from tests.soak.states import differences, states
+from winnow.files.checksums import SUMS
 from winnow.files.run_files import BEST, CHECKPOINTS, RESULT, ended_well
 
 KILL = signal.SIGKILL
@@ -128,6 +129,7 @@ class Round:
     def _damage(self, files: list[Path]) -> tuple[list[Path], str]:
         """Damage one of the files or two; returns their folders and what was done."""
         paths = self.random.sample(files, self.random.randint(1, min(2, len(files))))
+        paths = [path for path in paths if path.name == SUMS] or paths  # without a list nothing is checked
         self.counts["damaged files"] += len(paths)
         done = [f"{path.relative_to(self.work)} {damage(path, self.random)}" for path in paths]
         return [path.parent for path in paths], ", ".join(done)
