@@ -14,6 +14,7 @@ from winnow.commands.hydra_errors import hydra_errors
 from winnow.config.composed import plain_values
 from winnow.config.section import Section
 from winnow.errors import UserError, nearest, short_errors
+from winnow.files.checksums import SUMS, find_damage
 from winnow.files.conf_folder import CONF
 from winnow.plain_arguments import decoded, encoded
 from winnow.reports.report_files import write_report
@@ -32,6 +33,7 @@ class Settings(Section):
 
     path: Paths
     out: TextOrNull
+    check: bool
 
 
 def main() -> None:
@@ -59,6 +61,16 @@ def _main(composed: DictConfig) -> None:
         print(on_screen(results, files))
         for sweep in (folder for folder in folders if (folder / SWEEP_PLAN).is_file()):
             print(f"\nsweep {sweep.name}: {progress(sweep)}")
+        if settings.check:
+            _check_files(folders)
+
+
+def _check_files(folders: Sequence[Path]) -> None:
+    lists = sorted({path.resolve() for folder in folders for path in folder.rglob(SUMS)})
+    damages = [damage for path in lists if (damage := find_damage(path.parent))]
+    if damages:
+        raise UserError("\n".join([f"{len(damages)} of {len(lists)} models and deployments are damaged.", *damages]))
+    print(f"\n{len(lists)} models and deployments match their checksums.")
 
 
 def _folder(path: str) -> Path:
