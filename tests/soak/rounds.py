@@ -5,7 +5,6 @@ import signal
 from collections import Counter
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from tests.soak import configurations
 from tests.soak.commands import Command, Ended, partial_files, run
@@ -31,6 +30,7 @@ class Round:
         title: the recipe and what else differs most.
         counts: what was tried, and how it ended.
         faults: what was lost, or passed over in silence, one line each.
+        own: the folder of the training, without its teacher; that of all runs of a sweep.
         answers: the output of each command that has read the undamaged runs.
     """
 
@@ -41,9 +41,9 @@ class Round:
         self.faults: list[str] = []
         self.answers: dict[str, str] = {}
         kind = configurations.sweep if random.random() < 1 / 4 else configurations.training
-        resuming = [] if kind is configurations.sweep else [f"hydra.run.dir={self.work}/run", "resume=true"]
+        self.own = self.work if kind is configurations.sweep else self.work / "run"
+        resuming = [] if kind is configurations.sweep else [f"hydra.run.dir={self.own}", "resume=true"]
         self.command = ["train", *kind(random), f"task.data.path={data}", f"output_dir={self.work}", *resuming]
-
         words = ("-m", "recipe=", "teacher=", "trainer=", "hydra/launcher=")
         self.title = " ".join(each for each in self.command if each.startswith(words))
 
@@ -95,10 +95,18 @@ class Round:
             self.faults.append(f"{what} {damage}: status {ended.status}: {ended.messages[-500:]}")
         elif f"{BEST} removed" in damage and f"{BEST} is missing" in ended.output:
             self.counts["went on with another best model, and said so"] += 1
-        elif found := differences(_states(self.work), self.expected):
+        elif found := self._differences(self.own if damage else self.work):
             self.faults.append(f"{what} {damage}: {len(found)} differences: {found[:3]}")
         elif left := partial_files(self.work):
             self.faults.append(f"{what} {damage}: {left[0]} is left")
+
+    def _differences(self, folder: Path) -> list[str]:
+        """How the runs below a folder differ from the calm ones; a damaged teacher counts only if it was read."""
+        try:
+            found = states(folder)
+        except Exception as error:  # a file that cannot be read: a training must not end so
+            return [repr(error)]
+        return differences(found, self.expected if folder == self.work else {n: self.expected[n] for n in found})
 
     def _damage_and_resume(self) -> None:
         """Damage a killed training: it ends as the calm one did, or refuses and names the file."""
@@ -144,13 +152,6 @@ def _models_of_ended(outputs: Path) -> dict[Path, int]:
     """When the model of each run that has ended was written."""
     runs = [path.parent for path in outputs.rglob(RESULT) if ended_well(path.parent)]
     return {run: (run / "model" / "config.json").stat().st_mtime_ns for run in runs}
-
-
-def _states(outputs: Path) -> dict[str, Any]:
-    try:
-        return states(outputs)
-    except Exception as error:  # a file that cannot be read: a training must not end so
-        return {"error": repr(error)}
 
 
 def _copy(source: Path, target: Path) -> None:
