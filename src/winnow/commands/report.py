@@ -21,7 +21,7 @@ from winnow.reports.report_files import write_report
 from winnow.reports.results import collect
 from winnow.reports.terminal_report import MAX_SENTENCES, on_screen
 from winnow.runs.sweep_status import progress
-from winnow.values import Expected, TextOrNull, as_list
+from winnow.values import Expected, TextOrNull, YesNo, as_list
 
 _AS_TYPED = ("path", "out")
 
@@ -33,7 +33,7 @@ class Settings(Section):
 
     path: Paths
     out: TextOrNull
-    check: bool
+    check: YesNo
 
 
 def main() -> None:
