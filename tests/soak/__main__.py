@@ -38,16 +38,14 @@ def soak(folder: Path, options: argparse.Namespace) -> bool:
     """True if nothing was lost or passed over in silence."""
     data = review_tables(folder / "data", train=160, held_out=32)
     end = time.monotonic() + 60 * options.minutes
-    numbers = iter([options.round]) if options.round else itertools.count(1)
-    counts: Counter[str] = Counter()
-    faults: list[str] = []
+    numbers = itertools.count(1) if options.round is None else iter([options.round])
+    rounds: list[Round] = []
 
     def play_rounds(_: int) -> None:
         for number in numbers:
             played = Round(folder / str(number), data, Random(f"{options.seed} {number}"))
+            rounds.append(played)
             played.play(options.disturbances, options.damages)
-            counts.update(played.counts)
-            faults.extend(played.faults)
             print(f"round {number}: {played.title}: {dict(played.counts)}", flush=True)
             if played.faults:
                 print(*played.faults, f"python -m src.{' '.join(played.command)}", sep="\n", flush=True)
@@ -56,8 +54,10 @@ def soak(folder: Path, options: argparse.Namespace) -> bool:
 
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(play_rounds, range(options.jobs)))
+    counts = sum((played.counts for played in rounds), Counter())
+    faults = sum(len(played.faults) for played in rounds)
     print("", *(f"{count:6,} {what}" for what, count in sorted(counts.items())), sep="\n")
-    print(f"{len(faults):6,} lost or passed over in silence")
+    print(f"{faults:6,} lost or passed over in silence")
     return not faults
 
 

@@ -9,7 +9,6 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from winnow.files.conf_folder import CONF
 
@@ -114,8 +113,3 @@ def run(*command: str) -> Ended:
 def _send(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def partial_files(folder: Path) -> list[Path]:
-    """What a killed command has left half-written."""
-    return [path for path in folder.rglob("*") if path.name.endswith(".partial")]

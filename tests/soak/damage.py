@@ -1,4 +1,4 @@
-"""Damage to files, and commands that must not use them as if nothing had happened."""
+"""Damage to a file, as a disk, a copy that was cut short or a hand does it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from tests.soak import configurations
-from tests.soak.commands import Command, Ended, partial_files, run
+from tests.soak.commands import Command, Ended, run
 from tests.soak.damage import damage
 from tests.soak.states import differences, states
 from winnow.files.checksums import SUMS
@@ -97,8 +97,8 @@ class Round:
             self.counts["went on with another best model, and said so"] += 1
         elif found := self._differences(self.own if damage else self.work):
             self.faults.append(f"{what} {damage}: {len(found)} differences: {found[:3]}")
-        elif left := partial_files(self.work):
-            self.faults.append(f"{what} {damage}: {left[0]} is left")
+        elif left := next(self.work.rglob("*.partial"), None):  # half-written by a killed command
+            self.faults.append(f"{what} {damage}: {left} is left")
 
     def _differences(self, folder: Path) -> list[str]:
         """How the runs below a folder differ from the calm ones; a damaged teacher counts only if it was read."""
