@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from winnow.errors import StoppedError
+from winnow.errors import StoppedError, short_errors
 from winnow.files.conf_folder import CONF
 from winnow.signals import deferred, received, stoppable
 
@@ -69,6 +69,19 @@ def test_a_signal_whose_error_was_lost_is_raised_when_it_comes_again():
 
     with pytest.raises(StoppedError):
         lose()
+
+
+def test_a_signal_is_not_lost_where_a_library_makes_another_error_of_it(capsys):
+    def convert():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException as error:
+            raise TypeError(f"failed with {error!r}") from None
+
+    with pytest.raises(SystemExit) as ended, stoppable("again"), short_errors():
+        convert()
+    assert ended.value.code == 75
+    assert capsys.readouterr().err == "stopped by SIGTERM; again\n"
 
 
 def test_an_ignored_signal_stays_ignored():

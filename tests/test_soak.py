@@ -64,7 +64,7 @@ def test_every_damage_changes_the_file_also_one_of_zeros(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [8, 9, 23])  # a parallel sweep; two processes, quantised; removed structures
 def test_a_training_that_is_killed_stopped_and_damaged_loses_nothing(number):
-    command = [sys.executable, "-m", "tests.soak", "--seed=1", f"--round={number}", "--damages=3"]
+    command = [sys.executable, "-m", "tests.soak", "--seed=1", f"--round={number}", "--disturbances=5", "--damages=3"]
     ended = subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "\n     0 lost or passed over in silence\n" in ended.stdout

@@ -12,6 +12,9 @@ _NO_PLACE = {
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT),
 }
+# Message and status of the signal that stops the command, once `winnow.signals` has raised its error: a library that is
+# not written in Python may make another error of it.
+stop: tuple[str, int] | None = None
 TRACES = "WINNOW_TRACES"  # the user's HYDRA_FULL_ERROR, which commands replace
 
 
@@ -65,11 +68,12 @@ def short_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit("error: interrupted")
     except (Exception, StoppedError) as error:
-        for cause in _causes(error):
-            if isinstance(cause, StoppedError):
-                with suppress(OSError):  # of a lost terminal
-                    print(cause, file=sys.stderr, flush=True)
-                sys.exit(cause.status)
+        causes = (cause for cause in _causes(error) if isinstance(cause, StoppedError))
+        message, status = next(((str(cause), cause.status) for cause in causes), stop or ("", 0))
+        if message:
+            with suppress(OSError):  # of a lost terminal
+                print(message, file=sys.stderr, flush=True)
+            sys.exit(status)
         if wants_traces():
             raise
         sys.exit(f"error: {describe(error)}")

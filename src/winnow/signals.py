@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from winnow import errors
 from winnow.errors import StoppedError
 from winnow.processes import in_submitit, is_main_process
 
@@ -69,7 +70,7 @@ def stoppable(remedy: str) -> Iterator[None]:
         yield
     finally:
         _set(before)
-        _command = _Command()
+        _command, errors.stop = _Command(), None
 
 
 @contextmanager
@@ -100,6 +101,7 @@ def stopped(where: str = "") -> StoppedError:
     what = "interrupted" if by_hand else f"stopped by {name}"
     error = StoppedError(f"{what}{where}; {_command.remedy}", status=1 if by_hand else os.EX_TEMPFAIL)
     _command.raised = weakref.ref(error)
+    errors.stop = str(error), error.status
     return error
 
 

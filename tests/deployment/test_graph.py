@@ -1,4 +1,5 @@
 import shutil
+import signal
 from pathlib import Path
 
 import onnx
@@ -20,8 +21,10 @@ from tests.deployment.toys import (
 from winnow.deployment import engines
 from winnow.deployment.matmuls import executed_matmuls, matmul_report
 from winnow.deployment.weights import compare_weights
+from winnow.errors import StoppedError
 from winnow.functional.nibbles import unpack
 from winnow.models.structures import remove_structures, structure_blocks
+from winnow.signals import stoppable
 
 FIXED = {"batch": 8, "sequence": 32}
 SHAPE = {"batch_size": 4, "sequence_length": 12}  # of inputs_of(model); exporting a fixed shape takes half the time
@@ -96,6 +99,20 @@ def test_the_opset_is_configurable(model, tmp_path, opset):
     batch = inputs_of(model)
     assert onnx.load(path).opset_import[0].version == opset
     torch.testing.assert_close(deployed(path, batch), logits(model, batch), rtol=1e-4, atol=1e-5)
+
+
+def test_a_signal_waits_until_torch_has_made_the_graph(model, tmp_path, monkeypatch):
+    make, made = torch.onnx.export, []
+
+    def signalled(*args, **kwargs):
+        signal.raise_signal(signal.SIGTERM)
+        made.append(make(*args, **kwargs))
+        return made[0]
+
+    monkeypatch.setattr(torch.onnx, "export", signalled)
+    with pytest.raises(StoppedError), stoppable("again"):
+        written(model, tmp_path / "model.onnx")
+    assert made
 
 
 def test_nodes_and_weights_are_named_after_their_modules(graph):

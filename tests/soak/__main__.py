@@ -27,8 +27,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--round", type=int, help="play only this one")
     parser.add_argument("--jobs", type=int, default=2, help="rounds at a time, one thread each; default: 2")
-    parser.add_argument("--disturbances", type=int, default=8, help="kills and signals of a round, at most; default: 8")
-    parser.add_argument("--damages", type=int, default=14, help="times that a round damages files; default: 14")
+    parser.add_argument(
+        "--disturbances", type=int, default=12, help="kills and signals of a round, at most; default 12"
+    )
+    parser.add_argument("--damages", type=int, default=16, help="times that a round damages files; default: 16")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sys.exit(0 if soak(Path(folder), options) else 1)

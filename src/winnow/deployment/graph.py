@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from winnow.deployment.graph_modules import traceable_copy
+from winnow.signals import deferred
 
 _SCOPES = "pkg.torch.onnx.name_scopes"  # in the metadata of a node: the modules around it, outermost first
 _EXAMPLE = (2, 9)  # rows and tokens of the example with which a graph of any shape is traced
@@ -55,7 +56,8 @@ def write_graph(
     traced = traceable_copy(model)
     if half:
         traced.half()  # type: ignore[no-untyped-call]  # transformers wraps it without types
-    with warnings.catch_warnings(), torch.no_grad():
+    # within torch.onnx the error of a signal would become another one, with a trace
+    with warnings.catch_warnings(), torch.no_grad(), deferred():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program: Any = torch.onnx.export(
