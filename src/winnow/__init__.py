@@ -2,9 +2,32 @@
 
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
-__all__ = ["load"]
+_PUBLIC = {  # name -> module; imported when it is used, which keeps the start of the commands light
+    "train": "commands.from_python",
+    "callbacks": "commands.from_python",
+    "load": "models.pretrained",
+    "save_model": "models.pretrained",
+    "ModifierCallback": "modifiers.trainer_callback",
+    "RandomState": "training.random_state",
+    "Teacher": "models.teacher",
+    "MagnitudePruning": "modifiers.gmp",
+    "LayerwisePruning": "modifiers.layerwise",
+    "SecondOrderPruning": "modifiers.obs",
+    "MovementPruning": "modifiers.movement",
+    "AlternatingPruning": "modifiers.acdc",
+    "ConstantPruning": "modifiers.constant",
+    "LayerDropping": "modifiers.layer_dropping",
+    "QuantizationAwareTraining": "modifiers.quantization",
+    "Distillation": "modifiers.distillation",
+    "HiddenDistillation": "modifiers.hidden_distillation",
+    "LearningRate": "modifiers.learning_rate",
+    "WeightDecay": "modifiers.weight_decay",
+    "FrozenParameters": "modifiers.frozen",
+}
+__all__ = list(_PUBLIC)
 
 # Libraries read these when they are imported, so they are set before any import of one. A value of the user stays.
 _NO_TELEMETRY = {
@@ -21,8 +44,6 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # 
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load":  # heavy: not needed by the commands' start
-        from winnow.models.pretrained import load
-
-        return load
+    if name in _PUBLIC:
+        return getattr(import_module(f"winnow.{_PUBLIC[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

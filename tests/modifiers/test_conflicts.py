@@ -26,7 +26,7 @@ def together(*modifiers):
     for modifier in modifiers:
         modifier.match(model)
         modifier.begin(CLOCK)
-    refuse_conflicts(modifiers)
+    refuse_conflicts(modifiers, "recipe.")
 
 
 def test_two_pruners_of_one_matrix_are_refused():

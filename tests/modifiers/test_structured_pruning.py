@@ -158,7 +158,7 @@ def test_a_modifier_of_weights_that_begins_before_the_last_stage_is_refused(data
         modifier.match(toy_model(data.task))
         modifier.begin(Clock(steps_per_epoch=5, total_steps=20))
     with pytest.raises(UserError, match=r"recipe\.structure and recipe\.other both control"):
-        refuse_conflicts(modifiers)
+        refuse_conflicts(modifiers, "recipe.")
 
 
 def test_without_training_the_model_is_cut_at_once(data):

@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from winnow.command_line import command_line
 from winnow.config.composed import plain_values
 from winnow.config.numbered import families, family_of, names_like
-from winnow.errors import TRACES, UserError, describe, first_line, nearest, short_errors, wants_traces
+from winnow.errors import TRACES, UserError, describe, first_line, nearest, short_errors
 from winnow.files.conf_folder import CONF
 
 
@@ -29,19 +28,25 @@ def hydra_errors() -> Iterator[None]:
     os.environ.setdefault(TRACES, before["HYDRA_FULL_ERROR"] or "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        with short_errors():
-            try:
-                yield
-            except Exception as error:
-                if wants_traces() or not _is_of_hydra(error):
-                    raise
-                sys.exit(f"error: {describe_hydra(error)}")
+        with short_errors(), described_errors():
+            yield
     finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def described_errors() -> Iterator[None]:
+    """Raise an error of Hydra as a UserError with one short message."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_of_hydra(error):
+            raise
+        raise UserError(describe_hydra(error)) from error
 
 
 def _is_of_hydra(error: BaseException) -> bool:

@@ -83,8 +83,8 @@ def search_score(folder: Path) -> float:
     return -float(score) if smaller_is_better(name) else float(score)
 
 
-def run_one(composed: DictConfig, made: Path, overrides: Sequence[str]) -> None:
-    """Train one model, in the folder that Hydra made or in that of the run to resume."""
+def run_one(composed: DictConfig, made: Path, overrides: Sequence[str]) -> Path:
+    """Train one model, in the folder that Hydra made or in that of the run to resume; returns it."""
     config = run_config(composed, overrides)
     check(config, overrides)
     _prepare(config)
@@ -98,6 +98,7 @@ def run_one(composed: DictConfig, made: Path, overrides: Sequence[str]) -> None:
             print(_summary(config, folder))
             if config.export.kind != "none":
                 print(f"\n{deploy(folder, config.export)}")
+    return folder
 
 
 def run_job(composed: DictConfig, folder: Path, overrides: Sequence[str]) -> None:

@@ -28,6 +28,20 @@ def distillation_loss(student: Tensor, teacher: Tensor, *, temperature: float, m
     return temperature**2 * divergence.mean()
 
 
+def binary_distillation_loss(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """`distillation_loss` of labels that may hold together, each a distribution over yes and no.
+
+    sigmoid(z) is the softmax of (z, 0).
+
+    Args:
+        student: logits, ``(batch, labels)``.
+        teacher: logits of the same shape.
+        temperature: T > 0.
+    """
+    yes_no = [torch.stack([logits, torch.zeros_like(logits)], dim=-1) for logits in (student, teacher)]
+    return distillation_loss(*yes_no, temperature=temperature)  # (batch, labels, 2)
+
+
 def regression_distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared distance of two predictions of any equal shape.
 
@@ -37,7 +51,7 @@ def regression_distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(student.float(), teacher.float())
 
 
-def hidden_state_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+def hidden_state_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean squared distance of two hidden states over the positions in the mask.
 
     L = MSE(H_S W, H_T), where the student's states are projected already (Jiao et al. 2020, arXiv:1909.10351, eq. 8).
@@ -45,9 +59,11 @@ def hidden_state_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     Args:
         student: ``(batch, seq, width)``.
         teacher: the same shape.
-        mask: ``(batch, seq)``, False or 0 = left out, as padding is.
+        mask: ``(batch, seq)``, False or 0 = left out, as padding is; None: all positions count.
     """
     distance = (student.float() - teacher.float()).pow(2).mean(dim=-1)  # (batch, seq)
+    if mask is None:
+        return distance.mean()
     return (distance * mask).sum() / mask.sum()
 
 

@@ -142,11 +142,12 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
     """Write a model as a plain Hugging Face folder, with zeros in place of structures that were removed.
 
     Files beside the weights contain the structures that are left, the grids of a quantised model, and the checksums.
     """
+    folder = Path(folder)
     save_tokenizer(tokenizer, folder)
     state = rounded_state(model) if quantizers(model) else model.state_dict()
     model.save_pretrained(folder, state_dict=padded_state(model, state))

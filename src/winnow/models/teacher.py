@@ -19,6 +19,7 @@ from winnow.models.encoder_layers import state_of_kept_layers
 from winnow.models.finite import are_finite, check_weights
 from winnow.models.pretrained import from_pretrained, load_saved
 from winnow.models.structures import restore_structure
+from winnow.tasks.objective import Objective
 from winnow.tasks.task import Task
 
 
@@ -26,13 +27,13 @@ class Teacher(nn.Module):
     """A frozen model in evaluation mode whose output classes are reordered to the student's.
 
     Args:
-        model: its head and tokenizer match the student's.
+        model: its head and tokenizer match the student's; one of transformers, except for its outputs alone.
         order: for each of the student's labels the teacher's output; None where the orders are the same.
     """
 
-    def __init__(self, model: PreTrainedModel, order: Sequence[int] | None = None) -> None:
+    def __init__(self, model: nn.Module, order: Sequence[int] | None = None) -> None:
         super().__init__()
-        self.model = model.requires_grad_(False)
+        self.model: Any = model.requires_grad_(False)
         self.model.train(False)
         self.order = None if order is None or list(order) == list(range(len(order))) else list(order)
         self.stored: StoredOutputs | None = None  # outputs on the training data; None: it computes them in each batch
@@ -58,7 +59,7 @@ class Teacher(nn.Module):
         return outputs
 
     @torch.no_grad()
-    def outputs(self, task: Task, batch: Mapping[str, torch.Tensor]) -> Any:
+    def outputs(self, task: Objective, batch: Mapping[str, torch.Tensor]) -> Any:
         """The outputs for a training batch of a task, stored or computed now; several callers cost one forward pass.
 
         Outputs computed now agree with stored ones up to rounding: the batch has other texts and other padding, and
@@ -68,11 +69,16 @@ class Teacher(nn.Module):
             self._last = (batch, task.outputs(self, batch) if self.stored is None else self.stored.of(batch))
         return self._last[1]
 
-    def fault(self, task: Task, batch: Mapping[str, torch.Tensor]) -> str:
+    def fault(self, task: Objective, batch: Mapping[str, torch.Tensor]) -> str:
         """Why a student cannot learn from its outputs for a batch, with a remedy; '' where they are finite."""
         if are_finite(self.outputs(task, batch)):
             return ""
         return "the outputs of the teacher are NaN or infinite; name another teacher, or use trainer.precision=32-true"
+
+    def refuse_student(self, student: nn.Module, modifier: str) -> None:
+        """Refuse a student that is the teacher itself: it would be frozen."""
+        if student is self.model:
+            raise UserError(f"{modifier}: the teacher is the model to train; give it a copy: copy.deepcopy(model).")
 
     def give_weights_to(self, student: nn.Module) -> bool:
         """Copy all weights into a student of the same shapes and label order; returns False for any other student.
@@ -84,6 +90,11 @@ class Teacher(nn.Module):
         if same and self.order is None:
             student.load_state_dict(mine)
         return same and self.order is None
+
+
+def as_teacher(model: nn.Module | None) -> Teacher | None:
+    """A model as a teacher; it is frozen and set to evaluation mode, in place."""
+    return model if model is None or isinstance(model, Teacher) else Teacher(model)
 
 
 def find_teacher(

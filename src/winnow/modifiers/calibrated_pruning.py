@@ -1,15 +1,14 @@
 """What layer-wise and second-order pruning have in common."""
 
 from collections.abc import Iterable, Mapping
-from typing import cast
 
 import pytorch_lightning as pl
 from torch import nn
 
 from winnow.modifiers.calibration_texts import Batch, evaluating, training_batches
 from winnow.modifiers.gmp import G, MagnitudePruning
-from winnow.modifiers.modifier import model_of
-from winnow.tasks.task import Task
+from winnow.modifiers.modifier import model_of, objective_of
+from winnow.tasks.objective import Objective
 
 
 class CalibratedPruning(MagnitudePruning[G]):
@@ -18,7 +17,7 @@ class CalibratedPruning(MagnitudePruning[G]):
     A subclass defines `prune`. Of several processes the first one prunes, and the others take its weights.
     """
 
-    def prune(self, model: nn.Module, task: Task, batches: Iterable[Batch], step: int) -> None:
+    def prune(self, model: nn.Module, task: Objective, batches: Iterable[Batch], step: int) -> None:
         """Set the weights of a model in evaluation mode, those that are pruned at this step to 0."""
         raise NotImplementedError
 
@@ -28,7 +27,7 @@ class CalibratedPruning(MagnitudePruning[G]):
         model = model_of(pl_module)
         if trainer.is_global_zero:
             with evaluating(model):
-                self.prune(model, cast(Task, pl_module.task), training_batches(trainer), step)
+                self.prune(model, objective_of(pl_module), training_batches(trainer), step)
         if trainer.world_size > 1:
             for name in self.masks.parameters:
                 for parameter in model.get_submodule(name.removesuffix(".weight")).parameters():

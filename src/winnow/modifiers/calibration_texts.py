@@ -9,6 +9,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from winnow.errors import UserError
+
 Batch = Mapping[str, Tensor]
 
 
@@ -20,9 +22,18 @@ def training_batches(trainer: pl.Trainer) -> Iterable[Batch]:
 
 
 def some_batches(batches: Iterable[Batch], texts: int, tokens: float = math.inf) -> list[Batch]:
-    """Whole batches, up to a number of texts and of tokens; at least one."""
+    """Whole batches, up to a number of texts and of tokens; at least one.
+
+    Raises:
+        UserError: for batches of anything but texts by name, in a training that is not one of `winnow train`.
+    """
     found: list[Batch] = []
     for batch in batches:
+        if not (isinstance(batch, Mapping) and "input_ids" in batch and "attention_mask" in batch):
+            raise UserError(
+                "training batches must be mappings with input_ids and attention_mask, by which the model is measured; "
+                f"got a {type(batch).__name__}."
+            )
         found.append(batch)
         texts -= len(batch["input_ids"])
         tokens -= int(batch["attention_mask"].sum())

@@ -1,46 +1,44 @@
 """Knowledge distillation: the student learns from a teacher's outputs."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor
+from torch import Tensor, nn
 
 from winnow.config.modifiers import DistillationSettings
 from winnow.functional.distillation_loss import mix_losses
-from winnow.modifiers.modifier import Event, Modifier, model_of
-from winnow.tasks.task import Task
-
-if TYPE_CHECKING:
-    from winnow.models.teacher import Teacher
+from winnow.models.teacher import Teacher, as_teacher
+from winnow.modifiers.modifier import Event, Modifier, model_of, objective_of
 
 
 class Distillation(Modifier[DistillationSettings]):
     """loss = (1 - hardness) * task loss + hardness * distance to the teacher's outputs (Hinton et al. 2015).
 
-    The LightningModule has a ``task`` (`winnow.tasks.task.Task`) and calls ``adjust_loss``. With
-    ``start_from_teacher`` the student begins with the teacher's weights; if their shapes or labels differ, it prints a
-    note and begins with the student's weights.
+    With ``start_from_teacher`` the student begins with the teacher's weights; if their shapes or labels differ, it
+    prints a note and begins with the student's weights.
 
     Args:
-        teacher: a module that takes the student's batches; kept out of checkpoints and the optimizer. None for a
-            plan.
+        teacher: a model that takes the student's inputs and gives the same outputs in the same order; it is frozen, and
+            kept out of checkpoints and the optimizer. Modifiers with one `winnow.models.teacher.Teacher` share its
+            forward pass. None for a plan.
     """
 
     Settings = DistillationSettings
     order = 100  # mixes the task's loss as the other modifiers have adjusted it
 
-    def __init__(self, *, teacher: "Teacher | None" = None, name: str | None = None, **settings: Any) -> None:
+    def __init__(self, *, teacher: nn.Module | None = None, name: str | None = None, **settings: Any) -> None:
         super().__init__(name=name, **settings)
-        self._teacher = teacher
+        self._teacher = as_teacher(teacher)
 
     @property
-    def teacher(self) -> "Teacher":
+    def teacher(self) -> Teacher:
         assert self._teacher is not None, "a plan has no teacher"
         return self._teacher
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
+        self.teacher.refuse_student(model_of(pl_module), self.name)
         if self.settings.start_from_teacher and not self.teacher.give_weights_to(model_of(pl_module)):
             print(
                 "note: the teacher's shapes or labels differ from the student's, so the student starts from its own "
@@ -48,7 +46,7 @@ class Distillation(Modifier[DistillationSettings]):
             )
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.task = cast(Task, pl_module.task)
+        self.task = objective_of(pl_module)
         self.teacher.to(pl_module.device).eval()
 
     def exclusive_targets(self) -> set[str]:

@@ -1,7 +1,7 @@
 """Distillation of hidden states: the student's layers learn from the teacher's."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -11,11 +11,8 @@ from winnow.config.modifiers import HiddenDistillationSettings
 from winnow.errors import UserError
 from winnow.functional.distillation_loss import evenly_mapped, hidden_state_loss
 from winnow.models.encoder_layers import kept_layers, layer_list
-from winnow.modifiers.modifier import Event, Modifier, model_of
-from winnow.tasks.task import Task
-
-if TYPE_CHECKING:
-    from winnow.models.teacher import Teacher
+from winnow.models.teacher import Teacher, as_teacher
+from winnow.modifiers.modifier import Event, Modifier, model_of, objective_of
 
 
 class HiddenDistillation(Modifier[HiddenDistillationSettings]):
@@ -24,27 +21,26 @@ class HiddenDistillation(Modifier[HiddenDistillationSettings]):
     (Jiao et al. 2020, arXiv:1909.10351, eq. 8; Sun et al. 2019, arXiv:1908.09355.) Padding does not count. If the
     widths differ, one linear projection of the student's states is learnt, for training only. With ``layers: auto``
     each layer of the student learns from the layer that it was before others were dropped, if the teacher still has
-    all of them; else from evenly spread layers. The LightningModule has a ``task`` and calls ``adjust_loss``.
+    all of them; else from evenly spread layers.
 
     Args:
-        teacher: a module that takes the student's batches; kept out of checkpoints and the optimizer. None for a
-            plan.
+        teacher: as in `winnow.modifiers.distillation.Distillation`; both are models of transformers.
     """
 
     Settings = HiddenDistillationSettings
     order = 101  # adds to the mixture of the task's loss and the teacher's
 
-    def __init__(self, *, teacher: "Teacher | None" = None, name: str | None = None, **settings: Any) -> None:
+    def __init__(self, *, teacher: nn.Module | None = None, name: str | None = None, **settings: Any) -> None:
         super().__init__(name=name, **settings)
-        self._teacher = teacher
-        if teacher is not None:
-            teacher.shows_states = True
+        self._teacher = as_teacher(teacher)
+        if self._teacher is not None:
+            self._teacher.shows_states = True
         self._projection: nn.Module = nn.Identity()
         self._hooks: list[Any] = []
         self._states: dict[tuple[str, int], Tensor] = {}  # of the current batch
 
     @property
-    def teacher(self) -> "Teacher":
+    def teacher(self) -> Teacher:
         assert self._teacher is not None, "a plan has no teacher"
         return self._teacher
 
@@ -68,6 +64,7 @@ class HiddenDistillation(Modifier[HiddenDistillationSettings]):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
+        self.teacher.refuse_student(model_of(pl_module), self.name)
         student: Any = model_of(pl_module)
         teacher = self.teacher.model
         width, teacher_width = student.config.hidden_size, teacher.config.hidden_size
@@ -90,7 +87,7 @@ class HiddenDistillation(Modifier[HiddenDistillationSettings]):
         return hook
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.task = cast(Task, pl_module.task)
+        self.task = objective_of(pl_module)
         self.teacher.to(pl_module.device).eval()
 
     def events(self) -> Iterator[Event]:
@@ -108,7 +105,7 @@ class HiddenDistillation(Modifier[HiddenDistillationSettings]):
             # data-parallel processes wait for the gradient of every parameter
             return loss + 0.0 * sum(weight.sum() for weight in project.parameters())
         self.teacher.outputs(self.task, batch)
-        mask = batch["attention_mask"]
+        mask = batch.get("attention_mask")
         losses = [
             hidden_state_loss(project(self._states["student", student]), self._states["teacher", teacher], mask)
             for student, teacher in self.pairs.items()

@@ -14,6 +14,7 @@ from winnow.models.encoder_layers import layer_list
 from winnow.models.layer_by_layer import LayerByLayer
 from winnow.modifiers.calibrated_pruning import CalibratedPruning
 from winnow.modifiers.calibration_texts import Batch, some_batches
+from winnow.tasks.objective import Objective
 from winnow.tasks.task import Task
 
 _MOST_TOKENS = 32_768  # of the calibration
@@ -45,7 +46,7 @@ class LayerwisePruning(CalibratedPruning[LayerwisePruningSettings]):
     def without_training(self, model: nn.Module, task: Task, batches: Iterable[Batch]) -> None:
         self.prune(model, task, batches, self.window.end)
 
-    def prune(self, model: nn.Module, task: Task, batches: Iterable[Batch], step: int) -> None:
+    def prune(self, model: nn.Module, task: Objective, batches: Iterable[Batch], step: int) -> None:
         sparsities = dict(zip(self.masks.parameters, self.sparsities_at(step), strict=True))
         modules: dict[nn.Module, float] = {m: sparsities[name] for name, m in _names(model, self.masks.parameters)}
         texts = some_batches(batches, self.settings.calibration_samples, _MOST_TOKENS)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytorch_lightning as pl
 
 from winnow.config.modifiers import LearningRateSettings
+from winnow.errors import UserError
 from winnow.functional import learning_rate_schedule as rates
 from winnow.modifiers.clock import Clock, Window
 from winnow.modifiers.modifier import Event, Modifier
@@ -71,6 +72,14 @@ class LearningRate(Modifier[LearningRateSettings]):
 
     def curves(self, step: int) -> dict[str, float]:
         return {"learning rate": self.rate(step)} if step >= self.window.start and not self._is_empty else {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.lr_scheduler_configs:
+            raise UserError(
+                f"{self.name} and a scheduler of configure_optimizers both set the learning rate; leave one out, "
+                "of a recipe by '~recipe.learning_rate'."
+            )
+        super().on_train_start(trainer, pl_module)
 
     def at_step(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.window.start <= step <= self.window.end and not self._is_empty:

@@ -2,11 +2,14 @@
 
 import dataclasses
 import importlib
+import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, cast
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
@@ -15,6 +18,9 @@ from winnow.config.recipe import Recipe, outside_training
 from winnow.errors import UserError
 from winnow.functional.mask import count_zeros
 from winnow.modifiers.clock import Clock, Window
+from winnow.modifiers.conflicts import refuse_conflicts
+from winnow.modifiers.loss_adjustment import adjust_training_step, is_adjusted, restore_training_step
+from winnow.tasks.objective import ModelObjective, Objective
 from winnow.tasks.task import Task
 
 S = TypeVar("S", bound=ModifierSettings, default=Any)
@@ -112,10 +118,16 @@ class Modifier(pl.Callback, Generic[S]):
     # The training, in the order in which Lightning calls it.
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        _refuse_order(modifiers_of(trainer))
         self.match(model_of(pl_module))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.begin(trainer_clock(trainer))
+        self._refuse_outside_training()
+        if self is modifiers_of(trainer)[-1]:
+            refuse_conflicts(modifiers_of(trainer))
+        if self.adjusts_loss and not runs_modifiers(pl_module) and not is_adjusted(pl_module):
+            adjust_training_step(pl_module, model_of(pl_module), lambda: [m.adjust_loss for m in modifiers_of(trainer)])
         self._due = {}
         for event in self.events():
             self._due.setdefault(event.step, []).append(event)
@@ -143,13 +155,18 @@ class Modifier(pl.Callback, Generic[S]):
     def adjust_loss(self, loss: Tensor, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
         """The loss to train on, from the loss so far and the student's outputs.
 
-        Lightning has no hook for it, so a LightningModule calls it for each modifier of the trainer at the end of
-        its ``training_step``::
+        Lightning has no hook for it, so by default the result of ``training_step`` is adjusted, with the inputs and
+        outputs of the last forward pass of ``model_of`` in it. A LightningModule with ``runs_modifiers = True`` does it
+        itself, and calls ``finish`` or ``check`` after the training::
 
             for modifier in modifiers_of(self.trainer):
                 loss = modifier.adjust_loss(loss, outputs, batch)
         """
         return loss
+
+    @property
+    def adjusts_loss(self) -> bool:
+        return type(self).adjust_loss is not Modifier.adjust_loss
 
     def fault(self, batch: Mapping[str, Tensor]) -> str:
         """Why the loss of a batch is not finite, with a remedy, if the modifier is the cause; '' otherwise."""
@@ -169,8 +186,27 @@ class Modifier(pl.Callback, Generic[S]):
 
     # After the training.
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not runs_modifiers(pl_module):
+            restore_training_step(pl_module)
+            self.finish()
+
+    def finish(self) -> None:
+        """``check`` a training that was not stopped early; warn of one that was stopped too early.
+
+        Raises:
+            RuntimeError: as ``check``.
+        """
+        if self._last_step == self.clock.total_steps:
+            self.check()
+        elif not self.is_settled(self._last_step):
+            rank_zero_warn(
+                f"{self.name}: training ended at step {self._last_step:,} of {self.clock.total_steps:,}, before the "
+                "modifier had finished; the model is not what was asked for."
+            )
+
     def check(self) -> None:
-        """Compare what happened with the plan, and the model with the recipe's promise; call it after training.
+        """Compare what happened with the plan, and the model with the recipe's promise; called after the training.
 
         Raises:
             RuntimeError: with the step and both values, for the first difference.
@@ -214,6 +250,15 @@ class Modifier(pl.Callback, Generic[S]):
         """Restore what ``own_state`` returned."""
 
     # Recording.
+
+    def _refuse_outside_training(self) -> None:
+        epochs = self.clock.epoch(self.clock.total_steps)
+        for boundary, epoch in self.settings.boundaries().items():
+            if epoch > epochs + 1e-6:
+                raise UserError(
+                    f"{self.name}: {boundary} is {epoch:g}, but the training ends after {epochs:g} epochs; train "
+                    f"longer, or lower {boundary}."
+                )
 
     def _act(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         step = trainer.global_step
@@ -270,16 +315,46 @@ def model_of(pl_module: pl.LightningModule) -> nn.Module:
     return model if isinstance(model, nn.Module) else pl_module
 
 
+def objective_of(pl_module: pl.LightningModule) -> Objective:
+    """The attribute ``task`` if it can compute losses, else what the model itself returns."""
+    task: Any = getattr(pl_module, "task", None)
+    return task if hasattr(task, "distillation_loss") else ModelObjective(model_of(pl_module))
+
+
+def runs_modifiers(pl_module: pl.LightningModule) -> bool:
+    """True for a LightningModule that calls ``adjust_loss`` and ``check`` or ``finish`` of the modifiers itself."""
+    return getattr(pl_module, "runs_modifiers", False)
+
+
 def modifiers_of(trainer: pl.Trainer) -> list[Modifier]:
     """The modifiers among the callbacks of a trainer, in the order in which they act."""
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set outside Trainer.__init__
     return [callback for callback in callbacks if isinstance(callback, Modifier)]
 
 
+def _refuse_order(modifiers: Sequence[Modifier]) -> None:
+    for first, second in itertools.pairwise(modifiers):
+        if first.order > second.order:
+            raise UserError(f"callbacks: {second.name} acts first; put it before {first.name}.")
+
+
 def trainer_clock(trainer: pl.Trainer) -> Clock:
-    """The clock of a run, from the optimizer steps that Lightning will really take."""
-    total = int(trainer.estimated_stepping_batches)
-    return Clock(steps_per_epoch=total / (trainer.max_epochs or 1), total_steps=total)
+    """The clock of a training, from the optimizer steps that Lightning will really take.
+
+    A training whose ``max_steps`` ends it before ``max_epochs`` has as many, shorter epochs.
+
+    Raises:
+        UserError: for a training without an end, or of batches without a number and by ``max_steps`` alone.
+    """
+    total, epochs = trainer.estimated_stepping_batches, trainer.max_epochs or 1
+    if not 0 < total < math.inf:
+        raise UserError("a recipe needs a training with an end: give the Trainer max_epochs or max_steps.")
+    if epochs > 0:
+        return Clock(steps_per_epoch=total / epochs, total_steps=int(total))
+    batches = trainer.num_training_batches
+    if math.isinf(batches):
+        raise UserError("a recipe counts in epochs, but the training data have no length; give the Trainer max_epochs.")
+    return Clock(steps_per_epoch=-(-batches // trainer.accumulate_grad_batches), total_steps=int(total))
 
 
 def event_row(modifier: Modifier, event: Event, learning_rate: float | None) -> dict[str, Any]:

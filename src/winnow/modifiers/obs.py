@@ -12,7 +12,7 @@ from winnow.functional.fisher import BlockFisher, InverseFisher
 from winnow.functional.mask import global_pruning_masks, pruning_masks
 from winnow.modifiers.calibrated_pruning import CalibratedPruning
 from winnow.modifiers.calibration_texts import Batch, some_batches
-from winnow.tasks.task import Task
+from winnow.tasks.objective import Objective
 
 _AT_ONCE = 16  # gradients that are added together
 
@@ -34,7 +34,7 @@ class SecondOrderPruning(CalibratedPruning[SecondOrderPruningSettings]):
         passes = f", in {parts} passes" if parts > 1 else ""
         return f"the gradients of {self.settings.gradients:,} examples, and {sum(sizes) / parts:.2g} GB{passes}"
 
-    def prune(self, model: nn.Module, task: Task, batches: Iterable[Batch], step: int) -> None:
+    def prune(self, model: nn.Module, task: Objective, batches: Iterable[Batch], step: int) -> None:
         """Prune all matrices; their Fisher matrices are estimated in parts that fit into the memory."""
         examples = [example for batch in some_batches(batches, self.settings.gradients) for example in _each(batch)]
         examples = examples[: self.settings.gradients]
@@ -79,7 +79,7 @@ class SecondOrderPruning(CalibratedPruning[SecondOrderPruningSettings]):
         return 4e-9 * weight.numel() * (self._block() + _AT_ONCE)
 
     def _inverses(
-        self, model: nn.Module, task: Task, examples: Sequence[Batch], weights: Sequence[Tensor]
+        self, model: nn.Module, task: Objective, examples: Sequence[Batch], weights: Sequence[Tensor]
     ) -> list[InverseFisher]:
         device = weights[0].device
         fishers = [BlockFisher(weight.numel(), self._block(), device) for weight in weights]

@@ -27,7 +27,7 @@ def rehearse(recipe: Recipe, model: nn.Module, clock: Clock) -> list[Modifier]:
     for modifier in modifiers:
         modifier.match(model)
         modifier.begin(clock)
-    refuse_conflicts(modifiers)
+    refuse_conflicts(modifiers, "recipe.")
     return modifiers
 
 

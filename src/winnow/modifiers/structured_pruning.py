@@ -93,6 +93,11 @@ class StructuredPruning(Modifier[StructureSettings]):
         return [first * (last / first) ** ((i + 1) / count) for i in range(count)] if first < last else [last] * count
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._table is None:
+            raise UserError(
+                f"{self.name} removes heads and neurons by a measured latency, which only `winnow train` and "
+                "`winnow.train` measure."
+            )
         super().setup(trainer, pl_module, stage)
         pl_module.register_buffer(self._buffer, self._mask())
 

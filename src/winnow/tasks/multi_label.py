@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from datasets import ClassLabel, Dataset, List, Value, concatenate_datasets
 from torch import Tensor
@@ -17,7 +16,7 @@ from torchmetrics.classification import (
 
 from winnow.data.places import place_of
 from winnow.errors import UserError
-from winnow.functional.distillation_loss import distillation_loss
+from winnow.functional.distillation_loss import binary_distillation_loss
 from winnow.tasks.alike_labels import note_alike
 from winnow.tasks.label_kind import (
     LabelError,
@@ -148,9 +147,7 @@ class MultiLabel(LabelKind):
         return F.binary_cross_entropy_with_logits(logits, targets.float())
 
     def distillation_loss(self, student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
-        """Each label is a distribution over yes and no: sigmoid(z) is the softmax of (z, 0)."""
-        yes_no = [torch.stack([logits, torch.zeros_like(logits)], dim=-1) for logits in (student, teacher)]
-        return distillation_loss(*yes_no, temperature=temperature)  # (batch, labels, 2)
+        return binary_distillation_loss(student, teacher, temperature=temperature)
 
     def predicted_targets(self, logits: Tensor) -> Tensor:
         return (logits > 0).int()  # a probability above 0.5

@@ -27,6 +27,8 @@ class FineTuner(pl.LightningModule):
             ``val/accuracy``, those of another as ``val/accuracy_mismatched``.
     """
 
+    runs_modifiers = True
+
     def __init__(
         self, model: nn.Module, *, task: Task, optimizer: Optimizer, validation: Mapping[str, Dataset]
     ) -> None:

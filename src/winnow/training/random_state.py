@@ -11,13 +11,17 @@ from winnow.errors import UserError
 
 
 class RandomState(pl.Callback):
-    """Keep the state of every random generator of every process in the checkpoint."""
+    """Keep the state of every random generator of every process in the checkpoint.
+
+    A training of any LightningModule that is resumed after an epoch then draws the numbers of one that was not stopped.
+    """
 
     def __init__(self) -> None:
         self._restored: list[dict[str, Any]] = []
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Not earlier: before the training a resumed run draws other numbers than the first.
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Not earlier: before that a resumed run draws other numbers than the first; and not later: a loader that
+        # shuffles draws before `on_train_start`.
         if not self._restored:
             return
         if len(self._restored) != trainer.world_size:
