@@ -4,7 +4,7 @@ RUN := .venv/bin/python
 MINUTES ?= 5
 SEED ?= 1
 
-.PHONY: help demo test slow soak lint wheel setup clean
+.PHONY: help demo test slow soak lint wheel docs setup clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,8 +14,9 @@ help:
 	@echo "make soak   kill, stop and damage random trainings for 5 minutes: make soak MINUTES=60 SEED=2"
 	@echo "make lint   run ruff, mypy, import-linter and clang-format"
 	@echo "make wheel  build dist/*.whl with the compiled engine and run its commands outside the repository"
+	@echo "make docs   write the documentation to site/index.html; search in it works on a server"
 	@echo "make setup  make .venv with all dependencies; the targets above do this first"
-	@echo "make clean  remove .venv, dist and caches"
+	@echo "make clean  remove .venv, dist, site and caches"
 
 setup: .venv/installed
 
@@ -48,5 +49,9 @@ lint: setup
 wheel: setup
 	.ci/wheel
 
+docs: setup
+	$(RUN) -m pip install --quiet -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
 clean:
-	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
