@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument(
         "--disturbances", type=int, default=12, help="kills and signals of a round, at most; default 12"
     )
-    parser.add_argument("--damages", type=int, default=16, help="times that a round damages files; default: 16")
+    parser.add_argument("--damages", type=int, default=12, help="times that a round damages files; default: 12")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sys.exit(0 if soak(Path(folder), options) else 1)

@@ -15,6 +15,7 @@ from winnow.files.run_files import BEST, CHECKPOINTS, RESULT, ended_well
 
 KILL = signal.SIGKILL
 _DISTURBANCES = [*5 * [KILL], signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+_START = 6.0  # seconds in which a command imports its packages
 _CHECKED = {"model", "deployment", "checkpoints", "cache"}  # folders whose files are checked when they are read
 
 
@@ -55,8 +56,12 @@ class Round:
             return
         self.expected = states(self.work)
         shutil.rmtree(self.work)
+        left = calm.seconds
         for _ in range(disturbances):
-            self._disturb(calm.seconds * self.random.random())
+            moment = left * self.random.random()
+            interrupted = self._disturb(moment)
+            # the next command does not repeat what this one has done after its start
+            left = max(calm.seconds / 2, left - max(0.0, moment - _START)) if interrupted else calm.seconds
         self._check_training(run(*self.command), "resumed")
         self.work.rename(self.ended)
         for _ in range(damages):
@@ -65,7 +70,8 @@ class Round:
             else:
                 self._damage_and_read()
 
-    def _disturb(self, seconds: float) -> None:
+    def _disturb(self, seconds: float) -> bool:
+        """Start the command, and hit it after some seconds; False if it had ended by then."""
         number = self.random.choice(_DISTURBANCES)
         ended = _models_of_ended(self.work)
         command = Command(*self.command)
@@ -78,6 +84,7 @@ class Round:
         self.faults += [f"trained again: {path}" for path, _ in again]
         if not interrupted:
             shutil.rmtree(self.work)  # the next command starts anew
+        return interrupted
 
     def _interrupt(self, command: Command, number: signal.Signals) -> None:
         self.counts[number.name] += 1
@@ -135,8 +142,8 @@ class Round:
             self.counts["damage to files that were not read"] += 1
 
     def _damage(self, files: list[Path]) -> tuple[list[Path], str]:
-        """Damage one of the files or two; returns their folders and what was done."""
-        paths = self.random.sample(files, self.random.randint(1, min(2, len(files))))
+        """Damage one to three of the files; returns their folders and what was done."""
+        paths = self.random.sample(files, self.random.randint(1, min(3, len(files))))
         paths = [path for path in paths if path.name == SUMS] or paths  # without a list nothing is checked
         self.counts["damaged files"] += len(paths)
         done = [f"{path.relative_to(self.work)} {damage(path, self.random)}" for path in paths]
