@@ -8,7 +8,7 @@ import pytest
 
 from winnow.errors import StoppedError, short_errors
 from winnow.files.conf_folder import CONF
-from winnow.signals import deferred, received, stoppable
+from winnow.signals import deferred, hold_back, let_through, received, stoppable
 
 
 def end_by(number, cleaning_up=lambda: None):
@@ -82,6 +82,24 @@ def test_a_signal_is_not_lost_where_a_library_makes_another_error_of_it(capsys):
         convert()
     assert ended.value.code == 75
     assert capsys.readouterr().err == "stopped by SIGTERM; again\n"
+
+
+def test_a_signal_that_is_held_back_comes_later_and_not_to_a_process_that_is_started_meanwhile():
+    printed = []
+
+    def start():
+        with stoppable(""):
+            hold_back()
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                child = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('goes on')"
+                printed.append(subprocess.run([sys.executable, "-c", child], capture_output=True).stdout)
+            finally:
+                let_through()
+
+    with pytest.raises(StoppedError):
+        start()
+    assert printed == [b"goes on\n"]
 
 
 def test_an_ignored_signal_stays_ignored():

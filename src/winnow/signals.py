@@ -85,6 +85,19 @@ def deferred() -> Iterator[None]:
         raise stopped()
 
 
+def hold_back() -> None:
+    """Let the stop signals wait until `let_through`, also in processes that are started meanwhile.
+
+    A new process of a data-parallel run would die of Ctrl-C before it has handlers, and Lightning then kills the main
+    one, which could say nothing.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _stop_signals())
+
+
+def let_through() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _stop_signals())
+
+
 def received() -> bool:
     return _command.received is not None
 

@@ -58,6 +58,7 @@ class RunCheckpoint(Checkpoint):
         return self._seconds_before + time.monotonic() - self._began
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        signals.let_through()
         self._began = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -20,7 +20,7 @@ from winnow.files.checkpoint_files import check_best
 from winnow.files.run_files import BEST, CHECKPOINTS
 from winnow.modifiers.modifier import Modifier
 from winnow.processes import is_main_process
-from winnow.signals import deferred, stoppable
+from winnow.signals import deferred, hold_back, let_through, stoppable
 from winnow.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from winnow.training.finite_loss import DivergedError, FiniteLoss
 from winnow.training.progress import ProgressBar, progress_callback
@@ -161,12 +161,14 @@ def fit(
     run = next(c for c in callbacks_of(trainer) if isinstance(c, RunCheckpoint))
     try:
         with stoppable(f"resume with: {resuming_command()}"), deferred():
+            hold_back()  # until the callbacks are set up, in all processes
             trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     except (StoppedError, DivergedError):  # in all processes
         if not trainer.is_global_zero:
             sys.exit()  # with another status Lightning would kill the main process while it records the end
         raise
     finally:
+        let_through()
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     return run.seconds
