@@ -22,10 +22,11 @@ STOPPED = "stopped by SIGTERM at step 3 of 9, which is saved; resume with: pytho
     (-signal.SIGTERM, "dense  epoch 1.0", "", "SIGTERM: ended with status -15"),
     (1, "", STOPPED, "SIGTERM: ended with status 1"),
     (os.EX_TEMPFAIL, "", "stopped by SIGTERM\n", "SIGTERM: ended with status 75"),
+    (-signal.SIGTERM, "epoch 1\nuse  it\n", "", ""),
     (os.EX_TEMPFAIL, "", f"Traceback (most recent call last):\n{STOPPED}", "SIGTERM: ended with status 75"),
 ])  # fmt: skip
 def test_a_stop_needs_its_status_and_one_message_that_says_how_to_go_on(status, output, messages, fault):
-    found = Ended(status, output, messages, seconds=1.0).fault_of_stop(signal.SIGTERM)
+    found = Ended(status, output, messages, seconds=1.0).fault_of_stop(signal.SIGTERM, "use  it")
     assert found.startswith(fault)
     assert bool(found) == bool(fault)
 

@@ -40,9 +40,16 @@ class Ended:
             return f"ended with status {self.status} and no message"
         return ""
 
-    def fault_of_stop(self, number: signal.Signals) -> str:
-        """What is wrong with the way a signal stopped it; '' too if it had ended, or had not begun."""
-        if self.status == 0 or (self.status == -number and not self.output + self.messages):
+    def fault_of_stop(self, number: signal.Signals, last_line: str) -> str:
+        """What is wrong with the way a signal stopped it; '' too if it had not begun, or had ended.
+
+        Args:
+            number: of the signal.
+            last_line: that the command prints when it ends; Ctrl-C then ends a process that is about to exit.
+        """
+        if self.status == 0:
+            return ""
+        if self.status == -number and not self.messages and self.output.splitlines()[-1:] in ([], [last_line]):
             return ""
         if self.status == _STATUS[number] and _STOPPED.search(self.messages) and _TRACE not in self.messages:
             return ""

@@ -31,6 +31,7 @@ class Round:
         title: the recipe and what else differs most.
         counts: what was tried, and how it ended.
         faults: what was lost, or passed over in silence, one line each.
+        last_line: of the output of the undisturbed command.
         own: the folder of the training, without its teacher; that of all runs of a sweep.
         answers: the output of each command that has read the undamaged runs.
     """
@@ -54,7 +55,7 @@ class Round:
         if calm.status:
             self.faults.append(f"undisturbed: {calm.messages[-500:]}")
             return
-        self.expected = states(self.work)
+        self.expected, self.last_line = states(self.work), calm.output.splitlines()[-1]
         shutil.rmtree(self.work)
         left = calm.seconds
         for _ in range(disturbances):
@@ -92,7 +93,7 @@ class Round:
             command.kill()
             if _checked_files(self.work):
                 _copy(self.work, self.killed)
-        elif fault := command.stop(number).fault_of_stop(number):
+        elif fault := command.stop(number).fault_of_stop(number, self.last_line):
             self.faults.append(fault)
 
     def _check_training(self, ended: Ended, what: str, damage: str = "") -> None:
