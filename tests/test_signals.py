@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 
 import pytest
@@ -91,7 +92,7 @@ def test_a_signal_that_is_held_back_comes_later_and_not_to_a_process_that_is_sta
         with stoppable(""):
             hold_back()
             try:
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # to this thread alone
                 child = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('goes on')"
                 printed.append(subprocess.run([sys.executable, "-c", child], capture_output=True).stdout)
             finally:

@@ -210,7 +210,7 @@ def test_the_norm_that_gradients_are_clipped_to_is_that_of_the_living_weights():
 
 def test_the_masks_come_back_from_a_checkpoint_that_holds_plain_types_only(tmp_path):
     modifier = gmp()
-    fit(modifier, epochs=2, callbacks=[every_epoch(tmp_path)])
+    fit(modifier, epochs=3, callbacks=[every_epoch(tmp_path)])
     checkpoint = torch.load(tmp_path / "epoch=1.ckpt", weights_only=True)
     state = checkpoint["callbacks"]["MagnitudePruning.pruning"]["own"]
     assert set(state) == set(modifier.masks.parameters)

@@ -1,4 +1,5 @@
 import pytest
+from torch import nn
 
 from tests.toys import every_epoch, fit, toy_data
 from winnow.config.modifiers import WindowSettings
@@ -58,7 +59,9 @@ def test_the_order_of_modifiers_comes_from_code_not_from_the_recipe(configured):
     others = {name: node for name, node in recipe.items() if name not in nodes}
     assert set(nodes) == {"pruning", "distillation", "learning_rate"}
     for names in (["pruning", "distillation"], ["distillation", "pruning"]):
-        built = build_modifiers(Recipe.read({**others, **{name: nodes[name] for name in names}}), teacher=object())
+        built = build_modifiers(
+            Recipe.read({**others, **{name: nodes[name] for name in names}}), teacher=nn.Linear(1, 1)
+        )
         assert [modifier.name for modifier in built] == ["pruning", "distillation"]
 
 

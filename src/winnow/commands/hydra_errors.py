@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from winnow.command_line import command_line
 from winnow.config.composed import plain_values
 from winnow.config.numbered import families, family_of, names_like
-from winnow.errors import TRACES, UserError, describe, first_line, nearest, short_errors
+from winnow.errors import TRACES, UserError, describe, first_line, nearest, short_errors, wants_traces
 from winnow.files.conf_folder import CONF
 
 
@@ -44,7 +44,7 @@ def described_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_of_hydra(error):
+        if wants_traces() or not _is_of_hydra(error):
             raise
         raise UserError(describe_hydra(error)) from error
 
