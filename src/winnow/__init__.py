@@ -8,6 +8,7 @@ from typing import Any
 _PUBLIC = {  # name -> module; imported when it is used, which keeps the start of the commands light
     "train": "commands.from_python",
     "callbacks": "commands.from_python",
+    "open_pipeline": "deployment.pipeline",
     "load": "models.pretrained",
     "save_model": "models.pretrained",
     "ModifierCallback": "modifiers.trainer_callback",
