@@ -54,7 +54,7 @@ def main():
 
     dense = options.folder / "dense"
     if not dense.is_dir():
-        model = AutoModelForSequenceClassification.from_pretrained(options.model, num_labels=2)
+        model = AutoModelForSequenceClassification.from_pretrained(options.model, num_labels=2, dtype="float32")
         pl.Trainer(max_epochs=1, logger=False, enable_checkpointing=False).fit(Classifier(model.train()), loader)
         model.save_pretrained(dense)
 

@@ -46,7 +46,7 @@ def main():
 
     dense = options.folder / "dense"
     if not dense.is_dir():
-        model = AutoModelForSequenceClassification.from_pretrained(options.model, num_labels=2)
+        model = AutoModelForSequenceClassification.from_pretrained(options.model, num_labels=2, dtype="float32")
         Trainer(model, TrainingArguments(**settings, num_train_epochs=1, save_strategy="no"), **data).train()
         model.save_pretrained(dense)
 

@@ -17,8 +17,6 @@ from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.files.conf_folder import CONF
 
 EXAMPLES = CONF.parent / "examples"
-SHARED = CONF.parent.parent / "shared"
-DATA, MINILM = SHARED / "data/glue/sst2", SHARED / "models/minilm"
 
 
 @pytest.fixture
@@ -78,15 +76,3 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     output = capsys.readouterr().out
     assert re.search(r"^80\.\d\d% of the encoder's weights are zero$", output, re.MULTILINE)
     assert "{'text': 'the plot was not dull', 'label': " in output
-
-
-@pytest.mark.real
-@pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason="there are no real data in ../shared/data")
-@pytest.mark.skipif(not MINILM.is_dir(), reason="there is no real encoder in ../shared/models/minilm")
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize(
-    ("name", "checkpoint"), [("own_lightning_loop", "epoch=1.ckpt"), ("transformers_trainer", "checkpoint-16")]
-)
-def test_minilm_is_pruned_to_exactly_80_percent_and_resumes(name, checkpoint, tmp_path, capsys):
-    check_example(name, checkpoint, MINILM, DATA, tmp_path, capsys, "--rows", "256")
