@@ -155,6 +155,13 @@ def test_what_cannot_work_is_refused(callbacks, message):
         train(Net(), *callbacks)
 
 
+def test_a_teacher_is_refused_where_the_loss_that_is_returned_does_not_count():
+    net = Regression()
+    net.automatic_optimization = False
+    with pytest.raises(UserError, match="use automatic optimization"):
+        step_of(net, Distillation(teacher=line(2.0)))
+
+
 def test_a_teacher_that_is_the_student_is_refused():
     net = Regression()
     with pytest.raises(UserError, match=r"the teacher is the model to train; give it a copy"):

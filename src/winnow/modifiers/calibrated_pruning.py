@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import pytorch_lightning as pl
 from torch import nn
 
+from winnow.models.finite import check_weights
 from winnow.modifiers.calibration_texts import Batch, evaluating, training_batches
 from winnow.modifiers.gmp import G, MagnitudePruning
 from winnow.modifiers.modifier import model_of, objective_of
@@ -25,6 +26,7 @@ class CalibratedPruning(MagnitudePruning[G]):
         if not self.is_update(step):
             return None
         model = model_of(pl_module)
+        check_weights(model, f"{self.name}: the model", "train in float32, or with a smaller learning rate")
         if trainer.is_global_zero:
             with evaluating(model):
                 self.prune(model, objective_of(pl_module), training_batches(trainer), step)

@@ -51,7 +51,12 @@ def adjust_training_step(module: Any, model: nn.Module, adjustments: Callable[[]
         module: the LightningModule.
         model: the part of it whose outputs are looked at.
         adjustments: gives what to apply, in order.
+
+    Raises:
+        UserError: for manual optimization.
     """
+    if not module.automatic_optimization:
+        raise UserError("a teacher changes the loss that training_step returns; use automatic optimization.")
     step, forward = module.training_step, ForwardPass(model)
 
     @functools.wraps(step)
