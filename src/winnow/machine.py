@@ -8,9 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
-# The instruction sets that decide the speed of matmuls in float32, bfloat16 and int8.
+# The instruction sets that decide the speed of matmuls in float32, bfloat16 and int8; Linux writes avx512f.
 _SETS = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "avx_vnni", "avx512_vnni", "amx_int8")
 
 
@@ -23,9 +21,13 @@ def describe_machine(packages: Sequence[str], threads: int | None = None) -> dic
         packages: whose versions are listed.
         threads: that were used; None for those of PyTorch.
     """
+    if threads is None:
+        import torch  # heavy, and not installed where a deployment serves
+
+        threads = torch.get_num_threads()
     return {
         **processor(),
-        "threads": threads or torch.get_num_threads(),
+        "threads": threads,
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
@@ -33,9 +35,13 @@ def describe_machine(packages: Sequence[str], threads: int | None = None) -> dic
 
 
 def processor() -> dict[str, Any]:
-    """The CPU and its instruction sets."""
-    sets = [name for name in _SETS if torch.cpu.get_capabilities().get(name)]
-    return {"cpu": _cpu_name(), "instruction_sets": sets}
+    """The CPU and its instruction sets; none of these are known without Linux's /proc."""
+    info = _cpu_info()
+    flags = info.get("flags", "").replace("avx512f", "avx512_f").split()
+    return {
+        "cpu": info.get("model name") or platform.processor() or platform.machine(),
+        "instruction_sets": [name for name in _SETS if name in flags],
+    }
 
 
 def machine_lines(machine: dict[str, Any]) -> str:
@@ -62,7 +68,8 @@ def three_digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 999.5 else f"{value:#.3g}".rstrip(".")
 
 
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()
+def _cpu_info() -> dict[str, str]:
+    """The entries of the first processor in /proc/cpuinfo."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().partition("\n\n")[0].splitlines() if file.exists() else []
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

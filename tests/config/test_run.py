@@ -1,7 +1,8 @@
 import pytest
 import yaml
 
-from winnow.config.run import RunConfig, dense_run, saved_config, with_present_names
+from winnow.config.present_names import with_present_names
+from winnow.config.run import RunConfig, dense_run, saved_config
 from winnow.errors import UserError
 from winnow.files.run_files import RESOLVED
 

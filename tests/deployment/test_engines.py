@@ -18,8 +18,7 @@ from tests.deployment.toys import (
     with_initialiser,
 )
 from winnow.deployment import engines
-from winnow.deployment.engines import OnnxRuntime, check_deployed, open_engine
-from winnow.deployment.saturation import PROBE_INPUTS, PROBE_SUM, write_probe
+from winnow.deployment.engines import check_deployed, open_engine
 from winnow.engine.library import LIBRARY
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
@@ -67,12 +66,6 @@ def test_an_engine_whose_int8_sums_saturate_is_detected(monkeypatch, pair, satur
     sums = SimpleNamespace(run=lambda inputs: {"sums": np.full((8, 16), 32.0 * pair)})
     monkeypatch.setattr(engines, "_open", lambda name, path, threads: sums)
     assert engines._saturates.__wrapped__("onnxruntime") == saturates
-
-
-def test_the_probe_is_exact_in_float32(tmp_path):
-    write_probe(tmp_path / "probe.onnx")
-    (sums,) = OnnxRuntime(tmp_path / "probe.onnx", threads=1, in_float=True).run(PROBE_INPUTS).values()
-    assert (sums.shape, set(sums.reshape(-1).tolist())) == ((8, 16), {PROBE_SUM})
 
 
 def test_an_unknown_engine_is_refused_with_the_nearest(tmp_path):

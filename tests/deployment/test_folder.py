@@ -57,7 +57,7 @@ def test_settings_that_came_after_the_folder_have_their_defaults(folder):
     task = change(folder)["task"]
     del task["multi_label"], task["data"]["label_separator"]
     change(folder, task=task)
-    assert read_deployment(folder).task.label_kind.description == "a classification"
+    assert read_deployment(folder).task.multi_label is False
 
 
 def test_a_run_that_is_not_exported_is_answered_with_the_command(folder):

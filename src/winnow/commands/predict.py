@@ -22,7 +22,6 @@ from winnow.deployment.prediction_files import check_output, json_line, write_pr
 from winnow.errors import UserError, short_errors
 from winnow.files.conf_folder import CONF
 from winnow.plain_arguments import decoded, encoded
-from winnow.quiet import quiet_libraries
 from winnow.values import CountOrNull, Expected, Text, TextOrNull, YesNo, as_column_names
 
 _TEXTS = ("text", "text_pair", "question", "context")
@@ -89,7 +88,6 @@ def _main(composed: DictConfig) -> None:
         from winnow.deployment.pipeline import open_pipeline  # heavy: only once the settings are checked
         from winnow.deployment.rows import RowFormat
 
-        quiet_libraries()
         pipeline = open_pipeline(
             settings.deployment,
             settings.engine,

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from winnow.config.model import Model
 from winnow.config.outputs import Cache, Export, Logger
+from winnow.config.present_names import with_present_names
 from winnow.config.recipe import Recipe
 from winnow.config.section import Section
 from winnow.config.task import UNLABELED, AnyTask
@@ -20,8 +21,6 @@ Metrics = Annotated[dict[str, Number], Field(min_length=1), Expected("names with
 
 
 ADDED = ("settings", "title", "translation")  # fields of a RunConfig that no command line sets
-
-_MOVED = {"src.modifiers.layers.LayerDropping": "src.modifiers.layer_dropping.LayerDropping"}
 
 
 class PublishedRow(Section):
@@ -125,14 +124,3 @@ def saved_config(folder: Path) -> RunConfig:
         return RunConfig.read(with_present_names(plain))
     except UserError as error:
         raise UserError(f"{folder / RESOLVED}: {error}") from error
-
-
-def with_present_names(node: Any) -> Any:
-    """The same with the names that classes have now, for runs of earlier versions."""
-    if isinstance(node, dict):
-        return {name: with_present_names(value) for name, value in node.items()}
-    if isinstance(node, list):
-        return [with_present_names(value) for value in node]
-    if isinstance(node, str) and node.startswith("src."):
-        return "winnow." + _MOVED.get(node, node).removeprefix("src.")
-    return node

@@ -1,13 +1,17 @@
 """The types that pass between data, tasks and models."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor
+from numpy.typing import NDArray
 
-Batch = Mapping[str, Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor  # heavy, and not installed where a deployment serves
+
+Batch = Mapping[str, "Tensor"]
+Arrays = Mapping[str, NDArray[Any]]
 Columns = Mapping[str, Sequence[Any]]  # column -> one value for each row
-Collator = Callable[[Columns], dict[str, Tensor]]  # rows -> batch
+Collator = Callable[[Columns], dict[str, "Tensor"]]  # rows -> batch
 
 
 class ModelOutputs(Protocol):
@@ -16,4 +20,4 @@ class ModelOutputs(Protocol):
     Models of transformers, stored teacher outputs and exported graphs all return such an object.
     """
 
-    def __getattribute__(self, name: str, /) -> Tensor: ...
+    def __getattribute__(self, name: str, /) -> "Tensor": ...

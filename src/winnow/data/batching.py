@@ -1,11 +1,14 @@
 """Batches of texts of similar length, in an order that depends only on the seed and the epoch."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 
+from winnow.data.batch import Columns
+from winnow.data.padding import padded
 from winnow.errors import UserError
 
 # Texts are sorted by length within groups of this many batches: little padding, and the order stays random.
@@ -97,3 +100,13 @@ def batches_of_tokens(lengths: Sequence[int], max_tokens: int) -> Iterator[list[
         size = max(1, max_tokens // int(lengths[order[first]]))
         yield order[first : first + size]
         first += size
+
+
+def pad_batch(rows: Columns, padding_values: Mapping[str, int], multiple: int = 1) -> dict[str, Tensor]:
+    """Build one tensor for each column; the arguments and shapes are those of `winnow.data.padding.pad_arrays`."""
+    return {
+        column: torch.from_numpy(padded(values, padding_values[column], multiple))
+        if column in padding_values
+        else torch.tensor(values)
+        for column, values in rows.items()
+    }

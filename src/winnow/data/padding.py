@@ -1,16 +1,16 @@
-"""Pad rows of unequal lengths into the tensors of one batch."""
+"""Pad rows of unequal lengths into arrays. It imports no torch; `winnow.data.batching.pad_batch` makes tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from winnow.data.batch import Columns
 
 
-def pad_batch(rows: Columns, padding_values: Mapping[str, int], multiple: int = 1) -> dict[str, Tensor]:
-    """Build one tensor for each column.
+def pad_arrays(rows: Columns, padding_values: Mapping[str, int], multiple: int = 1) -> dict[str, NDArray[Any]]:
+    """Build one array for each column.
 
     Args:
         rows: column -> one value for each row.
@@ -20,14 +20,16 @@ def pad_batch(rows: Columns, padding_values: Mapping[str, int], multiple: int = 
     Returns:
         ``(rows, longest)``, int64, for the columns in ``padding_values``; ``(rows, ...)`` for the others.
     """
-    batch = {}
-    for column, values in rows.items():
-        if column not in padding_values:
-            batch[column] = torch.tensor(values)
-            continue
-        longest = max(map(len, values))
-        padded = np.full((len(values), longest + -longest % multiple), padding_values[column], dtype=np.int64)
-        for row, value in zip(padded, values, strict=True):
-            row[: len(value)] = value
-        batch[column] = torch.from_numpy(padded)
-    return batch
+    return {
+        column: padded(values, padding_values[column], multiple) if column in padding_values else np.asarray(values)
+        for column, values in rows.items()
+    }
+
+
+def padded(values: Sequence[Any], fill: int, multiple: int) -> NDArray[np.int64]:
+    """Sequences of numbers as one array, ``(rows, longest)``, whose length is a multiple of a number."""
+    longest = max(map(len, values))
+    array = np.full((len(values), longest + -longest % multiple), fill, dtype=np.int64)
+    for row, value in zip(array, values, strict=True):
+        row[: len(value)] = value
+    return array

@@ -1,18 +1,18 @@
 """The engines that run a deployed graph: ONNX Runtime, with or without the sparse operators, and OpenVINO."""
 
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
 
 from winnow.deployment.folder import GRAPH, SPARSE_GRAPH
-from winnow.deployment.saturation import PROBE_INPUTS, PROBE_SUM, may_overflow, write_probe
+from winnow.deployment.saturation import PROBE, PROBE_INPUTS, PROBE_SUM, may_overflow
 from winnow.engine.library import instruction_set, library
 from winnow.errors import UserError, nearest
 
@@ -37,7 +37,7 @@ class Engine(Protocol):
     outputs: list[str]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run the graph and return all outputs by name, in float32.
+        """Run the graph and return all outputs by name, in float32; several threads may run it at once.
 
         Args:
             inputs: for each input of the graph an int64 array, ``(batch, seq)``.
@@ -46,7 +46,7 @@ class Engine(Protocol):
 
 
 def check_deployed(folder: Path, name: str) -> None:
-    """Refuse the sparse engine where a deployment has no graph for it, or where it cannot run, before torch is loaded.
+    """Refuse the sparse engine where a deployment has no graph for it, or where it cannot run, before it is loaded.
 
     Raises:
         UserError: for the sparse engine without its graph, a compiler or the instructions that it needs.
@@ -135,10 +135,7 @@ def _open(
 @cache
 def _saturates(name: str) -> bool:
     """True if the int8 matmuls of an engine overflow on this processor, tested by running one."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "probe.onnx"
-        write_probe(path)
-        (sums,) = _open(name, path, threads=1).run(PROBE_INPUTS).values()
+    (sums,) = _open(name, PROBE, threads=1).run(PROBE_INPUTS).values()
     return bool((sums != PROBE_SUM).any())
 
 
@@ -221,10 +218,12 @@ class OpenVino:
         # hence each model is compiled in a thread that ends.
         with ThreadPoolExecutor(max_workers=1) as thread:
             self.model = thread.submit(openvino.Core().compile_model, graph, "CPU", settings).result()
+        self.lock = Lock()  # the model keeps one request, with its inputs and outputs
         # outputs of the compiled model also have the names of fused nodes
         self.inputs = [port.any_name for port in graph.inputs]
         self.outputs = [port.any_name for port in graph.outputs]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        found = self.model(dict(inputs))
-        return {name: np.array(found[i], dtype=np.float32) for i, name in enumerate(self.outputs)}
+        with self.lock:
+            found = self.model(dict(inputs))
+            return {name: np.array(found[i], dtype=np.float32) for i, name in enumerate(self.outputs)}

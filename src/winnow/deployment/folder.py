@@ -4,32 +4,38 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 
 from winnow.command_line import command_line
-from winnow.config.run import with_present_names
+from winnow.config.present_names import with_present_names
 from winnow.config.section import Section
-from winnow.config.task import AnyTask
+from winnow.config.task import AnyTask, QuestionAnswering, TaskSettings, TextClassification, TokenClassification
+from winnow.deployment.tokenizer import TOKENIZER, SavedTokenizer
 from winnow.engine.library import LIBRARY
 from winnow.errors import UserError, first_line, nearest
+from winnow.extras import require_extra
 from winnow.files.checksums import find_damage
 from winnow.files.conf_folder import CONF
 from winnow.files.token_limit import limit_tokenizer
+from winnow.quiet import quiet_libraries
+from winnow.tasks.answer_predictor import AnswerPredictor
+from winnow.tasks.label_predictor import LabelPredictor
+from winnow.tasks.predictor import Predictor
+from winnow.tasks.tag_predictor import TagPredictor
 from winnow.values import CountOrNull, Expected, one_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from winnow.tasks.task import Task
 
 GRAPH = "model.onnx"
 SPARSE_GRAPH = "model.sparse.onnx"  # for the sparse engine; only some int8 deployments have one
 VERIFICATION = "verification.json"
 SECTION = "winnow"  # key of this project in config.json, beside those of the model
-_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "spm.model")
-
+_TOKENIZERS = (TOKENIZER, "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "spm.model")
+_PREDICTORS: dict[type[TaskSettings], type[Predictor]] = {
+    TextClassification: LabelPredictor,
+    QuestionAnswering: AnswerPredictor,
+    TokenClassification: TagPredictor,
+}
 
 Precision = Annotated[Literal["float32", "float16", "int8"], one_of("float32", "float16", "int8")]
 Names = Annotated[list[str], Expected("a list of names")]
@@ -54,25 +60,25 @@ class Deployment:
     Args:
         folder: the place of model.onnx.
         config: the whole config.json.
-        task: with its labels.
+        task: the half of it that serves, with its labels.
         inputs: of the graph, int64, ``(batch, sequence)`` each.
         outputs: of the graph, in the order of the model's own.
         precision: float32, float16 or int8.
         batch_size: rows that the graph is fixed to, or None for any.
         sequence_length: tokens that the graph is fixed to, or None for any.
-        tokenizer: of the model.
+        tokenizer: a `SavedTokenizer`, or one of transformers if it is not a fast one.
     """
 
     folder: Path
     config: dict[str, Any]
-    task: "Task"
+    task: Predictor
     labels: list[str]
     inputs: list[str]
     outputs: list[str]
     precision: str
     batch_size: int | None
     sequence_length: int | None
-    tokenizer: "PreTrainedTokenizerBase"
+    tokenizer: Any
 
 
 def read_deployment(folder: Path) -> Deployment:
@@ -86,11 +92,6 @@ def read_deployment(folder: Path) -> Deployment:
     config = _read_config(folder)
     contents = _read_contents(folder, config[SECTION])
     task = _task(contents, folder)
-    if not task.output_names:
-        raise UserError(
-            f"deployment={folder}: masked language models cannot be deployed; fine-tune the run of {task.name} on a "
-            "task with model.name=RUN, and export that."
-        )
     if contents.sequence_length is not None:
         task.max_length = min(task.max_length, contents.sequence_length)
     return Deployment(
@@ -148,12 +149,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _task(contents: "Contents", folder: Path) -> "Task":
-    from winnow.tasks.task import build_task  # heavy
-
-    task = build_task(contents.task)
+def _task(contents: "Contents", folder: Path) -> Predictor:
+    if type(contents.task) not in _PREDICTORS:
+        raise UserError(
+            f"deployment={folder}: masked language models cannot be deployed; fine-tune the run of "
+            f"{contents.task.name} on a task with model.name=RUN, and export that."
+        )
+    task = _PREDICTORS[type(contents.task)](**contents.task.arguments())
     task.labels = contents.labels
-    if list(task.output_names) not in ([], contents.outputs):
+    if list(task.output_names) != contents.outputs:
         raise UserError(
             f"{folder / 'config.json'}: {SECTION}.outputs must be {', '.join(task.output_names)}, got "
             f"{', '.join(contents.outputs)}. Export the run again."
@@ -189,10 +193,16 @@ def _with_defaults(task: Mapping[str, Any]) -> dict[str, Any]:
     return dict(task)
 
 
-def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    from transformers import AutoTokenizer  # heavy
-
+def _tokenizer(folder: Path) -> Any:
+    is_fast = (folder / TOKENIZER).is_file()
+    if not is_fast:
+        require_extra(f"deployment={folder}: there is no {TOKENIZER}", "train", "transformers")
+        quiet_libraries()
     try:
+        if is_fast:
+            return SavedTokenizer(folder)
+        from transformers import AutoTokenizer  # heavy, and not installed where a deployment serves
+
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # of many classes, from two libraries
         raise UserError(

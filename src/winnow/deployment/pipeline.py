@@ -1,20 +1,18 @@
 """Pipelines from text to labels, answers or entities, for a deployment folder.
 
-classify = open_pipeline("outputs/runs/.../deployment")
+classify = winnow.open_pipeline("outputs/runs/.../deployment")
 classify("a gripping, tender film")          # {"text": ..., "label": "positive", "score": 0.98}
 """
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from winnow.data.padding import pad_batch
+from winnow.data.batch import Arrays
+from winnow.data.padding import pad_arrays
 from winnow.deployment.choice import open_deployed
 from winnow.deployment.engines import AUTO, CHOICES, Engine, check_deployed, check_engine
 from winnow.deployment.folder import Deployment, read_deployment
@@ -128,7 +126,7 @@ class Pipeline:
         """
         columns = KeptColumns(self.example_answer(row_format))
         for chunk in self._chunks(checked_rows(rows, row_format)):
-            for row, prediction in zip(chunk, self._predictions([row.texts for row in chunk]), strict=True):
+            for row, prediction in zip(chunk, self.predictions([row.texts for row in chunk]), strict=True):
                 texts = {name: row.texts[name] for name in row_format.repeated}
                 yield {**columns.renamed(row.kept), **texts, **prediction}
 
@@ -156,8 +154,8 @@ class Pipeline:
         if chunk:
             yield chunk
 
-    def _predictions(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """The prediction for each row, which has its texts by name."""
+    def predictions(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The prediction for each row, which has its texts by name; several threads may call it at once."""
         task = self.deployment.task
         columns = dict(task.encode_inputs(rows, self.deployment.tokenizer))
         lengths = np.array(columns.pop("length"))
@@ -186,16 +184,16 @@ class Pipeline:
         missing = (self.deployment.batch_size or count) - count
         filled = {name: [*values, *[values[-1]] * missing] for name, values in batch.items()}
         fill = task.padding_values(self.deployment.tokenizer)
-        padded = pad_batch(filled, fill, multiple=self.deployment.sequence_length or 1)
+        padded = pad_arrays(filled, fill, multiple=self.deployment.sequence_length or 1)
         read = task.window_predictions(self._run(padded), padded)
-        return {name: values[:count].numpy() for name, values in read.items()}
+        return {name: values[:count] for name, values in read.items()}
 
-    def _run(self, batch: Mapping[str, Tensor]) -> Any:
-        """The outputs of the graph as attributes, like those of a model."""
-        outputs = self.engine.run({name: batch[name].numpy() for name in self.deployment.inputs})
+    def _run(self, batch: Arrays) -> Arrays:
+        """The outputs of the graph by name."""
+        outputs = self.engine.run({name: batch[name] for name in self.deployment.inputs})
         if not all(np.isfinite(values).all() for values in outputs.values()):
             raise UserError(
                 f"the graph in {self.deployment.folder} returned NaN or infinity; it may be damaged, or overflow in "
                 f"{self.deployment.precision}: export the run again, in another precision if that helps."
             )
-        return SimpleNamespace(**{name: torch.from_numpy(values) for name, values in outputs.items()})
+        return outputs

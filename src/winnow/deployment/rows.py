@@ -11,8 +11,8 @@ import numpy as np
 
 from winnow.data.json_rows import native
 from winnow.errors import UserError, nearest
-from winnow.tasks.label_kind import as_printed_list
-from winnow.tasks.task import Task
+from winnow.functional.printed import as_printed_list
+from winnow.tasks.predictor import Predictor
 from winnow.text import truncated
 
 OPTIONAL = "id"  # a column to keep that rows need not have
@@ -41,7 +41,7 @@ class RowFormat:
     @classmethod
     def of(
         cls,
-        task: Task,
+        task: Predictor,
         text_columns: Sequence[str] | None = None,
         *,
         keep: Sequence[str] | None = (OPTIONAL,),

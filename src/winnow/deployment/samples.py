@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from winnow.config.task import Data
-from winnow.data.padding import pad_batch
+from winnow.data.batching import pad_batch
 from winnow.data.splits import arrange_splits, load_splits
 from winnow.errors import UserError
 from winnow.tasks.task import Task

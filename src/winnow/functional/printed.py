@@ -38,6 +38,17 @@ def printed_value(text: str) -> Any:
     return _Parser(text).whole()
 
 
+def as_printed_list(text: str) -> list[Any] | None:
+    """The list that a text prints, such as ``['a', 'b']`` or ``('a', 'b')``; None for another text."""
+    if not text.strip().startswith(("[", "(")):
+        return None
+    try:
+        value = printed_value(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, list) else None
+
+
 class _Token(NamedTuple):
     mark: str  # a bracket, comma or colon; '' for a value, "end" behind the last one
     value: str | None

@@ -5,17 +5,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
 from winnow.data.batch import Columns
 from winnow.functional.candidates import without_last_marks
+from winnow.tasks.predictor import Tokenizer
 
 
 def answer_windows(
     rows: Columns,
     indices: Sequence[int],
     *,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     training: bool,
     window: int,
     doc_stride: int,
@@ -73,7 +73,7 @@ def answer_tokens(chars: NDArray[np.int64], answers: Mapping[str, Sequence[Any]]
     return (int(overlapping[0]), int(overlapping[-1])) if len(overlapping) else (0, 0)
 
 
-def truncate_questions(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, limit: int) -> list[str]:
+def truncate_questions(questions: Sequence[str], tokenizer: Tokenizer, limit: int) -> list[str]:
     """Questions of at most ``limit`` tokens."""
     offsets = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     return [

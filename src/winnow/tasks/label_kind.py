@@ -1,4 +1,4 @@
-"""The interface of a label kind, and what several kinds share: names, ids and ranking of labels."""
+"""The interface of a label kind, and what several kinds share: names and ids of labels."""
 
 import itertools
 import re
@@ -14,8 +14,7 @@ from torchmetrics import Metric
 from winnow.data.cached_map import cached_map
 from winnow.data.places import place_of
 from winnow.errors import UserError, nearest
-from winnow.functional.printed import printed_value
-from winnow.tasks.task import SCORE_DIGITS
+from winnow.functional.printed import as_printed_list
 
 
 class LabelError(ValueError):
@@ -95,25 +94,6 @@ class LabelKind:
     def predicted_targets(self, logits: Tensor) -> Tensor:
         """The predictions in the form of the targets, for the metrics."""
         raise NotImplementedError
-
-    def scores(self, logits: Tensor) -> Tensor:
-        """Probabilities, or the predicted number, ``(batch, outputs)``."""
-        raise NotImplementedError
-
-    def prediction(self, scores: Sequence[float], names: Sequence[str], top_k: int | None) -> dict[str, Any]:
-        """The prediction for one text from the scores of all labels; ``top_k`` also lists that many of the best."""
-        raise NotImplementedError
-
-
-def ranked(scores: Sequence[float], names: Sequence[str]) -> dict[str, float]:
-    """Label -> score, the largest score first; equal scores keep the order of the labels."""
-    return dict(sorted(zip(names, map(float, scores), strict=True), key=lambda pair: -pair[1]))
-
-
-def top_scores(ranking: Mapping[str, float], top_k: int | None) -> dict[str, dict[str, float]]:
-    """The entry of a prediction that lists the ``top_k`` best labels; empty for None."""
-    best = itertools.islice(ranking.items(), top_k)
-    return {"scores": {name: round(score, SCORE_DIGITS) for name, score in best}} if top_k else {}
 
 
 def is_list(feature: Any) -> bool:
@@ -270,17 +250,6 @@ def is_printed_list(value: Any) -> bool:
     if not isinstance(value, str):
         return False
     return as_printed_list(value) is not None or any(form.fullmatch(value) for form in (_QUOTED, _NUMPY))
-
-
-def as_printed_list(text: str) -> list[Any] | None:
-    """The list that a text prints, such as ``['a', 'b']`` or ``('a', 'b')``; None for another text."""
-    if not text.strip().startswith(("[", "(")):
-        return None
-    try:
-        value = printed_value(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, list) else None
 
 
 def _number_or_text(name: str) -> tuple[float, str]:

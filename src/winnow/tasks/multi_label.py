@@ -17,11 +17,11 @@ from torchmetrics.classification import (
 from winnow.data.places import place_of
 from winnow.errors import UserError
 from winnow.functional.distillation_loss import binary_distillation_loss
+from winnow.functional.printed import as_printed_list
 from winnow.tasks.alike_labels import note_alike
 from winnow.tasks.label_kind import (
     LabelError,
     LabelKind,
-    as_printed_list,
     check_known,
     distinct,
     is_list,
@@ -30,11 +30,8 @@ from winnow.tasks.label_kind import (
     label_ids,
     label_name,
     mapped_column,
-    ranked,
     sorted_names,
-    top_scores,
 )
-from winnow.tasks.task import SCORE_DIGITS
 
 _MULTI_HOT = {"0", "1", "0.0", "1.0", "true", "false"}
 
@@ -151,16 +148,6 @@ class MultiLabel(LabelKind):
 
     def predicted_targets(self, logits: Tensor) -> Tensor:
         return (logits > 0).int()  # a probability above 0.5
-
-    def scores(self, logits: Tensor) -> Tensor:
-        return logits.sigmoid()
-
-    def prediction(self, scores: Sequence[float], names: Sequence[str], top_k: int | None) -> dict[str, Any]:
-        ranking = ranked(scores, names)
-        labels = [
-            {"label": name, "score": round(score, SCORE_DIGITS)} for name, score in ranking.items() if score > 0.5
-        ]
-        return {"labels": labels, **top_scores(ranking, top_k)}
 
 
 def _labels_of(text: Any, separator: str | None, cell: int) -> list[Any] | None:

@@ -14,7 +14,6 @@ from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef, SpearmanC
 
 from winnow.functional.distillation_loss import regression_distillation_loss
 from winnow.tasks.label_kind import LabelError, LabelKind, distinct
-from winnow.tasks.task import SCORE_DIGITS
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LARGEST = 3e38  # of float32
@@ -57,13 +56,6 @@ class NumericLabel(LabelKind):
 
     def predicted_targets(self, logits: Tensor) -> Tensor:
         return logits.squeeze(-1)
-
-    def scores(self, logits: Tensor) -> Tensor:
-        return logits
-
-    def prediction(self, scores: Sequence[float], names: Sequence[str], top_k: int | None) -> dict[str, Any]:
-        (number,) = scores
-        return {"value": round(float(number), SCORE_DIGITS)}
 
 
 def _number(value: Any, cell: int) -> float:

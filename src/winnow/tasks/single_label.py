@@ -32,11 +32,8 @@ from winnow.tasks.label_kind import (
     label_id,
     label_ids,
     label_name,
-    ranked,
     sorted_names,
-    top_scores,
 )
-from winnow.tasks.task import SCORE_DIGITS
 
 _DECIMAL = re.compile(r"-?\d+\.\d*[1-9]\d*", re.ASCII)
 _DECIMAL_CLASSES = 100  # more different decimal numbers are no classes
@@ -103,11 +100,3 @@ class SingleLabel(LabelKind):
 
     def predicted_targets(self, logits: Tensor) -> Tensor:
         return logits.argmax(dim=-1)
-
-    def scores(self, logits: Tensor) -> Tensor:
-        return logits.softmax(dim=-1)
-
-    def prediction(self, scores: Sequence[float], names: Sequence[str], top_k: int | None) -> dict[str, Any]:
-        ranking = ranked(scores, names)
-        label, score = next(iter(ranking.items()))
-        return {"label": label, "score": round(score, SCORE_DIGITS), **top_scores(ranking, top_k)}

@@ -14,9 +14,10 @@ from winnow.data.cached_map import cached_map
 from winnow.data.places import place_of
 from winnow.errors import UserError
 from winnow.functional.entities import OUTSIDE, is_entity_tag, split_tag
-from winnow.tasks.label_kind import LabelError, as_printed_list, is_list, mapped_column, unknown_labels
+from winnow.functional.printed import as_printed_list
+from winnow.tasks.label_kind import LabelError, is_list, mapped_column, unknown_labels
+from winnow.tasks.word_windows import IGNORED
 
-IGNORED = -100  # the label of a token without a tag, as in torch and transformers
 WORDS = "words"  # the column of the words of a prepared split
 _WORDS_AND_IDS = Features({WORDS: List(Value("string")), "labels": List(Value("int64"))})
 _NO_TAG = (None, "", -1, IGNORED)  # a missing tag in data sets

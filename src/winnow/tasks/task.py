@@ -1,4 +1,4 @@
-"""The interface of a task: rows to features, head, loss, metrics, predictions. Other code knows no task by name."""
+"""The interface of a task: rows to features, head, loss, metrics. Other code knows no task by name."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -8,57 +8,35 @@ from typing import Any
 import torch
 from datasets import Dataset, DatasetDict
 from hydra.utils import get_class
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from transformers import PreTrainedTokenizerBase
 
 from winnow.config.task import UNLABELED, TaskSettings
-from winnow.data.batch import Batch, Collator, Columns, ModelOutputs
-from winnow.data.padding import pad_batch
+from winnow.data.batch import Batch, Collator, ModelOutputs
+from winnow.data.batching import pad_batch
 from winnow.data.unlabeled import LABELLED
 from winnow.errors import UserError, first_line, nearest
+from winnow.tasks.predictor import Predictor
 
-SCORE_DIGITS = 6  # decimal places of the scores in a prediction
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
-Row = Mapping[str, Any]
-WindowPrediction = Mapping[str, NDArray[Any]]
 
-
-class Task:
+class Task(Predictor):
     """Base class: a subclass defines the features of its rows, the model's head, the loss and the metrics.
 
-    Args:
-        name: name of the task, for folders and tables.
-        metrics: names of the metrics; the first one chooses the best model.
-        data: the ``task.data`` section; the names of the columns are read here.
+    What it needs to predict is in `Predictor`; the shipped tasks have it in a class of its own that imports no torch.
     """
 
     auto_model: Any  # the Auto class of transformers with this head; these classes share no public base class
-    output_names: Sequence[str] = ("logits",)  # outputs of the deployed graph; empty: the task cannot be deployed
     outputs_per_token = False  # True: outputs for each token; False: for each text
     random_inputs = False  # True: the same example looks different in each training batch
-    max_length: int  # tokens of the longest input
-    extra_padding: Mapping[str, int] = {}  # padding values of columns that are not inputs of the model
     tokenizer_options: Mapping[str, Any] = {}  # passed to the tokenizer when it is loaded
-    input_fields: Sequence[str] = ("text",)  # names of the texts in a row to predict
-    unrepeated_fields: Sequence[str] = ()  # those of them that the answer for a row leaves out
-    accepts_word_lists = False  # True: a text may be a list of words
-    split_punctuation = False  # True: prediction splits punctuation from words
-    supports_top_k = True  # False: a prediction has no ranking of labels or answers
-
-    def __init__(self, *, name: str, metrics: Sequence[str], data: Mapping[str, Any]) -> None:
-        self.name = name
-        self.metric_names = list(metrics)
-        self.text_columns: list[str] = list(data["text_columns"])
-        self.label_column: str = data["label_column"]
-        self.labels: list[str] = []  # label names in the order of their ids; `prepare` sets them
 
     def prepare(self, splits: DatasetDict) -> DatasetDict:
         """Check the rows of every split and bring them into one form; an unlabelled test split is left out.
 
-        The split UNLABELED gets the columns of the others, with labels that stand for nothing.
+        Sets ``labels``. The split UNLABELED gets the columns of the others, with labels that stand for nothing.
         """
         raise NotImplementedError
 
@@ -88,15 +66,6 @@ class Task:
         """Pads a batch to its longest text; on a GPU to a multiple of 8, which its matrix units need."""
         multiple = 8 if torch.cuda.is_available() else 1
         return partial(pad_batch, padding_values=self.padding_values(tokenizer), multiple=multiple)
-
-    def padding_values(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-        """The padding value of each column that has one value per token."""
-        return {
-            "input_ids": tokenizer.pad_token_id,
-            "token_type_ids": tokenizer.pad_token_type_id,
-            "attention_mask": 0,
-            **self.extra_padding,
-        }
 
     def outputs(self, model: nn.Module, batch: Batch) -> ModelOutputs:
         """The forward pass of a student or a teacher."""
@@ -134,41 +103,6 @@ class Task:
     def prediction_files(self, metrics: MetricCollection) -> dict[str, Any]:
         """File name -> JSON content, from metrics that were updated with every batch of a split."""
         return {}
-
-    def encode_inputs(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Columns:
-        """Features of rows without labels, truncated and split into windows as `encode` does it for evaluation.
-
-        Args:
-            rows: each has a text for each name in ``input_fields``.
-            tokenizer: tokenizer of the model.
-
-        Returns:
-            Columns with one value for each window: inputs of the model, ``length`` in tokens, ``example`` (the index
-            of the window's row), and what `window_predictions` needs.
-        """
-        raise NotImplementedError
-
-    def window_predictions(self, outputs: ModelOutputs, batch: Batch) -> dict[str, Tensor]:
-        """The few values of each window that `row_prediction` needs, ``(windows, ...)`` each."""
-        raise NotImplementedError
-
-    def row_prediction(self, row: Row, windows: Sequence[WindowPrediction], top_k: int | None) -> dict[str, Any]:
-        """The prediction for one row, as JSON values, without the texts of the row.
-
-        Args:
-            row: a row given to `encode_inputs`.
-            windows: the window predictions of this row.
-            top_k: also list this many of the best labels or answers; None for no list.
-        """
-        raise NotImplementedError
-
-    def example_prediction(self, top_k: int | None) -> dict[str, Any]:
-        """A prediction that has every field and every kind of entry, for the columns of a table of predictions.
-
-        Args:
-            top_k: as in `row_prediction`.
-        """
-        raise NotImplementedError
 
     def texts(self, split: Dataset) -> list[str]:
         """Some texts of a prepared split, which has a column for each of ``input_fields``, to compare tokenizers on."""

@@ -1,12 +1,11 @@
 """Classify or score a text or a pair of texts: GLUE, reviews, a user's own tables."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
-from transformers import AutoModelForSequenceClassification, BatchEncoding, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from winnow.config.task import UNLABELED
 from winnow.data.batch import Batch, Columns, ModelOutputs
@@ -14,49 +13,31 @@ from winnow.data.cached_map import cached_map
 from winnow.data.empty_rows import without_empty_rows
 from winnow.data.text_column import text_column
 from winnow.data.unlabeled import LABELLED
-from winnow.errors import UserError
 from winnow.tasks.label_kind import LabelKind, distinct, mapped_column
+from winnow.tasks.label_predictor import LabelPredictor, tokenized
 from winnow.tasks.multi_label import MultiLabel
 from winnow.tasks.numeric_label import NumericLabel
 from winnow.tasks.single_label import SingleLabel
-from winnow.tasks.task import Row, Task, WindowPrediction, check_metric_names, label_settings
+from winnow.tasks.task import Task, check_metric_names, label_settings
 
 _NO_LABEL = (-1, "-1", "", None)
 
 
-class TextClassification(Task):
+class TextClassification(LabelPredictor, Task):
     """One label, any number of labels, or one number, for each text or text pair.
 
     Args:
-        name: name of the task, for folders and tables.
-        metrics: names of the metrics; the first one chooses the best model.
-        regression: True: labels are numbers.
-        multi_label: True: a row has any number of labels.
-        max_length: tokens a text is truncated to.
-        data: the ``task.data`` section; the names of the text and label columns are read here.
+        settings: as in `LabelPredictor`.
     """
 
     auto_model = AutoModelForSequenceClassification
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        metrics: Sequence[str],
-        regression: bool,
-        multi_label: bool,
-        max_length: int,
-        data: Mapping[str, Any],
-    ) -> None:
-        super().__init__(name=name, metrics=metrics, data=data)
-        self.label_kind = _label_kind(self.label_column, regression, multi_label, data["label_separator"])
-        check_metric_names(metrics, self.label_kind.metrics, self.label_kind.description)
-        self.max_length = max_length
-        if len(self.text_columns) not in (1, 2):
-            raise UserError(f"task.data.text_columns must be one column or two, got {self.text_columns}.")
-        self.input_fields = ("text", "text_pair")[: len(self.text_columns)]
-        self.supports_top_k = not regression
-        self.drop_empty: bool = data["drop_empty"]
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        separator = settings["data"]["label_separator"]
+        self.label_kind = _label_kind(self.label_column, self.regression, self.multi_label, separator)
+        check_metric_names(self.metric_names, self.label_kind.metrics, self.label_kind.description)
+        self.drop_empty: bool = settings["data"]["drop_empty"]
 
     def prepare(self, splits: DatasetDict) -> DatasetDict:
         labelled = self.labelled_splits(splits)
@@ -89,7 +70,7 @@ class TextClassification(Task):
 
         # All that a mapped function refers to is part of the cache key: these few values, not the whole task.
         def features(rows: Columns) -> dict[str, Any]:
-            encoded = _tokenized([rows[column] for column in columns], tokenizer, max_length)
+            encoded = tokenized([rows[column] for column in columns], tokenizer, max_length)
             lengths = [len(ids) for ids in encoded["input_ids"]]
             return {**encoded, **{name: rows[name] for name in kept}, "length": lengths}
 
@@ -108,30 +89,6 @@ class TextClassification(Task):
 
     def update_metrics(self, metrics: MetricCollection, outputs: ModelOutputs, batch: Batch) -> None:
         metrics.update(self.label_kind.predicted_targets(outputs.logits.float()), batch["labels"])
-
-    def encode_inputs(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Columns:
-        max_length = min(self.max_length, tokenizer.model_max_length)
-        encoded = _tokenized([[row[field] for row in rows] for field in self.input_fields], tokenizer, max_length)
-        return {
-            **encoded,
-            "length": [len(ids) for ids in encoded["input_ids"]],
-            "example": range(len(rows)),
-            "truncated": _was_truncated(encoded),
-        }
-
-    def window_predictions(self, outputs: ModelOutputs, batch: Batch) -> dict[str, Tensor]:
-        return {"score": self.label_kind.scores(outputs.logits.float()), "truncated": batch["truncated"]}
-
-    def row_prediction(self, row: Row, windows: Sequence[WindowPrediction], top_k: int | None) -> dict[str, Any]:
-        (window,) = windows
-        prediction = self.label_kind.prediction(window["score"].tolist(), self.labels, top_k)
-        return {**prediction, **({"truncated": True} if window["truncated"] else {})}
-
-    def example_prediction(self, top_k: int | None) -> dict[str, Any]:
-        count = len(self.labels)
-        scores = [1.0] * max(count, 1)  # a regression has one score and no labels
-        prediction = self.label_kind.prediction(scores, self.labels, top_k and count)
-        return {**prediction, "truncated": False}
 
     def _checked(self, split: Dataset, name: str) -> Dataset:
         """The split without rows that have an empty text or label."""
@@ -171,17 +128,6 @@ class TextClassification(Task):
             text_column(split, column, field, name)
             for column, field in zip(self.text_columns, self.input_fields, strict=True)
         ]
-
-
-def _tokenized(columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> BatchEncoding:
-    """Tokens of texts, or of pairs for two columns; the longer text of a pair is truncated first."""
-    encoded: BatchEncoding = tokenizer(*columns, truncation=True, max_length=max_length)
-    return encoded
-
-
-def _was_truncated(encoded: BatchEncoding) -> list[bool]:
-    """True for each text that was truncated; only tokenizers of the tokenizers library report it."""
-    return [bool(encoding.overflowing) for encoding in encoded.encodings or ()] or [False] * len(encoded["input_ids"])
 
 
 def _label_kind(column: str, regression: bool, multi_label: bool, separator: str | None) -> LabelKind:

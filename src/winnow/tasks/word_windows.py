@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from winnow.tasks.predictor import Tokenizer
+
+IGNORED = -100  # the label of a token without a tag, as in torch and transformers
 _WORDS = re.compile(r"\S+")
 # "don't", "U.S" and "http://t.co" are words; a comma after a word is a separate word.
 _WORDS_AND_PUNCTUATION = re.compile(r"\w+(?:[^\w\s]+\w+)*|[^\w\s]")
@@ -26,8 +29,8 @@ def split_words(text: str | Sequence[str], split_punctuation: bool = False) -> t
 
 
 def word_windows(
-    sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> tuple[BatchEncoding, NDArray[np.int64], NDArray[np.int64]]:
+    sentences: Sequence[Sequence[str]], tokenizer: Tokenizer, max_length: int
+) -> tuple[Any, NDArray[np.int64], NDArray[np.int64]]:
     """Tokenize sentences and cut them into windows that do not overlap.
 
     Returns:
@@ -58,3 +61,8 @@ def first_and_later_tokens(words: NDArray[np.int64]) -> tuple[NDArray[np.bool_],
     first = np.zeros(len(words), dtype=bool)
     first[np.unique(words, return_index=True)[1]] = True
     return first & (words >= 0), ~first & (words >= 0)
+
+
+def cut(values: NDArray[np.int64], lengths: Sequence[int]) -> list[NDArray[np.int64]]:
+    """The values of each window."""
+    return np.split(values, np.cumsum(lengths)[:-1])

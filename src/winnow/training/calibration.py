@@ -10,15 +10,15 @@ from transformers import PreTrainedModel
 
 from winnow.config.run import RunConfig
 from winnow.data.batch import Batch
-from winnow.data.batching import LengthGroupedBatches
-from winnow.data.padding import pad_batch
+from winnow.data.batching import LengthGroupedBatches, pad_batch
 from winnow.data.places import PLACE
 from winnow.data.splits import unlabelled_rows
 from winnow.deployment.rows import RowFormat, checked_rows
 from winnow.errors import UserError
 from winnow.modifiers.clock import Clock
 from winnow.modifiers.modifier import Modifier, recorded_events
-from winnow.tasks.task import MODEL_INPUTS, Row, Task
+from winnow.tasks.predictor import Row
+from winnow.tasks.task import MODEL_INPUTS, Task
 from winnow.training.task_data import TaskData
 
 

@@ -21,7 +21,8 @@ from winnow.models.text_length import limit_length
 from winnow.modifiers.clock import Clock, recipe_clock
 from winnow.modifiers.modifier import Modifier, build_modifiers, recorded_events, trainer_clock
 from winnow.modifiers.rehearsal import rehearse
-from winnow.tasks.task import Row, Task, build_task
+from winnow.tasks.predictor import Row
+from winnow.tasks.task import Task, build_task
 from winnow.training.calibration import apply_without_training, calibration_texts
 from winnow.training.evaluation import constant_prediction, evaluate, sparsity_report
 from winnow.training.module import FineTuner
