@@ -6,8 +6,9 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 from winnow import signals
-from winnow.command_line import resuming_command, use_console_names
+from winnow.command_line import command_line, resuming_command, use_console_names
 from winnow.errors import nearest, short_errors
+from winnow.extras import require_extra
 
 WORDS = {
     "train": "train, prune, distil and quantise one model, or a sweep of them",
@@ -16,9 +17,11 @@ WORDS = {
     "evaluate": "evaluate the model of a run again, or its deployment",
     "export": "write the deployment of a run, verified against PyTorch",
     "predict": "run a deployed model on texts; prints JSON lines",
+    "serve": "run a deployed model as an HTTP service",
     "report": "put all runs below some folders in one table",
     "convert": "translate recipes of SparseML into native ones",
 }
+_WITHOUT_TRAINING = ("predict", "serve")  # commands that run without the packages of the extra train
 
 
 def main() -> None:
@@ -43,6 +46,8 @@ def run(word: str) -> None:
     signals.install(f"resume with: {resuming_command()}" if train else "run the same command again")
     try:
         with short_errors():
+            if word not in _WITHOUT_TRAINING:
+                require_extra(command_line(word), "train", "torch")
             import_module(f"winnow.commands.{word}").main()
     finally:
         signals.ended()

@@ -7,10 +7,10 @@ from typing import Any, BinaryIO
 
 from winnow.data.delimited import csv_rows, tsv_rows, without_end
 from winnow.data.json_rows import json_document, json_lines
-from winnow.data.parquet_rows import parquet_rows
 from winnow.data.tagged_sentences import conll_sentences
 from winnow.data.text_lines import BUFFER, text_lines
 from winnow.errors import UserError
+from winnow.extras import require_extra
 
 Rows = Iterator[tuple[str, Mapping[str, Any]]]  # where a row is, such as "line 7", and its cells by column
 
@@ -48,6 +48,9 @@ def read_file(path: Path, layout: Layout) -> Rows:
     """
     check_not_empty(path)
     if layout.kind == "parquet":
+        require_extra(str(path), "parquet", "pyarrow")
+        from winnow.data.parquet_rows import parquet_rows
+
         yield from parquet_rows(path)
         return
     with path.open("rb", buffering=BUFFER) as stream:

@@ -2,23 +2,16 @@
 
 from collections.abc import Iterable
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa  # not installed where a deployment serves
 
 # A leaf is one of the names below, a list has the kind of its entries, and an object has the kind of each of its keys.
 Kind = str | list["Kind"] | dict[str, "Kind"]
 
 EMPTY = "empty"  # only null
 _FLAG, _WHOLE, _LARGE, _DECIMAL, _TEXT, _MIXED = "flag", "whole", "large", "decimal", "text", "mixed"
-_TYPES = {
-    EMPTY: pa.string(),
-    _FLAG: pa.bool_(),
-    _WHOLE: pa.int64(),
-    _LARGE: pa.int64(),
-    _DECIMAL: pa.float64(),
-    _TEXT: pa.string(),
-}
 _WIDER = {frozenset((_WHOLE, _LARGE)): _LARGE, frozenset((_WHOLE, _DECIMAL)): _DECIMAL}
 _EXACT = 2**53  # whole numbers up to here are exact as decimals
 _INT64 = 2**63
@@ -65,10 +58,14 @@ def _common(kinds: Iterable[Kind]) -> Kind:
     return reduce(common_kind, kinds, first)
 
 
-def arrow_type(kind: Kind) -> pa.DataType | None:
+def arrow_type(kind: Kind) -> "pa.DataType | None":
     """The type of a column; None for values of several kinds, and for objects without keys, which Parquet lacks."""
+    import pyarrow as pa
+
     if isinstance(kind, str):
-        return _TYPES.get(kind)
+        text, whole = pa.string(), pa.int64()
+        types = {EMPTY: text, _FLAG: pa.bool_(), _WHOLE: whole, _LARGE: whole, _DECIMAL: pa.float64(), _TEXT: text}
+        return types.get(kind)
     if isinstance(kind, list):
         entries = arrow_type(kind[0])
         return None if entries is None else pa.list_(entries)

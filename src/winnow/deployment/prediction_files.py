@@ -15,14 +15,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, TextIO
 
 from winnow.deployment.column_types import EMPTY, Kind, arrow_type, common_kind, kind_of
 from winnow.errors import UserError, nearest
+from winnow.extras import require_extra
 from winnow.files.atomic import open_atomically, replaced_atomically
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # not installed where a deployment serves
 
 # Controls that JSON leaves as they are, and those that change the direction of the text after them.
 _ACTING = re.compile(r"[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -39,9 +40,12 @@ def check_output(path: Path, source: str | None) -> None:
         source: the input file, which the output must not replace; None if there is none.
 
     Raises:
-        UserError: for a format without quoting, a missing folder, no permission, or a path that is no regular file.
+        UserError: for a format without quoting or whose package is missing, a missing folder, no permission, or a path
+            that is no regular file.
     """
     folder = path.parent
+    if path.suffix.lower() == ".parquet":
+        require_extra(f"out={path}", "parquet", "pyarrow")
     if path.suffix.lower() == ".tsv":
         raise UserError(
             f"out={path}: TSV has no quoting for a text with a tab or a line break; write CSV, such as "
@@ -122,6 +126,9 @@ def _csv_cell(value: Any) -> Any:
 
 
 def _write_parquet(path: Path, predictions: Predictions, example: Mapping[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     with _stored(predictions, example, path.parent) as table, replaced_atomically(path) as partial:
         types = {name: arrow_type(kind) for name, kind in table.kinds.items()}
         schema = pa.schema([(name, kind or pa.string()) for name, kind in types.items()])
@@ -132,7 +139,9 @@ def _write_parquet(path: Path, predictions: Predictions, example: Mapping[str, A
                 writer.write_batch(pa.record_batch(arrays, schema=schema))
 
 
-def _array(cells: Sequence[Any], kind: pa.DataType | None) -> pa.Array:
+def _array(cells: Sequence[Any], kind: "pa.DataType | None") -> "pa.Array":
+    import pyarrow as pa
+
     if kind is not None:
         return pa.array(cells, kind)
     return pa.array([None if cell is None else json.dumps(cell, ensure_ascii=False) for cell in cells], pa.string())
