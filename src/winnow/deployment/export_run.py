@@ -180,8 +180,8 @@ def _readme(row: Mapping[str, Any], precision: str, packed: bool, overflows: boo
     return (
         f"{model_label(row['model'])} on {row['task']} in {precision}; verification.json compares it with the PyTorch "
         "model.\n"
-        "With Winnow: `from winnow.deployment.pipeline import open_pipeline; model = open_pipeline('FOLDER')`, or "
-        f"`{command_line('predict', 'deployment=FOLDER')}`.\n"
+        "With Winnow: `import winnow; model = winnow.open_pipeline('FOLDER')`, "
+        f"`{command_line('predict', 'deployment=FOLDER')}`, or `{command_line('serve', 'deployment=FOLDER')}`.\n"
         "Without Winnow: `onnxruntime.InferenceSession('FOLDER/model.onnx').run(None, inputs)`, with the int64 arrays "
         "that `AutoTokenizer.from_pretrained('FOLDER')` makes. Set the environment variable `ORT_DISABLE_TELEMETRY=1` "
         "before the import: ONNX Runtime 1.31.1 sends usage data without it, and Winnow sets it by itself.\n"
