@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 _PATHS = re.compile(
-    r"\+*(task\.data\.(path|files\.\w+)|(model|teacher)\.name|recipe\.(path|\w+\.calibration)|output_dir|cache\.folder|export\.data|"
+    r"\+*(task\.data\.(path|files\.\w+)|model(\.name)?|teacher\.name|recipe\.(path|\w+\.calibration)|output_dir|cache\.folder|export\.data|"
     r"hydra\.(run|sweep)\.dir|hydra\.sweep\.subdir|plan\.(json|picture)|sensitivity\.folder)"
 )
 

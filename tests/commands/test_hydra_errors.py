@@ -51,7 +51,9 @@ def test_without_an_error_nothing_is_printed(message):
             "error: teacher=denser: there is no such teacher. Did you mean 'dense'?",
             "rotten_tomatoes.",
         ),
-        ("model=gpt", "error: model=gpt: there is no such model. There are bert_base, ", "tiny."),
+        ("model=gpt", "error: model=gpt: there is no such model. There are albert_base, ", "or a folder works too."),
+        ("model=minilmm", "error: model=minilmm: there is no such model. Did you mean 'minilm'?", "works too."),
+        ("model=bert-base", "error: model=bert-base: there is no such model. Did you mean 'bert_base'?", "works too."),
     ],
 )
 def test_a_mistyped_option_is_refused_with_the_nearest_and_all_others(message, override, start, end):

@@ -103,9 +103,12 @@ def _missing_option(error: MissingConfigException) -> str:
     options = sorted(error.options or [file.stem for file in (CONF / group).glob("*.yaml")])
     names, shown = (names_like(name, options), list(families(options))) if group == "recipe" else (options, options)
     there = f" There are {', '.join(shown)}." if options else ""
-    numbers = " <N> is a sparsity in percent, a number of layers or a speedup." if group == "recipe" else ""
+    more = {
+        "recipe": " <N> is a sparsity in percent, a number of layers or a speedup.",
+        "model": " A name of the hub (owner/name) or a folder works too.",
+    }
     what = group or "configuration"
-    return f"{group or 'config'}={name}: there is no such {what}.{nearest(name, names)}{there}{numbers}"
+    return f"{group or 'config'}={name}: there is no such {what}.{nearest(name, names)}{there}{more.get(group, '')}"
 
 
 def _unknown_setting(error: OmegaConfBaseException) -> str:

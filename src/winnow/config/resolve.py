@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from winnow.config.composed import plain_values
 from winnow.config.labels import folder_name, model_label, settings_label, settings_of, sweep_name
+from winnow.config.model_names import check_is_read, register_names
 from winnow.config.numbered import check_not_hidden, check_number
 from winnow.config.run import ADDED, RunConfig
 from winnow.config.section import check_names
@@ -68,6 +69,7 @@ def run_config(composed: DictConfig, overrides: Iterable[str] = ()) -> RunConfig
         composed, translation["translation"] = translate_config(composed)
     check_number(composed)
     check_not_hidden()
+    check_is_read()
     plain = plain_values(composed)
     for command in ("plan", "sensitivity"):
         plain.pop(command, None)  # the options of the command of this name
@@ -92,4 +94,5 @@ def _names_a_file(composed: DictConfig) -> bool:
     return isinstance(recipe, dict) and recipe.get("path") not in (None, "???")
 
 
+register_names()
 _register_resolvers()  # also in the processes of a launcher, which import this and no command
