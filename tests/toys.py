@@ -36,7 +36,7 @@ from winnow.tasks.text_classification import TextClassification
 from winnow.training.module import FineTuner
 from winnow.training.task_data import TaskData
 
-ENCODER_PATTERN = r".*\.layers?\.\d+\..*"
+ENCODER_PATTERN = r".*[._]layers?\.\d+\..*"
 BERT = {
     "model_type": "bert",
     "hidden_size": 16,

@@ -44,7 +44,7 @@ from winnow.values import (
     check_value,
 )
 
-ENCODER = r".*\.layers?\.\d+\..*"  # encoder layers are numbered modules of a list called layer or layers
+ENCODER = r".*[._]layers?\.\d+\..*"  # encoder layers are numbered modules of a list called layer, layers or x_layers
 _ROUNDED = 5e-4  # a sparsity in a recipe may have three digits: 0.667 for 1:3
 
 

@@ -105,8 +105,13 @@ def linear_weights(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def encoder_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The linear weights inside the encoder's layers, by full name: what sparsity is measured over."""
-    return {name: weight for name, weight in linear_weights(model).items() if re.fullmatch(ENCODER, name)}
+    """The linear weights inside the encoder's layers, by full name: what sparsity is measured over.
+
+    Of a model whose layers have other names, those inside any numbered modules.
+    """
+    weights = linear_weights(model)
+    named = {name: weight for name, weight in weights.items() if re.fullmatch(ENCODER, name)}
+    return named or {name: weight for name, weight in weights.items() if re.search(r"\.\d+\.", name)}
 
 
 def match_linear_weights(model: nn.Module, patterns: Iterable[str]) -> dict[str, nn.Parameter]:

@@ -1,6 +1,7 @@
 """Match full names by regular expressions."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable
 
 from winnow.errors import UserError, nearest
@@ -25,7 +26,15 @@ def matching(patterns: Iterable[str], names: Collection[str], *, setting: str, k
             examples = ", ".join(list(names)[:2])
             raise UserError(
                 f"{setting}: '{pattern}' matches none of the {len(names)} {kind}; they look like {examples}."
-                f"{nearest(pattern, names)}"
+                f"{nearest(pattern, names) or _numbered(names)}"
             )
         matched |= hits
     return matched
+
+
+def _numbered(names: Iterable[str]) -> str:
+    """A hint at a pattern that matches the names in the largest list of numbered modules; '' without such a list."""
+    lists = Counter(found[1] for name in names if (found := re.search(r"(?:^|\.)(\w+)\.\d+\.", name)))
+    for module, count in lists.most_common(1):
+        return rf" '(.*\.)?{module}\.\d+\..*' matches {count} of them."
+    return ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from winnow.reports.groups import Group, mean
 from winnow.reports.result_rows import Row
 
-_LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.(.+)$")
+_LAYER = re.compile(r"(?:^|[._])layers?\.(\d+)\.(.+)$")
 _WEIGHTS = Path("model") / "model.safetensors"
 _MAX_HEADER = 1 << 24  # bytes; a longer header is damaged
 
