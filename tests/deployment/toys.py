@@ -1,5 +1,6 @@
 """Small quantised models of several families, and their graphs."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from onnx import numpy_helper
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
+from winnow.config.modifiers import ENCODER
 from winnow.deployment.engines import open_engine
 from winnow.deployment.graph import write_graph
 from winnow.models.fake_quant import QuantizedLinear
@@ -25,14 +27,24 @@ _SIZES = {
 _SIZES["roberta"] = {**_SIZES["bert"], "type_vocab_size": 1, "pad_token_id": 1}
 _SIZES["xlm-roberta"] = _SIZES["roberta"]
 _SIZES["electra"] = {**_SIZES["bert"], "embedding_size": 8}
+_SIZES["albert"] = _SIZES["electra"]
+_SIZES["camembert"] = _SIZES["mpnet"] = {**_SIZES["bert"], "pad_token_id": 1}
+_SIZES["roformer"] = _SIZES["nomic_bert"] = _SIZES["bert"]
+_SIZES["eurobert"] = {**_SIZES["bert"], "num_key_value_heads": 1, "pad_token_id": 0}
+_SIZES["modernbert"] = {**_SIZES["bert"], "local_attention": 4, "pad_token_id": 0}  # two tokens on both sides
+_SIZES["deberta"] = {**_SIZES["bert"], "relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
+_SIZES["deberta-v2"] = {  # as DeBERTa-v3
+    **{**_SIZES["deberta"], "position_biased_input": False, "position_buckets": 8},
+    **{"norm_rel_ebd": "layer_norm", "share_att_key": True},
+}
 
 
-def family(name: str, head: str = "SequenceClassification", layers: int = 2, **changes: int) -> PreTrainedModel:
+def family(name: str, head: str = "SequenceClassification", layers: int = 2, **changes: Any) -> PreTrainedModel:
     """A model of random weights, of width 16 but for changes of its sizes."""
     import transformers
 
-    sizes = {**_SIZES[name], "n_layers" if name == "distilbert" else "num_hidden_layers": layers, **changes}
-    config = AutoConfig.for_model(name, vocab_size=60, max_position_embeddings=66, **sizes)
+    sizes = {**_SIZES[name], "n_layers" if name == "distilbert" else "num_hidden_layers": layers}
+    config = AutoConfig.for_model(name, **{"vocab_size": 60, "max_position_embeddings": 66, **sizes, **changes})
     model = getattr(transformers, f"AutoModelFor{head}").from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():  # larger than at the start of training, so that logits vary
@@ -82,7 +94,7 @@ def pruned_in_blocks(model: PreTrainedModel, sparsity: float = 0.75) -> PreTrain
     """The model with blocks of four zeros in the linear weights of its encoder."""
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if ".layer." in name and weight.ndim == 2:
+            if re.fullmatch(ENCODER, name) and weight.ndim == 2:
                 blocks = weight.view(-1, 4)
                 blocks[blocks.abs().sum(dim=1).argsort()[: round(sparsity * len(blocks))]] = 0
     return model

@@ -101,8 +101,27 @@ def test_a_model_whose_layers_share_their_weights_is_refused():
         layer_list(model_of("albert"))
 
 
-def test_layers_that_are_not_alike_are_not_dropped():
+def test_a_layer_does_not_take_the_place_of_one_with_other_parameters():
     model = model_of("bert")
     layer_list(model)[1][0].attention.output.LayerNorm = nn.Identity()
-    with pytest.raises(UserError, match="the layers of BertForMaskedLM differ in their shapes"):
+    with pytest.raises(
+        UserError, match=r"layer 1 of BertForMaskedLM cannot take the place of layer 0, .*; keep layer 0"
+    ):
         keep_layers(model, [1, 3])
+    keep_layers(model, [0, 3])
+
+
+def test_kept_layers_keep_their_kind_of_attention(tmp_path):
+    """In ModernBERT every third layer is global; the first has no norm before its attention."""
+    model = AutoModelForMaskedLM.from_config(AutoConfig.for_model("modernbert", **SMALL, local_attention=4)).eval()
+    assert model.config.layer_types == ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
+    keep_layers(model, [0, 2, 3])
+    assert model.config.layer_types == ["full_attention", "sliding_attention", "full_attention"]
+    model.save_pretrained(tmp_path)
+    opened = AutoModelForMaskedLM.from_pretrained(tmp_path).eval()
+    assert [layer.attention_type for layer in layer_list(opened)[1]] == model.config.layer_types
+    ids = torch.arange(5, 25)[None]  # longer than the window
+    found = model(input_ids=ids).logits
+    assert torch.equal(opened(input_ids=ids).logits, found)
+    layer_list(opened)[1][1].attention_type = "full_attention"
+    assert not torch.equal(opened(input_ids=ids).logits, found)

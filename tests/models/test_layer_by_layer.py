@@ -5,6 +5,7 @@ import torch
 from transformers import DebertaV2Config, DebertaV2Model
 
 from tests.deployment.toys import family, inputs_of
+from winnow.errors import UserError
 from winnow.models.encoder_layers import layer_list
 from winnow.models.layer_by_layer import LayerByLayer
 
@@ -53,7 +54,7 @@ def test_the_inputs_of_a_linear_layer_are_summed_without_padding_beside_those_of
     seen = []
     for module, walked_layer in ((last, layer), (others[last], other)):
         hook = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        args, kwargs = walk.rest[0]
+        args, kwargs = walk.rest[""][0]
         with torch.no_grad():
             walked_layer(walk.pruned[0], *args, **kwargs)
         hook.remove()
@@ -63,6 +64,36 @@ def test_the_inputs_of_a_linear_layer_are_summed_without_padding_beside_those_of
     torch.testing.assert_close(found.products, z.T @ x, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found.sums, x.sum(dim=0), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found.other_sums, z.sum(dim=0), atol=1e-4, rtol=1e-4)
+
+
+def test_layers_with_other_kinds_of_attention_get_their_own_arguments():
+    torch.manual_seed(0)
+    model = family("modernbert", layers=3)  # the first is global, the others are local
+    batch, seen = inputs_of(model), []
+    walk = LayerByLayer.from_model(model, [batch])
+    layers = layer_list(model)[1]
+    hooks = [layer.register_forward_hook(lambda _, args, output: seen.append(output)) for layer in layers]
+    model(**batch)
+    for hook in hooks:
+        hook.remove()
+    for layer, output in zip(layers, seen, strict=True):
+        walk.advance(layer, copy.deepcopy(layer))
+        torch.testing.assert_close(walk.pruned[0], output)
+    assert walk.rest.keys() == {"full_attention", "sliding_attention"}
+
+
+def test_a_linear_layer_that_is_called_twice_is_grouped_by_its_first_inputs():
+    model = family("deberta-v2", layers=1)
+    layer = layer_list(model)[1][0]
+    linear = {module: 0.5 for module in layer.modules() if isinstance(module, torch.nn.Linear)}
+    groups = LayerByLayer.from_model(model, [inputs_of(model)]).groups(layer, linear)
+    assert [len(group) for group in groups] == [3, 1, 1, 1]
+
+
+def test_a_model_that_changes_the_states_between_its_layers_is_refused():
+    model = family("deberta-v2", conv_kernel_size=3)
+    with pytest.raises(UserError, match="DebertaV2ForSequenceClassification changes the hidden states between its"):
+        LayerByLayer.from_model(model, [inputs_of(model)])
 
 
 def test_a_linear_layer_of_relative_positions_counts_all_its_rows():

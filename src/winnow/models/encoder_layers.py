@@ -24,7 +24,7 @@ def layer_list(model: nn.Module, called: str = "the model") -> tuple[str, nn.Mod
             return name, module
     raise UserError(
         f"{called} ({type(model).__name__}) has no list of encoder layers; use another model, such as a BERT, RoBERTa, "
-        "DistilBERT, ELECTRA or MiniLM."
+        "DistilBERT, ELECTRA or MiniLM, or a recipe that treats all weights alike, such as gmp80."
     )
 
 
@@ -43,7 +43,8 @@ def keep_layers(model: nn.Module, kept: Sequence[int]) -> None:
         kept: ascending numbers of layers, counted before any was dropped.
 
     Raises:
-        UserError: if other layers were dropped before, or if the layers differ in their shapes.
+        UserError: if other layers were dropped before, or if a layer would move to the place of one with other
+            parameters, such as the first of ModernBERT, which lacks a norm.
     """
     before, count = kept_layers(model)
     if before == list(kept):
@@ -53,8 +54,12 @@ def keep_layers(model: nn.Module, kept: Sequence[int]) -> None:
             f"layers were dropped already ({_listed(before)} of {count} are left); drop layers once in a recipe."
         )
     name, layers = layer_list(model)
-    if len({_shapes(layer) for layer in layers}) > 1:
-        raise UserError(f"the layers of {type(model).__name__} differ in their shapes, so none can be dropped.")
+    for place, i in enumerate(kept):
+        if _shapes(layers[i]) != _shapes(layers[place]):
+            raise UserError(
+                f"layer {i} of {type(model).__name__} cannot take the place of layer {place}, which has other "
+                f"parameters; keep layer {place} too."
+            )
     left = nn.ModuleList(layers[i] for i in kept)
     for i, layer in enumerate(left):
         for module in layer.modules():
@@ -65,6 +70,8 @@ def keep_layers(model: nn.Module, kept: Sequence[int]) -> None:
     setattr(model.get_submodule(parent), leaf, left)
     changed: Any = model
     changed.config.num_hidden_layers = len(left)  # DistilBERT's configuration maps it to n_layers
+    if kinds := getattr(changed.config, "layer_types", None):  # whether the attention of a layer is local or global
+        changed.config.layer_types = [kinds[i] for i in kept]
     changed.kept_layers = (list(kept), count)
 
 
