@@ -20,8 +20,10 @@ from winnow.errors import UserError
 from winnow.models.fake_quant import QuantizedLinear
 from winnow.models.pretrained import load_saved, save_model
 from winnow.models.quantized_model import (
+    OTHER,
     QUANTIZERS,
     insert_fake_quant,
+    multiplying_modules,
     quantizable,
     quantizers,
     rounded_state,
@@ -34,6 +36,7 @@ SHAPES = {
     "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24},
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2},
     "electra": {**SHAPE, "embedding_size": 8},  # with a projection
+    "albert": {**SHAPE, "embedding_size": 8},
 }
 IDS = torch.tensor([[2, 5, 9, 7, 3], [2, 8, 4, 3, 1]])
 
@@ -66,6 +69,9 @@ def quantized(model, ids=IDS, **changes):
         ("distilbert", AutoModelForSequenceClassification, 14, 2),
         ("distilbert", AutoModelForQuestionAnswering, 13, 2),
         ("electra", AutoModelForTokenClassification, 14, 3),
+        ("xlm-roberta", AutoModelForSequenceClassification, 14, 3),
+        ("modernbert", AutoModelForSequenceClassification, 10, 1),
+        ("eurobert", AutoModelForSequenceClassification, 16, 1),
     ],
 )
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -75,25 +81,26 @@ def test_all_that_multiplies_is_found(model_type, auto_model, linear, embedding,
 
 
 @pytest.mark.parametrize(
-    ("model_type", "named"),
-    [
-        (
-            "mpnet",
-            "2 modules that multiply matrices are neither linear, embedding nor standard attention, "
-            "mpnet.encoder.layer.0.attention.attn",
-        ),
-        ("deberta-v2", "deberta.encoder.layer.0.attention.self (DisentangledSelfAttention)"),
-        (
-            "gpt2",
-            "8 modules that multiply matrices are neither linear, embedding nor standard attention, "
-            "transformer.h.0.attn.c_attn (Conv1D)",
-        ),
-    ],
+    ("model_type", "left"),
+    [("mpnet", "mpnet.encoder.layer.0.attention.attn"), ("deberta-v2", "deberta.encoder.layer.0.attention.self")],
 )
-def test_a_model_that_cannot_be_quantised_whole_is_refused_by_the_names_of_its_modules(model_type, named):
-    with pytest.raises(UserError) as refused:
-        quantizable(built(model_type))
-    assert named in str(refused.value)
+def test_attention_that_computes_its_own_products_stays_in_floating_point(model_type, left):
+    model = built(model_type)
+    kinds = multiplying_modules(model)
+    others = [name for name, kind in kinds.items() if kind == OTHER]
+    assert others == [left, left.replace("0", "1")]
+    assert quantizable(model) == {name: kind for name, kind in kinds.items() if name not in others}
+    assert "linear" in quantizable(model).values()
+
+
+def test_a_layer_that_runs_several_times_is_found_once():
+    kinds = list(quantizable(built("albert")).values())
+    assert {kind: kinds.count(kind) for kind in kinds} == {"embedding": 3, "linear": 9, "attention": 1}
+
+
+def test_a_model_without_linear_layers_below_its_head_is_refused_by_the_names_of_its_modules():
+    with pytest.raises(UserError, match=r"multiply matrices, transformer\.h\.0\.attn\.c_attn \(Conv1D\), "):
+        quantizable(built("gpt2"))
 
 
 def test_looking_for_what_multiplies_changes_nothing():

@@ -205,7 +205,8 @@ def fake_quant_attention(
     """Attention as transformers calls it, with fake quantisation of its matmuls once it is enabled.
 
     Args:
-        query, key, value: (batch, heads, seq, head size).
+        query, key, value: (batch, heads, seq, head size); key and value may have fewer heads, each for several of the
+            query.
         attention_mask: added to the scores, (batch, 1, seq, seq).
     """
     matmuls = getattr(module, "products", None)
@@ -214,12 +215,18 @@ def fake_quant_attention(
     # faster to observe, and matmul would copy what is rounded
     query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
     scaling = query.size(-1) ** -0.5 if scaling is None else scaling
-    scores = torch.matmul(matmuls.query(query), matmuls.key(key).transpose(2, 3)) * scaling
+    key, value = (repeated(x, query.size(1)) for x in (matmuls.key(key), matmuls.value(value)))
+    scores = torch.matmul(matmuls.query(query), key.transpose(2, 3)) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
     probabilities = matmuls.probabilities(torch.softmax(scores, dim=-1))  # before dropout, which stretches its range
     probabilities = F.dropout(probabilities, p=dropout, training=module.training)
-    return torch.matmul(probabilities, matmuls.value(value)).transpose(1, 2).contiguous(), probabilities
+    return torch.matmul(probabilities, value).transpose(1, 2).contiguous(), probabilities
+
+
+def repeated(x: Tensor, heads: int) -> Tensor:
+    """Keys or values, (batch, fewer heads, seq, head size), with each head as often as it takes to have all."""
+    return x if x.size(1) == heads else x.repeat_interleave(heads // x.size(1), dim=1)
 
 
 AttentionInterface.register(ATTENTION, fake_quant_attention)

@@ -1,6 +1,6 @@
 """Choose the ranges of activations by the error that their quantisation causes in the outputs of the model."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from winnow.models.fake_quant import ActivationFakeQuant
 from winnow.models.quantized_model import quantizers
 from winnow.tasks.task import Task
 
-Group = tuple[ActivationFakeQuant, ...]  # quantisers of the same tensor
+Activation = tuple[list[ActivationFakeQuant], Tensor, Tensor]  # the quantisers that read it, its values, their gradient
 
 
 def set_least_error_ranges(model: nn.Module, task: Task, batches: Iterable[Batch]) -> None:
@@ -24,32 +24,30 @@ def set_least_error_ranges(model: nn.Module, task: Task, batches: Iterable[Batch
     arXiv:2102.05426, eq. 10) weights errors. One backward pass a batch is enough: the square of the gradient of
     the outputs' sum with random signs has the expectation of the sum of their squared gradients (Hutchinson 1989).
 
-    Quantisers of the same tensor, such as the inputs of query, key and value, get the same grid. A quantiser whose
-    input has no influence on the outputs keeps its grid.
+    Quantisers of the same tensors, such as the inputs of query, key and value, get the same grid. The quantiser of a
+    shared layer gets a grid for all tensors that it reads. A quantiser whose input has no influence on the outputs
+    keeps its grid.
 
     Args:
         model: in evaluation mode, with observers enabled and fake quantisation disabled; weights are not changed.
         task: computes the outputs.
         batches: of texts.
     """
-    counts: dict[Group, Tensor] = {}
+    counts: dict[ActivationFakeQuant, Tensor] = {}
     signs = torch.Generator().manual_seed(0)
     for batch in batches:
-        for group, (values, gradient) in _gradients(model, task, batch, signs).items():
+        for readers, values, gradient in _gradients(model, task, batch, signs):
             found = histogram(values, gradient.square())
-            counts[group] = counts[group] + found if group in counts else found
-    for group, count in counts.items():
-        for quantizer in group:
-            bounds = least_error_range(count, quantizer.high - quantizer.low)
-            if bounds is not None:
-                quantizer.set_range(*(torch.tensor([bound], device=count.device) for bound in bounds))
+            counts |= {each: counts[each] + found if each in counts else found for each in readers}
+    for quantizer, count in counts.items():
+        bounds = least_error_range(count, quantizer.high - quantizer.low)
+        if bounds is not None:
+            quantizer.set_range(*(torch.tensor([bound], device=count.device) for bound in bounds))
 
 
 @torch.enable_grad()
-def _gradients(
-    model: nn.Module, task: Task, batch: Batch, signs: torch.Generator
-) -> dict[Group, tuple[Tensor, Tensor]]:
-    """Each quantised activation, and the gradient of the outputs with random signs by it."""
+def _gradients(model: nn.Module, task: Task, batch: Batch, signs: torch.Generator) -> Iterator[Activation]:
+    """Each quantised activation with the gradient of the outputs, with random signs, by it."""
     readers: dict[int, tuple[Tensor, list[ActivationFakeQuant], list[Tensor]]] = {}
 
     def read(quantizer: ActivationFakeQuant, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -69,11 +67,9 @@ def _gradients(
             hook.remove()
     views = [view for _, _, views in readers.values() for view in views]
     found = iter(torch.autograd.grad(_signed_sum(task, outputs, batch, signs), views, allow_unused=True))
-    gradients = {}
     for values, group, copies in readers.values():
         parts = [part for part in (next(found) for _ in copies) if part is not None]
-        gradients[tuple(group)] = values.detach(), sum(parts, torch.zeros_like(values))
-    return gradients
+        yield group, values.detach(), sum(parts, torch.zeros_like(values))
 
 
 def _signed_sum(task: Task, outputs: Any, batch: Batch, generator: torch.Generator) -> Tensor:

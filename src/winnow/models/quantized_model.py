@@ -26,6 +26,7 @@ from winnow.models.fake_quant import (
 )
 
 QUANTIZERS = "quantization.safetensors"  # in a model's folder, beside its weights
+OTHER = "other"  # kind of a module that multiplies matrices in its own way
 
 _KINDS = {nn.Linear: "linear", QuantizedLinear: "linear", nn.Embedding: "embedding", QuantizedEmbedding: "embedding"}
 _MULTIPLY = {
@@ -38,29 +39,31 @@ _MULTIPLY = {
 def quantizable(model: PreTrainedModel) -> dict[str, str]:
     """The modules that can be quantised: full name -> ``linear``, ``embedding`` or ``attention``, in order of use.
 
-    One forward pass on a few tokens shows which modules multiply matrices; afterwards the model's attention is
-    `fake_quant_attention`.
-
     Raises:
-        UserError: if another kind of module multiplies matrices, such as the attention of DeBERTa.
+        UserError: if none of the linear maps of the encoder can be, such as those of GPT-2.
+    """
+    return {name: kind for name, kind in multiplying_modules(model).items() if kind != OTHER}
+
+
+def multiplying_modules(model: PreTrainedModel) -> dict[str, str]:
+    """The same with the modules that stay in floating point, of the kind `OTHER`, such as the attention of DeBERTa.
+
+    One forward pass on a few tokens shows which modules multiply matrices; afterwards the model's attention is
+    `fake_quant_attention`, where transformers lets it be replaced.
     """
     model.set_attn_implementation(ATTENTION)
     multiplying, attending = _watch_a_forward_pass(model)
     kinds: dict[str, str] = {}
-    strange = []
     for name in multiplying:
         module = model.get_submodule(name)
-        if module in attending:
-            kinds[name] = "attention"
-        elif type(module) in _KINDS:
-            kinds[name] = _KINDS[type(module)]
-        else:
-            strange.append(f"{name} ({type(module).__name__})")
-    if strange:
+        kinds[name] = "attention" if module in attending else _KINDS.get(type(module), OTHER)
+    linear = {model.get_submodule(name) for name, kind in kinds.items() if kind == "linear"}
+    if linear.isdisjoint(model.base_model.modules()):
+        others = [name for name, kind in kinds.items() if kind == OTHER][:3]
+        named = ", ".join(f"{name} ({type(model.get_submodule(name)).__name__})" for name in others)
         raise UserError(
-            f"{type(model).__name__} cannot be quantised: {len(strange)} modules that multiply matrices are neither "
-            f"linear, embedding nor standard attention, {', '.join(strange[:3])}{', ...' if len(strange) > 3 else ''}; "
-            "use a BERT, RoBERTa, DistilBERT, ELECTRA or MiniLM."
+            f"{type(model).__name__} cannot be quantised: below its head are no linear layers, but other modules that "
+            f"multiply matrices, {named}; use another model, such as a BERT, RoBERTa, DistilBERT, ELECTRA or MiniLM."
         )
     return kinds
 

@@ -1,5 +1,6 @@
 """Quantisation to 8-bit integers: during training, or after it by calibration."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from winnow.config.modifiers import (
 from winnow.errors import UserError
 from winnow.models.least_error_ranges import set_least_error_ranges
 from winnow.models.post_training import round_by_outputs, runs_in_sparse_engine, smooth_inputs
-from winnow.models.quantized_model import insert_fake_quant, quantizable, quantizers, set_fake_quant
+from winnow.models.quantized_model import OTHER, insert_fake_quant, multiplying_modules, quantizers, set_fake_quant
 from winnow.modifiers.calibration_texts import some_batches
 from winnow.modifiers.clock import Clock
 from winnow.modifiers.modifier import Event, Modifier, model_of
@@ -39,14 +40,18 @@ class Quantization(Modifier[Q]):
 
     def match(self, model: nn.Module) -> None:
         self._find(model)
-        self._planned = len(self.names)  # later ones may be fewer, but a plan and a resumed run do not know that yet
+        # later ones may be fewer, but a plan and a resumed run do not know that yet
+        self._planned = f"{len(self.names)} modules"
+        self._left = "".join(f"; {n} {kind} compute in float32" for kind, n in self._others.items())
 
     def _find(self, model: nn.Module) -> None:
         if not isinstance(model, PreTrainedModel):
             raise UserError(f"{self.name} needs a model of transformers, got a {type(model).__name__}.")
         settings = self.settings
         kinds = {"linear", *(["embedding"] * settings.embeddings), *(["attention"] * settings.attention)}
-        names = [name for name, kind in quantizable(model).items() if kind in kinds]
+        found = multiplying_modules(model)
+        self._others = Counter(type(model.get_submodule(name)).__name__ for name, k in found.items() if k == OTHER)
+        names = [name for name, kind in found.items() if kind in kinds]
         chosen = matching(settings.submodules, names, setting=f"{self.name}.submodules", kind="modules")
         if settings.exclude:
             chosen -= matching(settings.exclude, names, setting=f"{self.name}.exclude", kind="modules")
@@ -104,7 +109,7 @@ class QuantizationAwareTraining(Quantization[QuantizationAwareTrainingSettings])
         return {"quantisation"}
 
     def events(self) -> Iterator[Event]:
-        yield Event(self.window.start, f"quantises {self._planned} modules")
+        yield Event(self.window.start, f"quantises {self._planned}{self._left}")
         if self.freeze < self.clock.total_steps:
             yield Event(self.freeze, "freezes the grids")
 
@@ -142,7 +147,7 @@ class PostTrainingQuantization(Quantization[PostTrainingQuantizationSettings]):
 
     def events(self) -> Iterator[Event]:
         examples = self.settings.calibration_samples
-        yield Event(0, f"quantises {self._planned} modules by {examples:,} examples")
+        yield Event(0, f"quantises {self._planned} by {examples:,} examples{self._left}")
 
     @torch.no_grad()
     def without_training(self, model: nn.Module, task: Task, batches: Iterable[Mapping[str, Tensor]]) -> None:
