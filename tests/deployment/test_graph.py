@@ -84,6 +84,23 @@ def test_float16_is_half_the_size_and_its_outputs_are_float32(model, tmp_path):
     torch.testing.assert_close(deployed(path, batch), logits(model, batch), rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("name", ["modernbert", "eurobert"])  # local attention; fewer heads of keys than of queries
+def test_attention_unlike_that_of_bert_is_the_same_in_the_graph(tmp_path, name):
+    model = family(name)
+    path, batch = written(model, tmp_path / "model.onnx", **SHAPE), inputs_of(model)
+    torch.testing.assert_close(deployed(path, batch), logits(model, batch), rtol=1e-4, atol=1e-5)
+    path = written(integers := quantized(model), tmp_path / "integers.onnx", **SHAPE)
+    assert (deployed(path, batch) - logits(integers, batch)).abs().median() < 1e-5
+
+
+def test_a_layer_that_runs_twice_has_twice_its_matmuls_in_int8(tmp_path):
+    model = quantized(family("albert"))
+    report = matmul_report(model, written(model, tmp_path / "model.onnx"), longest=12)
+    assert report["expected_int8"] == 19  # 2 x 6 of the layer, 3 around it, 2 x 2 of attention
+    for shape in ("as_exported", "fixed_shape"):
+        assert (report[shape]["int8"], report[shape]["in_float"]) == (19, [])
+
+
 def test_large_weights_are_stored_in_a_second_file(model, graph, tmp_path):
     path = written(model, tmp_path / "model.onnx", external_data_above=1000, **SHAPE)
     batch = inputs_of(model)

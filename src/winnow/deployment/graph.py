@@ -59,7 +59,8 @@ def write_graph(
     # within torch.onnx the error of a signal would become another one, with a trace
     with warnings.catch_warnings(), torch.no_grad(), deferred():
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        for library in ("torch.onnx", "onnxscript"):
+            logging.getLogger(library).setLevel(logging.ERROR)
         program: Any = torch.onnx.export(
             _Outputs(traced, inputs, outputs),
             example,

@@ -1,12 +1,13 @@
 """Replace modules of a model while its graph is traced: plain matmuls, a mask that broadcasts."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
-from transformers.masking_utils import AttentionMaskInterface
+from transformers.masking_utils import AttentionMaskInterface, bidirectional_mask_function
 
 from winnow.deployment.integer_modules import (
     IntegerEmbedding,
@@ -15,7 +16,7 @@ from winnow.deployment.integer_modules import (
     PackedEmbedding,
     block_size,
 )
-from winnow.models.fake_quant import QuantizedEmbedding, QuantizedLinear, QuantizedMatmuls
+from winnow.models.fake_quant import QuantizedEmbedding, QuantizedLinear, QuantizedMatmuls, repeated
 
 _ATTENTION = "winnow_graph"
 
@@ -66,10 +67,13 @@ def attention(
 ) -> tuple[Tensor, Tensor]:
     """softmax(q k^T / sqrt(d) + mask) v, with query, key and value of ``(batch, heads, tokens, width)``.
 
+    Key and value may have fewer heads, each for several of the query.
+
     Returns:
         ``(batch, tokens, heads, width)`` and the probabilities, as transformers expects.
     """
     grids: IntegerMatmuls | None = getattr(module, "products", None)
+    key, value = repeated(key, query.size(1)), repeated(value, query.size(1))
     if grids is not None:
         query, value, transposed = grids.query(query), grids.value(value), grids.transposed_key(key)
     else:
@@ -83,15 +87,27 @@ def attention(
     return torch.matmul(probabilities, value).transpose(1, 2).contiguous(), probabilities
 
 
-def padding_mask(*, attention_mask: Tensor | None, dtype: torch.dtype = torch.float32, **_: Any) -> Tensor | None:
-    """The mask to add to attention scores, ``(batch, 1, 1, tokens)``: 0 for a token, the lowest number for padding.
+def graph_mask(
+    *,
+    attention_mask: Tensor | None,
+    q_length: int,
+    mask_function: Callable[..., Any],
+    dtype: torch.dtype = torch.float32,
+    **_: Any,
+) -> Tensor | None:
+    """The mask to add to attention scores: 0 for a token that is read, the lowest number for padding.
 
-    The mask of transformers is ``(batch, 1, tokens, tokens)`` in an exported graph, and gathered token by token.
+    The mask of transformers is ``(batch, 1, tokens, tokens)`` in an exported graph, and gathered token by token. This
+    one is ``(batch, 1, 1, tokens)``, unless a token reads only some of the others, as in local attention.
     """
     if attention_mask is None:
         return None
-    return (~attention_mask.bool()).to(dtype)[:, None, None, :] * torch.finfo(dtype).min
+    read = attention_mask.bool()[:, None, None, :]
+    if mask_function is not bidirectional_mask_function:
+        place = torch.arange(q_length, device=read.device)
+        read = read & mask_function(0, 0, place[:, None], place)
+    return (~read).to(dtype) * torch.finfo(dtype).min
 
 
 AttentionInterface.register(_ATTENTION, attention)
-AttentionMaskInterface.register(_ATTENTION, padding_mask)
+AttentionMaskInterface.register(_ATTENTION, graph_mask)
