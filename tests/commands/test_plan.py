@@ -102,14 +102,14 @@ def test_a_plan_opens_no_connection_and_reads_no_weights(tmp_path, monkeypatch, 
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("model", ["bert_large", "distilbert", "minilm", "obert_pruned90"])
+@pytest.mark.parametrize("model", ["bert_large", "distilbert", "minilm", "deberta_v3_base"])
 def test_shipped_models_are_planned_without_a_download(tmp_path, model):
     plan = planned("task=squad", "recipe=prune80", f"model={model}", folder=tmp_path)
     published = {
         "bert_large": 334_094_338,
         "distilbert": 66_364_418,
         "minilm": 22_566_146,
-        "obert_pruned90": 108_893_186,
+        "deberta_v3_base": 183_833_090,
     }
     assert plan["parameters"]["after"]["all"] == published[model]
 

@@ -18,6 +18,9 @@ from winnow.models.quantized_model import QUANTIZERS, quantizers, restore_quanti
 from winnow.models.structures import padded_state, restore_structure, save_structure
 from winnow.tasks.task import Task
 
+# Settings of a model that transformers reads where they are there, and that its configuration has no default for.
+_WITHOUT_DEFAULT = {"deberta-v2": ("conv_kernel_size", "norm_rel_ebd", "position_buckets", "share_att_key")}
+
 
 def from_pretrained(auto_class: Any, source: str | Path, **options: Any) -> Any:
     """``auto_class.from_pretrained``, which runs no code of the folder or the hub; by default it asks the user.
@@ -98,7 +101,7 @@ def architecture(config: Mapping[str, Any], **settings: Any) -> PreTrainedConfig
     for name in config:
         if name in settings:
             raise UserError(f"model.config.{name} has no effect: the tokenizer and the task set it; leave it out.")
-        if name not in known:
+        if name not in known and name not in _WITHOUT_DEFAULT.get(kind, ()):
             raise UserError(f"model.config.{name} is not a setting of {kind} models.{nearest(name, known)}")
     try:
         return AutoConfig.for_model(**config, **settings)
