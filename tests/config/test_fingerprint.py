@@ -128,13 +128,17 @@ def test_the_fingerprint_does_not_change_when_the_data_are_moved(configured, csv
 
 
 @pytest.mark.parametrize("options", [["task=sst2", "model.name={}"], ["teacher=checkpoint", "teacher.name={}"]])
-def test_the_fingerprint_changes_with_the_weights_of_a_local_model_or_teacher(configured, tmp_path, options):
+def test_the_fingerprint_changes_with_the_weights_of_a_local_model_or_teacher_not_with_its_card(
+    configured, tmp_path, options
+):
     folder = tmp_path / "bert"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "pytorch_model.bin").write_bytes(b"one")
     overrides = [option.format(folder) for option in options]
     before = fingerprint(configured(*overrides))
+    (folder / "README.md").write_text("notes")
+    assert fingerprint(configured(*overrides)) == before
     (folder / "pytorch_model.bin").write_bytes(b"two")
     assert fingerprint(configured(*overrides)) != before
 

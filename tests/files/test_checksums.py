@@ -37,8 +37,13 @@ def test_the_list_is_one_of_sha256sum(folder):
     assert "vocab.txt: FAILED" in sha256sum().stdout
 
 
-def test_without_a_list_nothing_is_checked_and_an_added_file_is_no_damage(folder):
-    (folder / "README.md").write_text("notes")
+def test_without_a_list_nothing_is_checked_and_an_added_file_or_another_card_is_no_damage(folder):
+    for name in ("notes.txt", "README.md"):
+        (folder / name).write_text("notes")
+    write_sums(folder)
+    (folder / "README.md").write_text("other notes")
+    assert find_damage(folder) == ""
+    (folder / "more.txt").write_text("notes")
     assert find_damage(folder) == ""
     change(folder / "config.json", b'{"a": 1}')
     assert "if this is a change on purpose, delete SHA256SUMS" in find_damage(folder)

@@ -8,7 +8,7 @@ from typing import Any
 
 from winnow.config.run import RunConfig
 from winnow.config.task import UNLABELED
-from winnow.files.checksums import sha256
+from winnow.files.checksums import CARD, sha256
 from winnow.files.local_files import local_files, looks_local, resolve_model_folder, unlabeled_file
 
 # Settings of the trainer that can change a result; the others change how fast it is computed, or what is shown.
@@ -79,4 +79,4 @@ def _identity(config: RunConfig) -> dict[str, Any]:
 
 
 def _digests(folder: Path) -> list[str]:
-    return [sha256(path) for path in sorted(folder.iterdir()) if path.is_file()]
+    return [sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != CARD]
