@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
-_PATHS = re.compile(
+PATHS = re.compile(  # settings with the path of a file or folder, or a name of the hub
     r"\+*(task\.data\.(path|files\.\w+)|model(\.name)?|teacher\.name|recipe\.(path|\w+\.calibration)|output_dir|cache\.folder|export\.data|"
     r"hydra\.(run|sweep)\.dir|hydra\.sweep\.subdir|plan\.(json|picture)|sensitivity\.folder)"
 )
@@ -26,7 +26,7 @@ def literal_paths(arguments: Sequence[str]) -> list[str]:
 
 def _literal(argument: str, in_sweep: bool) -> str:
     name, _, value = argument.partition("=")
-    if not value or value == "null" or not _PATHS.fullmatch(name):
+    if not value or value == "null" or not PATHS.fullmatch(name):
         return argument
     parsed = _parsed(argument)
     if _exists(value) and not (in_sweep and parsed and parsed.is_sweep_override()):

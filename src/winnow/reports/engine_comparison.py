@@ -15,17 +15,24 @@ _FASTER = 0.97  # ratios below this are called faster
 def comparison_text(row: Mapping[str, Any], folder: Path) -> str:
     """A table and a few sentences on the compared deployment of a run, whose result.json is ``row``."""
     compared, precision = row["deployment"]["latency"], row["deployment"]["precision"]
+    sentences = [*_recommended(compared, precision, folder), *_zeros(row)]
+    if not any(way["engine"] == "openvino" for way in compared["ways"].values()):
+        sentences.append("OpenVINO is not installed; it is often faster: pip install openvino.")
+    title = f"speed on this machine, {compared['length']} random tokens"
+    return "\n".join(
+        titled(title, [machine_lines(compared["machine"]), "", *aligned(latencies(compared)), "", *sentences])
+    )
+
+
+def latencies(compared: Mapping[str, Any]) -> list[list[str]]:
+    """The lines of a table of all ways to run the model; titles come first."""
     batches = compared["batches"]
     table = [["", *(f"batch {batch}: {unit}" for batch in batches for unit in ("ms", "ratio"))]]
     for name in compared["ways"]:
         timed = [batches[batch][name] for batch in batches]
         cells = [(three_digits(1e3 * each["latency"]["median"]), spread(each["ratio"])) for each in timed]
         table.append([name, *(text for pair in cells for text in pair)])
-    sentences = [*_recommended(compared, precision, folder), *_zeros(row)]
-    if not any(way["engine"] == "openvino" for way in compared["ways"].values()):
-        sentences.append("OpenVINO is not installed; it is often faster: pip install openvino.")
-    title = f"speed on this machine, {compared['length']} random tokens"
-    return "\n".join(titled(title, [machine_lines(compared["machine"]), "", *aligned(table), "", *sentences]))
+    return table
 
 
 def _recommended(compared: Mapping[str, Any], precision: str, folder: Path) -> Iterator[str]:

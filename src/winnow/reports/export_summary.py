@@ -16,14 +16,7 @@ _ENOUGH = 200  # inputs for a reliable verification
 
 def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Path) -> str:
     """A short table from result.json (``row``) and verification.json (``report``) of a deployment."""
-    facts, logits = row["deployment"], report["logits"]
-    columns = {"ONNX Runtime": _figures(report, "onnxruntime", facts)}
-    if "sparse" in facts:
-        columns["sparse engine"] = _figures(report["sparse"], "sparse", facts["sparse"])
-    pytorch = {n: four_digits(value) for n, value in report["metrics"]["pytorch"].items()}
-    pytorch[f"  of {logits['control']}"] = f"{logits['control_mean_difference']:.2g}"
-    columns, names = {"PyTorch": pytorch, **columns}, dict.fromkeys(n for each in columns.values() for n in each)
-    table = [["", *columns], *([name, *(each.get(name, "") for each in columns.values())] for name in names)]
+    facts, table = row["deployment"], verified_figures(row, report)
     folder, texts = relative_path(folder), " ".join(f'{name}="..."' for name in report["samples"]["texts"])
     lines = [*aligned(table), "", *_cautions(report)]
     lines += [
@@ -39,6 +32,18 @@ def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Pa
     return "\n".join(
         titled(f"{row['recipe']} of {model_label(row['model'])} on {row['task']}, {report['precision']}", lines)
     )
+
+
+def verified_figures(row: Mapping[str, Any], report: Mapping[str, Any]) -> list[list[str]]:
+    """The lines of a table of each engine's metrics, agreement with PyTorch and sizes; titles come first."""
+    facts, logits = row["deployment"], report["logits"]
+    columns = {"ONNX Runtime": _figures(report, "onnxruntime", facts)}
+    if "sparse" in facts:
+        columns["sparse engine"] = _figures(report["sparse"], "sparse", facts["sparse"])
+    pytorch = {n: four_digits(value) for n, value in report["metrics"]["pytorch"].items()}
+    pytorch[f"  of {logits['control']}"] = f"{logits['control_mean_difference']:.2g}"
+    columns, names = {"PyTorch": pytorch, **columns}, dict.fromkeys(n for each in columns.values() for n in each)
+    return [["", *columns], *([name, *(each.get(name, "") for each in columns.values())] for name in names)]
 
 
 def _figures(report: Mapping[str, Any], engine: str, facts: Mapping[str, Any]) -> dict[str, str]:

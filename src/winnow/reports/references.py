@@ -25,16 +25,19 @@ def add_references(groups: Sequence[Group]) -> list[Group]:
 
 
 def add_recovery(groups: Sequence[Group]) -> None:
-    """Give each run its `Row.recovery`; where smaller metrics are better the inverse of the quotient."""
+    """Give each run its `Row.recovery`."""
     for group, dense in [(group, dense_group(group, groups)) for group in groups]:
         metric = main_metric([dense] if dense else [])
-        scores = {run.seed: run.metrics.get(metric) or 0.0 for run in dense.runs} if dense else {}
+        scores = {run.seed: run.metrics.get(metric) for run in dense.runs} if dense else {}
         for i, run in enumerate(group.runs):
-            part, whole = run.metrics.get(metric), scores.get(run.seed, 0.0)
-            if part is not None and whole > 0 and smaller_is_better(metric):
-                part, whole = whole, part
-            if part is not None and whole > 0:
-                group.runs[i] = run.model_copy(update={"recovery": part / whole})
+            if (part := recovery(metric, run.metrics.get(metric), scores.get(run.seed))) is not None:
+                group.runs[i] = run.model_copy(update={"recovery": part})
+
+
+def recovery(metric: str, value: float | None, dense: float | None) -> float | None:
+    """A metric over that of the dense run, or the inverse where smaller is better; below 1 is worse."""
+    part, whole = (dense, value) if smaller_is_better(metric) else (value, dense)
+    return part / whole if part is not None and whole is not None and dense and whole > 0 else None
 
 
 def dense_group(group: Group, groups: Iterable[Group]) -> Group | None:

@@ -11,21 +11,7 @@ from winnow.text import aligned, duration, four_digits, relative_path, titled
 
 def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping[str, Any]] | None) -> str:
     """A short table from the result.json of a run and, if it has one, of its dense reference, each with its folder."""
-    dense = reference[1] if reference else None
-    rows = [dense, row] if dense else [row]
-    table = [["", "dense", row["recipe"], "difference"] if dense else ["", row["recipe"]]]
-    for section, suffix in (("metrics", ""), ("test_metrics", " (test)")):
-        for name, value in row[section].items():
-            values = [each[section].get(name) for each in rows]
-            difference = "" if None in values else f"{value - values[0]:+.4f}"
-            table.append([name + suffix, *map(four_digits, values), *([difference] if dense else [])])
-    sizes = [
-        ["encoder sparsity", *(f"{100 * each['sparsity']:.2f} %" for each in rows)],
-        ["parameters", *(f"{each['parameters']:,}" for each in rows)],
-        ["nonzero", *(f"{each['nonzero_parameters']:,}" for each in rows)],
-        ["training time", *(duration(each["train_seconds"]) for each in rows)],
-    ]
-    table += [[*cells, ""] if dense else cells for cells in sizes]
+    table = figures(row, reference[1] if reference else None)
     folder = relative_path(folder)
     lines = [""]
     if constant := row.get("constant_prediction"):
@@ -39,6 +25,24 @@ def summary(row: Mapping[str, Any], folder: Path, reference: tuple[Path, Mapping
     lines.append(f"again    {command_line('evaluate', f'run={folder}')}")
     title = f"{row['recipe']} of {model_label(row['model'])} on {row['task']}, teacher {row['teacher']}"
     return "\n".join(titled(title, [*aligned(table), *lines]))
+
+
+def figures(row: Mapping[str, Any], dense: Mapping[str, Any] | None) -> list[list[str]]:
+    """The lines of a table of metrics and sizes, beside those of the dense run; titles come first."""
+    rows = [dense, row] if dense else [row]
+    table = [["", "dense", row["recipe"], "difference"] if dense else ["", row["recipe"]]]
+    for section, suffix in (("metrics", ""), ("test_metrics", " (test)")):
+        for name, value in row[section].items():
+            values = [each[section].get(name) for each in rows]
+            difference = "" if None in values else f"{value - values[0]:+.4f}"
+            table.append([name + suffix, *map(four_digits, values), *([difference] if dense else [])])
+    sizes = [
+        ["encoder sparsity", *(f"{100 * each['sparsity']:.2f} %" for each in rows)],
+        ["parameters", *(f"{each['parameters']:,}" for each in rows)],
+        ["nonzero", *(f"{each['nonzero_parameters']:,}" for each in rows)],
+        ["training time", *(duration(each["train_seconds"]) for each in rows)],
+    ]
+    return table + [[*cells, ""] if dense else cells for cells in sizes]
 
 
 def comparison(

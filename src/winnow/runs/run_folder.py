@@ -14,7 +14,7 @@ import yaml
 from winnow.command_line import training_command
 from winnow.config.fingerprint import fingerprint
 from winnow.config.labels import folder_name, model_label
-from winnow.config.run import RunConfig
+from winnow.config.run import RunConfig, dense_run
 from winnow.errors import describe
 from winnow.files.atomic import complete_files, files_below, write_atomically
 from winnow.files.json_text import read_json
@@ -103,6 +103,12 @@ def find_run(output_dir: Path, wanted: str) -> Path | None:
         if is_main_process():
             print(f"note: {folder} is not used: {damage}.")
     return None
+
+
+def dense_reference(folder: Path, config: RunConfig) -> tuple[Path, dict[str, Any]] | None:
+    """The dense run that a run is compared with, and its result.json; None without one, and for the dense run."""
+    dense = find_run(Path(config.output_dir), fingerprint(dense_run(config)))
+    return (dense, read_result(dense)) if dense and not dense.samefile(folder) else None
 
 
 def take_over(run: Path, folder: Path) -> None:
