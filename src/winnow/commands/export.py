@@ -47,8 +47,10 @@ def _main(composed: DictConfig) -> None:
         work_offline_without_a_connection([saved_config(run).task.data.path])
         from winnow.deployment.export_run import export_run  # heavy: only once the settings are checked
         from winnow.reports.export_summary import export_summary
+        from winnow.reports.model_card import write_cards
 
         limit_kernel_cache()
         folder = export_run(run, settings.export)
+        write_cards(run)
         report = read_json(folder / "verification.json")
         print(export_summary(read_result(run), report, folder))

@@ -36,7 +36,7 @@ from winnow.reports.groups import smaller_is_better
 from winnow.reports.run_summary import summary
 from winnow.runs.launchers import requeued, runs_beside_others, unfinished_sweeps
 from winnow.runs.resume import job_to_resume, run_to_resume
-from winnow.runs.run_folder import find_run, take_over
+from winnow.runs.run_folder import dense_reference, find_run, take_over
 from winnow.runs.subprocess_run import run_in_subprocess
 from winnow.runs.sweep import check_is_no_sweep, recorded_job, state_of
 from winnow.signals import stoppable
@@ -95,7 +95,7 @@ def run_one(composed: DictConfig, made: Path, overrides: Sequence[str]) -> Path:
         if not (config.resume and ended_well(folder)):
             _run(config, folder, checkpoint, loggers)
         if is_main_process():  # the others of a data-parallel run print nothing
-            print(_summary(config, folder))
+            print(summary(read_result(folder), folder, dense_reference(folder, config)))
             if config.export.kind != "none":
                 print(f"\n{deploy(folder, config.export)}")
     return folder
@@ -140,15 +140,12 @@ def _prepare(config: RunConfig) -> None:
 
 
 def _run(config: RunConfig, folder: Path, checkpoint: Path | None, loggers: list[Any]) -> None:
-    from winnow.runs.training_run import run  # heavy: only once the configuration is checked
+    from winnow.reports.model_card import write_cards  # heavy: only once the configuration is checked
+    from winnow.runs.training_run import run
 
     run(config, folder, checkpoint, loggers)
-
-
-def _summary(config: RunConfig, folder: Path) -> str:
-    dense = find_run(Path(config.output_dir), fingerprint(dense_run(config)))
-    reference = (dense, read_result(dense)) if dense and not dense.samefile(folder) else None
-    return summary(read_result(folder), folder, reference)
+    if is_main_process():
+        write_cards(folder)
 
 
 def deploy(folder: Path, settings: Export) -> str:
@@ -160,7 +157,9 @@ def deploy(folder: Path, settings: Export) -> str:
         print(f"note: {damage}, so it is exported again.", flush=True)
     from winnow.deployment.export_run import export_run  # heavy: only once the run is done
     from winnow.reports.export_summary import export_summary
+    from winnow.reports.model_card import write_cards
 
     deployment = export_run(folder, settings)
+    write_cards(folder)
     report = read_json(deployment / "verification.json")
     return export_summary(read_result(folder), report, deployment)

@@ -1,7 +1,6 @@
 """Export a finished run: check it, write its deployment folder atomically, and verify the graph."""
 
 import json
-import platform
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -10,12 +9,9 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from winnow.command_line import command_line
-from winnow.config.labels import model_label
 from winnow.config.outputs import Export
 from winnow.config.task import Files, TaskSettings
 from winnow.deployment.comparison import compare
-from winnow.deployment.engines import FOUR_BITS
 from winnow.deployment.exportable import PACKAGES, exportable, recorded
 from winnow.deployment.folder import GRAPH, SPARSE_GRAPH, VERIFICATION
 from winnow.deployment.graph import write_graph
@@ -26,7 +22,6 @@ from winnow.deployment.sizes import Size, deployment_size, size_of
 from winnow.deployment.sparse_graph import write_sparse_graph
 from winnow.deployment.speedup import check_speedup, measure_speedup
 from winnow.deployment.verification import verify
-from winnow.engine.library import LIBRARY
 from winnow.errors import UserError
 from winnow.files.atomic import save_folder, write_atomically
 from winnow.files.checksums import write_sums
@@ -39,18 +34,10 @@ from winnow.quiet import quiet_libraries
 from winnow.tasks.task import build_task
 
 FAILED = "verification_failed.json"  # in the folder of the run
-_SPARSE_README = (
-    f"Faster: `{SPARSE_GRAPH}` skips blocks of zeros, by operators in `{LIBRARY}` for {platform.system()} on "
-    f"{platform.machine()} and ONNX Runtime 1.17 or newer (with embeddings of 4 bits 1.23).\n"
-    f"Python: `options = onnxruntime.SessionOptions(); options.register_custom_ops_library('FOLDER/{LIBRARY}'); "
-    f"onnxruntime.InferenceSession('FOLDER/{SPARSE_GRAPH}', options)`.\n"
-    "C: `OrtApi::RegisterCustomOpsLibrary_V2`; C++: `Ort::SessionOptions::RegisterCustomOpsLibrary`; C#: "
-    "`SessionOptions.RegisterCustomOpLibrary`; Java: `SessionOptions.registerCustomOpLibrary`.\n"
-)
 
 
 def export_run(run: Path, settings: Export) -> Path:
-    """Write ``deployment/`` of a run, and what it measures into result.json.
+    """Write ``deployment/`` of a run but its card, and what it measures into result.json.
 
     Args:
         run: folder of a finished run.
@@ -95,7 +82,11 @@ def export_run(run: Path, settings: Export) -> Path:
             save_tokenizer(tokenizer, folder)
             write_atomically(folder / "config.json", _configuration(run, task_settings, samples, precision, settings))
             write_atomically(folder / VERIFICATION, json_text(report, indent=2) + "\n")
-            row["deployment"] = _facts(report, deployment_size(folder), precision)
+            row["deployment"] = {
+                **_facts(report, deployment_size(folder), precision),
+                "packs_embeddings": packs_embeddings(model),
+                "may_overflow": may_overflow(folder / GRAPH),
+            }
             if sparse and report["sparse"]["failures"]:
                 sparse.remove()
                 print(_sparse_refusal(report["sparse"]), file=sys.stderr)
@@ -107,8 +98,6 @@ def export_run(run: Path, settings: Export) -> Path:
                 if not settings.allow_slower:
                     check_speedup(speedup, run)
                 row["deployment"]["speedup"] = speedup
-            readme = _readme(row, precision, packs_embeddings(model), may_overflow(folder / GRAPH))
-            write_atomically(folder / "README.md", readme)
             write_sums(folder)
 
         save_folder(run / "deployment", save)
@@ -166,29 +155,6 @@ def _configuration(run: Path, task: TaskSettings, samples: Samples, precision: s
     }
     model = json.loads((run / "model" / "config.json").read_text())
     return json_text({**model, "winnow": section}, indent=2, ensure_ascii=False) + "\n"
-
-
-def _readme(row: Mapping[str, Any], precision: str, packed: bool, overflows: bool) -> str:
-    runtime, openvino = (".".join(map(str, FOUR_BITS[engine])) for engine in ("onnxruntime", "openvino"))
-    four_bits = (
-        f"Its embeddings have 4 bits: it needs ONNX Runtime {runtime} or newer, or OpenVINO {openvino} or newer.\n"
-    )
-    warning = (
-        "On x86 processors without VNNI its int8 sums may overflow: set `session.disable_quant_qdq` to `1` with "
-        "`SessionOptions.add_session_config_entry`; ONNX Runtime then computes in float32. Winnow sets it by itself.\n"
-    )
-    return (
-        f"{model_label(row['model'])} on {row['task']} in {precision}; verification.json compares it with the PyTorch "
-        "model.\n"
-        "With Winnow: `import winnow; model = winnow.open_pipeline('FOLDER')`, "
-        f"`{command_line('predict', 'deployment=FOLDER')}`, or `{command_line('serve', 'deployment=FOLDER')}`.\n"
-        "Without Winnow: `onnxruntime.InferenceSession('FOLDER/model.onnx').run(None, inputs)`, with the int64 arrays "
-        "that `AutoTokenizer.from_pretrained('FOLDER')` makes. Set the environment variable `ORT_DISABLE_TELEMETRY=1` "
-        "before the import: ONNX Runtime 1.31.1 sends usage data without it, and Winnow sets it by itself.\n"
-        + (four_bits if packed else "")
-        + (_SPARSE_README if "sparse" in row["deployment"] else "")
-        + (warning if overflows else "")
-    )
 
 
 def _facts(report: Mapping[str, Any], size: Size, precision: str) -> dict[str, Any]:
