@@ -18,6 +18,7 @@ WORDS = {
     "export": "write the deployment of a run, verified against PyTorch",
     "predict": "run a deployed model on texts; prints JSON lines",
     "serve": "run a deployed model as an HTTP service",
+    "push": "upload the model of a run, and its deployment, to the Hugging Face hub",
     "report": "put all runs below some folders in one table",
     "convert": "translate recipes of SparseML into native ones",
 }
