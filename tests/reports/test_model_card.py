@@ -76,7 +76,7 @@ def test_a_card_has_the_front_matter_of_the_hub_and_the_figures_beside_those_of_
 
 def test_an_export_adds_its_verification_and_latency_to_both_cards(finished, tmp_path):
     folder = tmp_path / "runs" / "a" / "deployment"
-    write_atomically(folder / "verification.json", json.dumps(REPORT | {"sequence_length": 16}))
+    write_atomically(folder / "verification.json", json.dumps(REPORT | {"batch_size": 2, "sequence_length": 16}))
     facts = {
         "precision": "int8",
         "bytes": 2e6,
@@ -93,7 +93,7 @@ def test_an_export_adds_its_verification_and_latency_to_both_cards(finished, tmp
         assert "| size | | 2.0 MB |" in text
         assert "| onnxruntime, int8 graph | 4.00 | 0.500 (0.400..0.600) |" in text
     assert "with weights on the grid of the integers" in card.text
-    assert 'padding="max_length", max_length=16, truncation=True' in deployed.text
+    assert 'tokenizer(["A text."] * 2, padding="max_length", max_length=16, truncation=True, return' in deployed.text
     assert "embeddings have 4 bits" in deployed.text
     assert "may overflow" not in deployed.text
 

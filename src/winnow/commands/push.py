@@ -14,7 +14,8 @@ from winnow.config.section import Section
 from winnow.errors import short_errors
 from winnow.files.checksums import CARD
 from winnow.files.conf_folder import CONF
-from winnow.files.hub_upload import check_access, check_repository, published_card, upload
+from winnow.files.hub_cards import published_card
+from winnow.files.hub_upload import check_access, check_repository, upload
 from winnow.plain_arguments import decoded, encoded
 from winnow.runs.publishing import files_to_publish
 from winnow.text import aligned

@@ -1,11 +1,13 @@
 """Names of the hub, and cards of its models, as far as this machine knows them; nothing is sent or downloaded."""
 
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from winnow.errors import UserError, first_line
 from winnow.files.checksums import CARD
 from winnow.files.conf_folder import CONF
 from winnow.files.local_files import looks_local
@@ -53,6 +55,32 @@ def card_metadata(name: str) -> dict[str, Any]:
         except (OSError, ValueError, yaml.YAMLError):  # somebody else's file
             break
     return {}
+
+
+def published_card(card: Path, repository: str, license_name: str | None) -> bytes:
+    """The card of a run with the name of the repository in its commands; a missing license is noted.
+
+    Args:
+        card: of ``model/``, which its owner may have edited.
+        repository: OWNER/NAME.
+        license_name: replaces that of the card.
+
+    Raises:
+        UserError: if the front matter cannot be read.
+    """
+    from huggingface_hub import ModelCard  # heavy
+
+    try:
+        edited = ModelCard(card.read_text(encoding="utf-8").replace("FOLDER", repository))
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{card}: the front matter is no YAML mapping ({first_line(error)}); repair it.") from error
+    if license_name:
+        edited.data["license"] = license_name
+    if not edited.data.get("license"):
+        print(
+            "note: the card names no license; add one with license=NAME, such as license=apache-2.0.", file=sys.stderr
+        )
+    return str(edited).encode()
 
 
 @cache

@@ -1,13 +1,10 @@
 """Upload files to a model repository of the hub, in one commit: all of them appear, or none."""
 
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
-from winnow.errors import UserError, first_line
+from winnow.errors import UserError
 from winnow.files.hub import is_reachable
 
 # Files that a model of Winnow has; those of an earlier model would be read together with the new one.
@@ -82,29 +79,3 @@ def upload(files: Mapping[str, Path | bytes], repository: str, private: bool) ->
         reason = getattr(error, "server_message", None) or str(error)
         raise UserError(f"repo={repository}: the hub refused it ({' '.join(reason.split())}).") from error
     return str(commit.commit_url)
-
-
-def published_card(card: Path, repository: str, license_name: str | None) -> bytes:
-    """The card of a run with the name of the repository in its commands; a missing license is noted.
-
-    Args:
-        card: of ``model/``, which its owner may have edited.
-        repository: OWNER/NAME.
-        license_name: replaces that of the card.
-
-    Raises:
-        UserError: if the front matter cannot be read.
-    """
-    from huggingface_hub import ModelCard  # heavy
-
-    try:
-        edited = ModelCard(card.read_text(encoding="utf-8").replace("FOLDER", repository))
-    except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{card}: the front matter is no YAML mapping ({first_line(error)}); repair it.") from error
-    if license_name:
-        edited.data["license"] = license_name
-    if not edited.data.get("license"):
-        print(
-            "note: the card names no license; add one with license=NAME, such as license=apache-2.0.", file=sys.stderr
-        )
-    return str(edited).encode()

@@ -1,6 +1,6 @@
 """The model card of a run, README.md of model/ and deployment/, with front matter as the hub reads it.
 
-It names no place on this machine, and text of users' files is escaped. The text is in model_card.md.
+It names no place on this machine, and text of users' files is escaped. The text is in model_card.jinja.
 """
 
 import json
@@ -33,7 +33,7 @@ from winnow.reports.references import recovery
 from winnow.reports.run_summary import figures
 from winnow.runs.run_folder import dense_reference
 
-_TEMPLATE = Path(__file__).with_name("model_card.md")
+_TEMPLATE = Path(__file__).with_name("model_card.jinja")
 _PIPELINES = {  # the end of the name of a class of transformers -> the pipeline tag of the hub
     "ForSequenceClassification": "text-classification",
     "ForTokenClassification": "token-classification",
@@ -107,7 +107,7 @@ def _tags(row: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _text(run: Path, row: Mapping[str, Any], config: RunConfig, dense: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What fills model_card.md; text that is not ours is escaped."""
+    """What fills model_card.jinja; text that is not ours is escaped."""
     model = json.loads((run / "model" / "config.json").read_text(encoding="utf-8"))
     architecture = str((model.get("architectures") or [""])[0])
     head = next((end for end in _PIPELINES if architecture.endswith(end)), "")
@@ -125,15 +125,14 @@ def _text(run: Path, row: Mapping[str, Any], config: RunConfig, dense: Mapping[s
         "recovery": f"{100 * kept:.1f} %" if kept is not None else "",
         "head": head,
         "auto_model": f"AutoModel{head}",
-        "texts": ", ".join(['["A text."]'] * len(config.task.data.text_columns)),
-        "padding": "padding=True, truncation=True",
+        "model_inputs": _tokenized(config),
         "restored": _restored(row),
         "is_teacher": row["recipe"] == "dense" and "recipe=dense" not in row["command"],
         "seed": row["seed"],
         "command": command,
         "placeholders": PLACE in command,
         "recipe": published_recipe(config.recipe.plain()),
-        **_deployed(run, row),
+        **_deployed(run, row, config),
     }
 
 
@@ -172,7 +171,14 @@ def _restored(row: Mapping[str, Any]) -> str:
     return " and ".join(text for fact, text in known.items() if row.get(fact))
 
 
-def _deployed(run: Path, row: Mapping[str, Any]) -> dict[str, Any]:
+def _tokenized(config: RunConfig, batch_size: int | None = None, sequence_length: int | None = None) -> str:
+    """The arguments of a tokenizer in example code, for a model or a graph of a fixed shape."""
+    texts = '["A text."]' + (f" * {batch_size}" if batch_size else "")
+    padding = f'"max_length", max_length={sequence_length}' if sequence_length else "True"
+    return ", ".join([*[texts] * len(config.task.data.text_columns), f"padding={padding}", "truncation=True"])
+
+
+def _deployed(run: Path, row: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
     """The figures of the deployment, and what runs it; nothing for an export of an earlier version."""
     facts = row.get("deployment", {})
     if "may_overflow" not in facts:
@@ -189,9 +195,7 @@ def _deployed(run: Path, row: Mapping[str, Any]) -> dict[str, Any]:
     if compared:
         machine = escaped("; ".join(machine_lines(compared["machine"]).splitlines()))
         found |= {"latencies": _table(latencies(compared)), "length": compared["length"], "machine": machine}
-    if report["sequence_length"]:
-        found["padding"] = f'padding="max_length", max_length={report["sequence_length"]}, truncation=True'
-    return found
+    return found | {"graph_inputs": _tokenized(config, report["batch_size"], report["sequence_length"])}
 
 
 def _table(lines: list[list[str]]) -> str:
