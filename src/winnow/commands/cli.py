@@ -23,13 +23,14 @@ WORDS = {
     "convert": "translate recipes of SparseML into native ones",
 }
 _WITHOUT_TRAINING = ("predict", "serve")  # commands that run without the packages of the extra train
+_HELP = {"--help", "-h"}
 
 
 def main() -> None:
     word, *arguments = sys.argv[1:] or ["--help"]
     if word == "--version":
         print(f"winnow {version('winnow-transformers')}")
-    elif word in ("--help", "-h"):
+    elif word in _HELP:
         print(_help())
     elif word in WORDS:
         use_console_names()
@@ -47,6 +48,9 @@ def run(word: str) -> None:
     signals.install(f"resume with: {resuming_command()}" if train else "run the same command again")
     try:
         with short_errors():
+            if not _HELP.isdisjoint(sys.argv[1:]):
+                import_module("winnow.commands.help").main(word)
+                return
             if word not in _WITHOUT_TRAINING:
                 require_extra(command_line(word), "train", "torch")
             import_module(f"winnow.commands.{word}").main()

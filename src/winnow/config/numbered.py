@@ -31,6 +31,7 @@ _UNNUMBERED = re.compile(_WORD + r"(?=_|$)")
 _GROUP = "recipe"
 _SPARSITIES = (80, 90, 95, 97, 99)  # in percent, of published tables; the first is an example
 _WHOLE = {"layers": (6, 1, 3, 9), "fast": (4, 2, 8)}  # the same for numbers that are not percentages
+NUMBERS = "<N> is a sparsity in percent, a number of layers or a speedup"  # in the names of `families`
 
 
 def is_recipe(name: str) -> bool:
