@@ -45,12 +45,17 @@ def test_without_an_error_nothing_is_printed(message):
 @pytest.mark.parametrize(
     ("override", "start", "end"),
     [
-        ("task=sst3", "error: task=sst3: there is no such task. Did you mean 'sst2'? There are cola, ", "wnut17."),
+        (
+            "task=sst3",
+            "error: task=sst3: there is no such task. Did you mean 'sst2'? There are cola, ",
+            "wnut17. For your own data: task=text_classification task.data.path=FOLDER_OR_HUB_NAME.",
+        ),
         (
             "teacher=denser",
             "error: teacher=denser: there is no such teacher. Did you mean 'dense'?",
-            "rotten_tomatoes.",
+            "rotten_tomatoes. For another model: teacher=checkpoint teacher.name=FOLDER_OR_HUB_NAME.",
         ),
+        ("teacher=owner/bert", "error: teacher=owner/bert: there is no such teacher. There are checkpoint, ", "NAME."),
         ("model=gpt", "error: model=gpt: there is no such model. There are albert_base, ", "or a folder works too."),
         ("model=minilmm", "error: model=minilmm: there is no such model. Did you mean 'minilm'?", "works too."),
         ("model=bert-base", "error: model=bert-base: there is no such model. Did you mean 'bert_base'?", "works too."),
@@ -69,13 +74,24 @@ def test_a_mistyped_option_is_refused_with_the_nearest_and_all_others(message, o
         ("tsk=sst2", " Did you mean 'task'?"),
         ("task.batch_size=8", " Did you mean 'task.data.batch_size'?"),
         ("recipe.pruning.final_sparsty=0.9", " Did you mean 'recipe.pruning.final_sparsity'?"),
+        ("learning_rate=1e-4", " Did you mean 'recipe.optimizer.learning_rate'?"),
+        ("dense.lr=1e-4", " Did you mean 'dense.optimizer.learning_rate'?"),
+        ("num_train_epochs=3", " Did you mean 'recipe.num_epochs'?"),
+        ("fp16=true", " Did you mean 'trainer.precision=16-mixed'?"),
     ],
 )
-def test_a_mistyped_setting_is_named_with_the_nearest(message, override, hint):
+def test_a_mistyped_setting_is_named_with_the_nearest_or_the_one_that_other_tools_call_so(message, override, hint):
     found = message(override)
     assert found.startswith(f"error: {override.partition('=')[0]} ")
     assert found.endswith(hint)
     assert "\n" not in found
+
+
+def test_an_option_as_in_other_tools_is_refused_with_how_to_write_a_setting(message):
+    assert message("--learning-rate", "1e-4") == (
+        "error: --learning-rate is not an option; settings are written without dashes, as NAME=VALUE: "
+        "learning_rate=VALUE."
+    )
 
 
 def test_a_setting_of_the_same_section_with_another_name_is_not_suggested(message):

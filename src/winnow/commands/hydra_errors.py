@@ -2,20 +2,30 @@
 
 import os
 import re
+import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from winnow.command_line import command_line
+from winnow.commands.synonyms import synonym
 from winnow.config.composed import plain_values
-from winnow.config.numbered import families, family_of, names_like
+from winnow.config.numbered import NUMBERS, families, family_of, names_like
 from winnow.errors import TRACES, UserError, describe, first_line, nearest, short_errors, wants_traces
 from winnow.files.conf_folder import CONF
+
+_OTHERS = {
+    "task": " For your own data: task=text_classification task.data.path=FOLDER_OR_HUB_NAME.",
+    "model": " A name of the hub (owner/name) or a folder works too.",
+    "recipe": f" {NUMBERS}.",
+    "teacher": " For another model: teacher=checkpoint teacher.name=FOLDER_OR_HUB_NAME.",
+}
 
 
 @contextmanager
@@ -29,6 +39,7 @@ def hydra_errors() -> Iterator[None]:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         with short_errors(), described_errors():
+            _check_flags(sys.argv[1:])
             yield
     finally:
         for name, value in before.items():
@@ -47,6 +58,15 @@ def described_errors() -> Iterator[None]:
         if wants_traces() or not _is_of_hydra(error):
             raise
         raise UserError(describe_hydra(error)) from error
+
+
+def _check_flags(arguments: Sequence[str]) -> None:
+    """Refuse what Hydra would answer with its usage: other tools have options such as ``--learning_rate 1e-4``."""
+    flag = next((each for each in get_args_parser().parse_known_args(arguments)[1] if each.startswith("-")), None)
+    if flag is not None:
+        name, _, value = flag.lstrip("-").partition("=")
+        written = f"{name.replace('-', '_')}={value or 'VALUE'}"
+        raise UserError(f"{flag} is not an option; settings are written without dashes, as NAME=VALUE: {written}.")
 
 
 def _is_of_hydra(error: BaseException) -> bool:
@@ -96,29 +116,29 @@ def _unresolved(error: OmegaConfBaseException) -> str:
 
 
 def _missing_option(error: MissingConfigException) -> str:
-    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    found = re.fullmatch(r"(?:((?:hydra/)?\w+)/)?(.*)", str(error.missing_cfg_file))  # a name may be a path
+    assert found is not None
+    group, name = found.groups(default="")
     parent = re.match(r"In 'recipe/([^']+)'", str(error))
     if group == "recipe" and parent and parent[1] != name == family_of(parent[1]):
         name = parent[1]  # prune80_x names a family prune_x that does not exist
     options = sorted(error.options or [file.stem for file in (CONF / group).glob("*.yaml")])
     names, shown = (names_like(name, options), list(families(options))) if group == "recipe" else (options, options)
     there = f" There are {', '.join(shown)}." if options else ""
-    more = {
-        "recipe": " <N> is a sparsity in percent, a number of layers or a speedup.",
-        "model": " A name of the hub (owner/name) or a folder works too.",
-    }
     what = group or "configuration"
-    return f"{group or 'config'}={name}: there is no such {what}.{nearest(name, names)}{there}{more.get(group, '')}"
+    return f"{group or 'config'}={name}: there is no such {what}.{nearest(name, names)}{there}{_OTHERS.get(group, '')}"
 
 
 def _unknown_setting(error: OmegaConfBaseException) -> str:
-    """The nearest setting: compared by the last name first, then by the full name."""
+    """The setting that other tools call so, else the nearest one: compared by the last name, then by the full name."""
     typed = str(error.full_key)
     if error.parent_node is None:
         return f"{typed}: {first_line(error)}."
     composed = OmegaConf.to_container(error.parent_node._get_root(), resolve=False)
-    paths = [path for path in _settings(composed) if not path.startswith("hydra.")]
-    alike = [path for path in paths if nearest(_last(typed), [_last(path)])]
+    paths = [*_settings(composed)]
+    if written := synonym(typed, paths):
+        return f"{typed} is not a setting. Did you mean '{written}'?"
+    alike = [path for path in paths if nearest(_last(typed), [_last(path)]) and not path.startswith("hydra.")]
     return f"{typed} is not a setting ({first_line(error)}).{nearest(typed, alike)}"
 
 
