@@ -3,12 +3,13 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 MINUTES ?= 5
 SEED ?= 1
+DEMO := outputs/demo/$(shell date +%m%d-%H%M%S)
 
 .PHONY: help demo test slow soak lint wheel docs setup clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   train, prune and distil a model on generated data (minutes on a laptop CPU)"
+	@echo "make demo   train, prune, distil, quantise, export and ask a model on generated data (minutes on a laptop CPU)"
 	@echo "make test   run the tests"
 	@echo "make slow   run the tests that take minutes"
 	@echo "make soak   kill, stop and damage random trainings for 5 minutes: make soak MINUTES=60 SEED=2"
@@ -28,7 +29,8 @@ setup: .venv/installed
 	@touch $@
 
 demo: setup
-	$(RUN) -m src.train
+	$(RUN) -m src.train recipe=prune80_quant export=onnx hydra.run.dir=$(DEMO)
+	$(RUN) -m src.predict deployment=$(DEMO) text="the plot was not good but the music was superb"
 
 test: setup
 	$(RUN) -m pytest --numprocesses 2 --dist worksteal

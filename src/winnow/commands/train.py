@@ -13,13 +13,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from winnow.command_line import sweep_command
+from winnow.command_line import command_line, sweep_command
 from winnow.commands.hydra_errors import hydra_errors
 from winnow.config.checks import check
 from winnow.config.fingerprint import fingerprint
 from winnow.config.outputs import Export
 from winnow.config.resolve import run_config
 from winnow.config.run import RunConfig, dense_run
+from winnow.config.task import MaskedLM
 from winnow.deployment.exportable import check_export_of, is_exported
 from winnow.errors import short_errors
 from winnow.files.checksums import find_damage
@@ -45,9 +46,9 @@ from winnow.text import relative_path
 
 def main() -> None:
     sys.argv[1:] = literal_paths(sys.argv[1:])
-    overrides = get_args(sys.argv[1:]).overrides  # last: Lightning adds some for the other processes of a run
-    sys.argv[1:] = [*(argument for argument in sys.argv[1:] if argument not in overrides), *overrides]
     with droppable_output(), hydra_errors(), unfinished_sweeps():
+        overrides = get_args(sys.argv[1:]).overrides  # last: Lightning adds some for the other processes of a run
+        sys.argv[1:] = [*(argument for argument in sys.argv[1:] if argument not in overrides), *overrides]
         _main()
 
 
@@ -98,6 +99,8 @@ def run_one(composed: DictConfig, made: Path, overrides: Sequence[str]) -> Path:
             print(summary(read_result(folder), folder, dense_reference(folder, config)))
             if config.export.kind != "none":
                 print(f"\n{deploy(folder, config.export)}")
+            elif not isinstance(config.task, MaskedLM):  # which cannot be deployed
+                print(f"next     {command_line('export', f'run={relative_path(folder)}')}")
     return folder
 
 

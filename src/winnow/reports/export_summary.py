@@ -20,9 +20,9 @@ def export_summary(row: Mapping[str, Any], report: Mapping[str, Any], folder: Pa
     folder, texts = relative_path(folder), " ".join(f'{name}="..."' for name in report["samples"]["texts"])
     lines = [*aligned(table), "", *_cautions(report)]
     lines += [
-        f"verified     on {report['samples']['inputs']:,} inputs: {folder / 'verification.json'}",
         f"deployment   {folder}",
-        f"use          {command_line('predict', f'deployment={folder}')} {texts}",
+        f"verified     on {report['samples']['inputs']:,} inputs, see its verification.json",
+        f"next         {command_line('predict', f'deployment={folder}')} {texts}",
     ]
     if "speedup" in facts:
         lines += [f"speedup      {speedup_text(facts['speedup'])}"]
