@@ -66,7 +66,7 @@ def test_a_question_is_answered_from_its_context(place):
 
 
 def test_entities_have_their_positions(place):
-    (row,) = ask(place, "deployment=tags", "text=bob  met anna, twice", "split_punctuation=true")
+    (row,) = ask(place, "deployment=tags", "text=bob  met anna, twice")
     assert list(row) == ["text", "entities"]
     assert all(row["text"][e["start"] : e["end"]] == e["text"] for e in row["entities"])
 

@@ -176,10 +176,15 @@ def test_tags_without_entities_are_listed_by_word():
     assert {each["type"] for each in row["tags"]} <= {"noun", "verb"}
 
 
-def test_split_punctuation_makes_words_of_punctuation_at_edges():
+def test_a_text_is_split_at_punctuation_and_a_list_of_words_stays_as_it_is():
     tag = torch_pipeline("token_classification", ["noun", "verb"], metrics=["accuracy"])
-    tag.deployment.task.split_punctuation = True
-    assert [each["text"] for each in tag('in "Rome", don\'t')["tags"]] == ["in", '"', "Rome", '"', ",", "don't"]
+    tags = tag('in  "Rome", don\'t')["tags"]
+    assert [(each["text"], each["start"], each["end"]) for each in tags] == [
+        ("in", 0, 2), ('"', 4, 5), ("Rome", 5, 9), ('"', 9, 10), (",", 10, 11), ("don't", 12, 17)
+    ]  # fmt: skip
+    assert [each["text"] for each in tag({"text": ["in", "Rome,"]})["tags"]] == ["in", "Rome,"]
+    tag.deployment.task.split_punctuation = False  # as open_pipeline sets it
+    assert [each["text"] for each in tag("in Rome,")["tags"]] == ["in", "Rome,"]
 
 
 @pytest.mark.parametrize("family", ["text_classification", "question_answering", "token_classification"])

@@ -39,6 +39,7 @@ Keep = Annotated[
     BeforeValidator(lambda value: value if value == "all" else as_column_names(value)),
     Expected("all, a name, a list of names, or null"),
 ]
+YesNoOrNull = Annotated[bool | None, Expected("true, false or null")]
 Engine = Annotated[str, Expected("the name of an engine")]
 Precision = Annotated[Literal["float32", "auto"], Expected("float32 or auto")]
 
@@ -60,7 +61,7 @@ class Settings(Section):
     text_columns: Names
     keep: Keep
     drop_empty: YesNo
-    split_punctuation: YesNo
+    split_punctuation: YesNoOrNull
     top_k: CountOrNull
     out: TextOrNull
     engine: Engine

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from pydantic import Field
 
 from winnow.commands.hydra_errors import hydra_errors
-from winnow.commands.predict import Engine, Precision
+from winnow.commands.predict import Engine, Precision, YesNoOrNull
 from winnow.config.composed import plain_values
 from winnow.config.section import Section
 from winnow.deployment.engines import CHOICES, check_deployed, check_engine
@@ -19,7 +19,7 @@ from winnow.errors import short_errors
 from winnow.extras import require_extra
 from winnow.files.conf_folder import CONF
 from winnow.plain_arguments import decoded, encoded
-from winnow.values import Count, CountOrNull, Expected, Positive, Text, YesNo
+from winnow.values import Count, CountOrNull, Expected, Positive, Text
 
 _AS_TYPED = ("deployment",)  # read literally: Hydra's grammar does not apply
 
@@ -38,7 +38,7 @@ class Settings(Section):
     workers: CountOrNull
     batch_size: Count
     top_k: CountOrNull
-    split_punctuation: YesNo
+    split_punctuation: YesNoOrNull
     max_rows: Count
     max_bytes: Count
     max_waiting: Count

@@ -34,7 +34,7 @@ def open_pipeline(
     threads: int | None = None,
     precision: str = "float32",
     top_k: int | None = None,
-    split_punctuation: bool = False,
+    split_punctuation: bool | None = None,
 ) -> "Pipeline":
     """The pipeline of a deployment folder, or of the run that has one.
 
@@ -45,7 +45,7 @@ def open_pipeline(
         threads: of the engine; None leaves the choice to it.
         precision: float32, or auto for the choice of the engine, as in `open_engine`.
         top_k: also list this many of the best labels or answers.
-        split_punctuation: in tasks that tag words, split punctuation from the edges of words.
+        split_punctuation: in tasks that tag words, split punctuation from the words of a text; None: yes.
 
     Raises:
         UserError: for anything missing, damaged or unknown.
@@ -56,12 +56,11 @@ def open_pipeline(
             check_value(name, Count, value)
     deployment = read_deployment(Path(folder))
     check_deployed(deployment.folder, engine)
-    if split_punctuation:
+    if split_punctuation is not None:
         if not deployment.task.accepts_word_lists:
-            raise UserError(
-                f"split_punctuation=true has no effect: {deployment.task.name} does not tag words; leave it out."
-            )
-        deployment.task.split_punctuation = True
+            given = f"split_punctuation={str(split_punctuation).lower()}"
+            raise UserError(f"{given} has no effect: {deployment.task.name} does not tag words; leave it out.")
+        deployment.task.split_punctuation = split_punctuation
     return Pipeline(
         deployment,
         open_deployed(deployment.folder, engine, threads, precision),

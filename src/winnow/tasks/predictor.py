@@ -38,7 +38,7 @@ class Predictor:
     input_fields: Sequence[str] = ("text",)  # names of the texts in a row to predict
     unrepeated_fields: Sequence[str] = ()  # those of them that the answer for a row leaves out
     accepts_word_lists = False  # True: a text may be a list of words
-    split_punctuation = False  # True: prediction splits punctuation from words
+    split_punctuation = False  # True: prediction splits punctuation from the words of a text, not of a list
     supports_top_k = True  # False: a prediction has no ranking of labels or answers
 
     def __init__(self, *, name: str, metrics: Sequence[str], data: Mapping[str, Any]) -> None:

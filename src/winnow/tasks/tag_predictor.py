@@ -25,6 +25,7 @@ class TagPredictor(Predictor):
 
     extra_padding: Mapping[str, int] = {"labels": IGNORED, "word": IGNORED}
     accepts_word_lists = True
+    split_punctuation = True
     supports_top_k = False
 
     def __init__(self, *, max_length: int, label_all_tokens: bool, **common: Any) -> None:
@@ -48,6 +49,10 @@ class TagPredictor(Predictor):
         return {"word": batch["word"], "tag": logits.argmax(axis=-1), "probability": softmax(logits).max(axis=-1)}
 
     def row_prediction(self, row: Row, windows: Sequence[Arrays], top_k: int | None) -> dict[str, Any]:
+        """The entities, each with its characters in a text or its words in a list, and the mean score of its words.
+
+        The tag and the score of a word are those of its first token.
+        """
         words, places = split_words(row["text"], self.split_punctuation)
         tags, scores = self._word_tags(len(words), windows)
 

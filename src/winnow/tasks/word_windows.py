@@ -1,7 +1,9 @@
 """Split sentences into words, and words into windows of tokens."""
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,22 +12,37 @@ from numpy.typing import NDArray
 from winnow.tasks.predictor import Tokenizer
 
 IGNORED = -100  # the label of a token without a tag, as in torch and transformers
-_WORDS = re.compile(r"\S+")
-# "don't", "U.S" and "http://t.co" are words; a comma after a word is a separate word.
-_WORDS_AND_PUNCTUATION = re.compile(r"\w+(?:[^\w\s]+\w+)*|[^\w\s]")
+_BETWEEN_BLANKS = re.compile(r"\S+")
+_ABBREVIATION = re.compile(r"(\w\.){2,}")  # U.S. keeps its last period
+_POSSESSIVES = ("'s", "\N{RIGHT SINGLE QUOTATION MARK}s")
+_SIGILS = "@#"  # stay with the name or the word that follows
 
 
-def split_words(text: str | Sequence[str], split_punctuation: bool = False) -> tuple[list[str], list[tuple[int, int]]]:
+def split_words(text: str | Sequence[str], split_punctuation: bool) -> tuple[list[str], list[tuple[int, int]]]:
     """The words of a text or list, and the start and end (exclusive) of each word in it.
 
     Args:
-        text: a text, split at blanks, or a list of words.
-        split_punctuation: punctuation before and after a word becomes a separate word, as in most training data.
+        text: a text, split at blanks, or a list of words, which stays as it is.
+        split_punctuation: each punctuation mark or symbol before or after a word of a text becomes a separate word, and
+            so does a final 's, as in most training data: '"Rome\'s," don\'t' has the words " Rome 's , " don't.
     """
-    if isinstance(text, str):
-        matches = list((_WORDS_AND_PUNCTUATION if split_punctuation else _WORDS).finditer(text))
-        return [match.group() for match in matches], [match.span() for match in matches]
-    return list(text), [(i, i + 1) for i in range(len(text))]
+    if not isinstance(text, str):
+        return list(text), [(i, i + 1) for i in range(len(text))]
+    places = [found.span() for found in _BETWEEN_BLANKS.finditer(text)]
+    if split_punctuation:
+        places = [place for start, end in places for place in _without_punctuation(text[start:end], start)]
+    return [text[start:end] for start, end in places], places
+
+
+def _without_punctuation(word: str, start: int) -> Iterator[tuple[int, int]]:
+    """The places in the text of what is between two blanks; punctuation alone, such as an ellipsis, is one word."""
+    marks = [unicodedata.category(character)[0] in "PS" for character in word]  # combining marks belong to words
+    first = next((i for i, mark in enumerate(marks) if not mark), 0)
+    last = len(word) - next((i for i, mark in enumerate(reversed(marks)) if not mark), 0)
+    first -= first > 0 and (word[first - 1] in _SIGILS or word[first - 1 : last] in _POSSESSIVES)
+    last += bool(_ABBREVIATION.fullmatch(word, first, last + 1))
+    inner = [last - 2] if word[first + 1 : last].endswith(_POSSESSIVES) else []
+    yield from pairwise([start + i for i in (*range(first + 1), *inner, *range(last, len(word) + 1))])
 
 
 def word_windows(
