@@ -16,7 +16,14 @@ from winnow.loggers.run_facts import flat
 from winnow.loggers.wandb_log import WandbLog
 
 PLAIN = {"recipe": {"name": "prune80", "num_epochs": 2}, "seed": 1}
-CONFIG = SimpleNamespace(recipe=SimpleNamespace(name="prune80"), plain=lambda: PLAIN)
+CONFIG = SimpleNamespace(
+    task=SimpleNamespace(name="sst2"),
+    recipe=SimpleNamespace(name="prune80"),
+    teacher=SimpleNamespace(kind="dense"),
+    model=SimpleNamespace(name="owner/minilm"),
+    seed=3,
+    plain=lambda: PLAIN,
+)
 ROW = {"status": "ok", "error": None, "metrics": {"accuracy": 0.1234567}, "sparsity_by_layer": {"a.weight": 0.8}}
 
 
@@ -72,6 +79,10 @@ def test_the_tables_of_a_sweep_are_a_run_of_its_group_and_equal_its_rows(swept):
     assert {name: good[f"{name} (test)"] for name in row["test_metrics"]} == row["test_metrics"]
     assert (failed["status"], failed["error"]) == ("failed", rows[swept[1].name]["error"])
     assert len(summary["tables"]["results"]["data"]) == 2
+    media = next(swept[0].parent.glob("wandb/offline-run-*/files/media"))
+    (table,) = media.glob("table/report/*.json")
+    assert "oneshot80" in json.loads(table.read_text())["data"][0]
+    assert len([*media.glob("html/report/page*.html")]) == 1
 
 
 def test_the_resolved_configuration_and_the_metrics_over_steps_are_in_the_run(swept):
@@ -107,7 +118,8 @@ def test_a_run_that_starts_again_is_another_wandb_run(tmp_path):
     second = begun(tmp_path)
     second.end(0)
     assert first.version != second.version
-    assert read_run(tmp_path)["id"] == second.version
+    found = read_run(tmp_path)
+    assert (found["id"], found["name"]) == (second.version, "sst2-prune80-dense-minilm-seed3")
 
 
 def test_the_deployment_is_an_artifact_of_the_run(tmp_path):
@@ -163,6 +175,22 @@ def test_nothing_about_the_machine_the_code_or_the_packages_is_sent(tmp_path):
     log.end(0)
     names = {path.name for path in tmp_path.glob("wandb/offline-run-*/files/**/*")}
     assert not names & {"requirements.txt", "wandb-metadata.json", "output.log", "diff.patch"}
+
+
+@pytest.mark.parametrize("system", [False, True])
+def test_the_load_of_the_machine_is_sampled_only_on_request_and_the_address_is_printed_once(
+    tmp_path, monkeypatch, capsys, system
+):
+    import wandb
+
+    def init(settings, **options):
+        assert settings.x_disable_stats is not system
+        return SimpleNamespace(url="https://wandb.ai/x", define_metric=lambda *names, **options: None)
+
+    monkeypatch.setattr(wandb_log, "_obstacle", lambda module: None)
+    monkeypatch.setattr(wandb, "init", init)
+    WandbLog(tmp_path, LoggerSettings(kind="wandb", project="tests", system=system)).begin(CONFIG, resumed=False)
+    assert capsys.readouterr().out == "W&B: https://wandb.ai/x\n"
 
 
 @pytest.mark.slow

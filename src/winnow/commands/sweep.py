@@ -72,8 +72,10 @@ class Sweep(Callback):
         with short_errors():
             _wait_for_others(folder, self._jobs)
             results = collect([folder])
-            print(f"\n{on_screen(results, write_report(results, folder / 'report'))}")
-            log_sweep(Logger.read(OmegaConf.to_container(config.logger, resolve=True), "logger"), folder)
+            files = write_report(results, folder / "report")
+            print(f"\n{on_screen(results, files)}")
+            logger = Logger.read(OmegaConf.to_container(config.logger, resolve=True), "logger")
+            log_sweep(logger, folder, results, files)
             if not _is_basic(config):
                 print(f"\nsearch: {_best(folder)}", flush=True)
                 return

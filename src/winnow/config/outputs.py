@@ -22,6 +22,7 @@ class Logger(Section):
     project: Text = "winnow"
     entity: TextOrNull = None
     offline: YesNo = False
+    system: YesNo = False
 
     @model_validator(mode="after")
     def _check_kind(self) -> "Logger":

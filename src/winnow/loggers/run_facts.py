@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from winnow.config.labels import folder_name, model_label
+from winnow.config.run import RunConfig
 from winnow.files.json_text import json_text, read_json
 from winnow.files.run_files import RESULT
 
@@ -22,6 +24,14 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
 def group_of(folder: Path) -> str | None:
     """The name of the sweep that a run folder belongs to, or None."""
     return folder.absolute().parent.name if (folder.absolute().parent / "sweep.json").is_file() else None
+
+
+def name_of(folder: Path, config: RunConfig) -> str:
+    """The name of a run: that of its folder in a sweep, whose other runs may differ in settings, else made alike."""
+    if group_of(folder):
+        return folder.absolute().name
+    model = model_label(config.model.name)
+    return folder_name(config.task.name, config.recipe.name, config.teacher.kind, model, f"seed{config.seed}")
 
 
 def deployment_files(folder: Path) -> list[Path]:

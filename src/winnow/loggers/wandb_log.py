@@ -16,11 +16,12 @@ from winnow.config.run import RunConfig
 from winnow.files.atomic import write_atomically
 from winnow.files.hub import is_reachable
 from winnow.loggers.csv_log import steps_done
-from winnow.loggers.run_facts import deployment_files, flat, group_of, read_row
+from winnow.loggers.run_facts import deployment_files, flat, group_of, name_of, read_row
 
 STEP = "step"  # finished optimizer steps, the horizontal axis of all charts
 
-# Send only what is logged: nothing about the machine, the packages, the code or the terminal.
+# Send only what is logged: nothing about the machine, the packages, the code or the terminal. With logger.system=true
+# W&B samples the load of the machine.
 _QUIET: dict[str, Any] = {
     "silent": True,
     "console": "off",
@@ -29,7 +30,6 @@ _QUIET: dict[str, Any] = {
     "disable_git": True,
     "disable_job_creation": True,
     "x_disable_meta": True,
-    "x_disable_stats": True,
     "x_disable_machine_info": True,
     "x_save_requirements": False,
     "x_transaction_log_flush_interval": 1.0,  # seconds of rows that a killed run may lose
@@ -41,7 +41,7 @@ class WandbLog(Logger):
 
     Args:
         folder: of the run.
-        settings: project, entity and offline.
+        settings: project, entity, offline and system.
     """
 
     def __init__(self, folder: Path, settings: LoggerSettings) -> None:
@@ -74,6 +74,7 @@ class WandbLog(Logger):
         self._run = open_run(
             self.folder,
             self.settings,
+            name=name_of(self.folder, config),
             id=self._state["id"],
             group=group_of(self.folder),
             job_type=config.recipe.name,
@@ -114,24 +115,27 @@ class WandbLog(Logger):
 
 
 def open_run(folder: Path, settings: LoggerSettings, **facts: Any) -> Any:
-    """A W&B run with the name of a folder, which has its files; offline if W&B cannot be reached.
+    """A W&B run whose files are in a folder; offline if W&B cannot be reached. Print its address.
 
     Args:
         folder: of the run or the sweep.
-        settings: project, entity, offline.
+        settings: project, entity, offline, system.
         facts: other arguments of `wandb.init`.
     """
     import wandb
 
-    quiet = wandb.Settings(**{name: value for name, value in _QUIET.items() if name in wandb.Settings.model_fields})
+    choices = {**_QUIET, "x_disable_stats": not settings.system}
+    quiet = wandb.Settings(**{name: value for name, value in choices.items() if name in wandb.Settings.model_fields})
     wandb.setup(quiet)
     folder = folder.absolute()
-    names = {"name": folder.name, "dir": str(folder), "project": settings.project, "entity": settings.entity}
+    names = {"dir": str(folder), "project": settings.project, "entity": settings.entity}
     options = {**names, **facts, "settings": quiet, "resume": "allow", "reinit": "create_new"}
     obstacle = "logger.offline=true" if settings.offline else _obstacle(wandb)
     if obstacle is None:
         try:
-            return wandb.init(**options, mode="online")
+            run = wandb.init(**options, mode="online")
+            print(f"W&B: {run.url}", flush=True)
+            return run
         except wandb.errors.Error as error:
             obstacle = str(error).splitlines()[0]
     print(f"W&B logs offline ({obstacle}); to upload later: wandb sync {folder}/wandb/offline-run-*", flush=True)
