@@ -103,6 +103,15 @@ def test_the_best_of_each_column_is_marked_and_never_over_tasks(tmp_path):
     assert not any(cell.mark == "best" for line in second.lines for cell in line.cells)
 
 
+def test_own_data_are_named_by_their_file_and_never_compared_with_others(tmp_path):
+    for name, accuracy in (("a", 0.8), ("b", 0.9)):
+        data = {"task.data.files.train": f"'/data/{name}/train.csv'"}
+        put(tmp_path / name, task="text_classification", settings=data, metrics={"accuracy": accuracy})
+    found = tables(collect([tmp_path]))
+    assert [table.title for table in found] == [f"text_classification: {name}/train.csv, minilm" for name in "ab"]
+    assert not any(cell.mark == "best" for table in found for line in table.lines for cell in line.cells)
+
+
 def test_smaller_perplexities_are_better(tmp_path):
     put(tmp_path / "a", metrics={"perplexity": 8.0})
     put(tmp_path / "b", metrics={"perplexity": 9.0}, recipe="prune90")

@@ -85,11 +85,13 @@ class _Findings:
         for teacher in dict.fromkeys(group.teacher for group in self.complete if group.teacher != "none"):
             taught = [group for group in self.complete if group.teacher == teacher and group.title in alone]
             pairs = [(alone[group.title], group) for group in taught]
-            if gains := [self._gain(*pair) for pair in pairs]:
-                low, high = (f"{end(gains):+z.{self.metric.decimals}f}" for end in (min, max))
+            if pairs:
+                better = sorted(gain for pair in pairs if (gain := self._gain(*pair)) > 0)
+                ends = dict.fromkeys(f"{gain:+.{self.metric.decimals}f}" for gain in (*better[:1], *better[-1:]))
+                by = f", by {' to '.join(ends)} {self.name}" if better else ""
                 yield (
-                    f"Teacher {teacher}: {sum(gain > 0 for gain in gains)} of {len(gains)} recipes score better with "
-                    f"it than without, by {low} to {high} {self.name}{self._beyond_deviation(pairs)}."
+                    f"Teacher {teacher}: {len(better)} of {len(pairs)} recipes score better with it than without"
+                    f"{by}{self._beyond_deviation(pairs)}."
                 )
 
     def _score(self, group: Group) -> float:

@@ -155,8 +155,11 @@ def _curves(groups: Sequence[Group], looks: Mapping[str, Look], most: int) -> tu
             uri = svg_uri(partial(draw_curves, curves=curves, metric=metric), _CURVES_SIZE)
             pictures.append(Picture(uri, alt, alike[0].title))
     notes = [f"{len(chosen)} of {len(recipes)} recipes are shown."] if len(chosen) < len(recipes) else []
-    lacking = sum(not seeds for seeds in histories.values())
-    return pictures, notes + ([f"{lacking} configurations have no readable logs/metrics.csv."] if lacking else [])
+    if lacking := sum(not seeds for seeds in histories.values()):
+        notes.append(f"{lacking} configurations have no readable logs/metrics.csv.")
+    if short := sum(bool(seeds) and not any(run.loss for run in seeds) for seeds in histories.values()):
+        notes.append(f"{short} configurations have no loss: their runs are shorter than trainer.log_every_n_steps.")
+    return pictures, notes
 
 
 def evenly_spaced(entries: Sequence[T], most: int) -> list[T]:

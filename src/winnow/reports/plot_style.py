@@ -33,6 +33,7 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "figure.facecolor": "none",
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.1,  # inches: a tick at the edge is not cut in a wider font
     "svg.fonttype": "none",  # text stays text, in a font of the reader's system
     "svg.hashsalt": "winnow",  # the same figures give the same file
     "pdf.fonttype": 42,

@@ -13,7 +13,7 @@ def add_references(groups: Sequence[Group]) -> list[Group]:
     added: list[Group] = []
     for task in dict.fromkeys(group.task for group in groups):
         lacking = [g for g in groups if g.task == task and g.runs and dense_group(g, groups) is None]
-        elsewhere = group_rows(scan(_dense_folders(task, lacking)))
+        elsewhere = group_rows(scan(_dense_folders(lacking)))
         for group in lacking:
             dense = dense_group(group, elsewhere)
             if dense is not None and not dense.is_reference:
@@ -56,9 +56,10 @@ def dense_group(group: Group, groups: Iterable[Group]) -> Group | None:
     return min((g for g in dense if distance(g)[0] < 0), key=distance, default=None)
 
 
-def _dense_folders(task: str, groups: Iterable[Group]) -> list[Path]:
-    """Folders of dense runs among the other runs and sweeps of the same outputs."""
+def _dense_folders(groups: Sequence[Group]) -> list[Path]:
+    """Folders of dense runs of the same task among the other runs and sweeps of the same outputs."""
     folders = [run.folder for group in groups for run in group.runs]
+    tasks = {glob.escape(run.task_name) for group in groups for run in group.runs}
     outputs = {above.parent for folder in folders for above in folder.parents if above.name in ("runs", "sweeps")}
-    patterns = [f"runs/{glob.escape(task)}/dense-none-*", f"sweeps/*/{glob.escape(task)}-dense-none-*"]
+    patterns = [path for t in tasks for path in (f"runs/{t}/dense-none-*", f"sweeps/*/{t}-dense-none-*")]
     return sorted({out / path for out in outputs for pattern in patterns for path in glob.glob(pattern, root_dir=out)})

@@ -26,6 +26,7 @@ _SPEEDUPS = ("target_speedup", "speedup")
 _OF_TRAINING = ("sparsity", "parameters", "nonzero_parameters", "layers", "epochs", "train_seconds")
 FIGURES = (*_OF_TRAINING, *_SIZES, "latency", *_SPEEDUPS)
 TEST = " (test)"  # ends the names of metrics on the test split
+_KINDS = ("text_classification", "question_answering", "token_classification", "masked_lm")
 _REQUIRED = ("status", "task", "model", "recipe", "teacher", "seed", "folder")
 _MAPPINGS = ("settings", "metrics", "test_metrics", "sparsity_by_layer")
 
@@ -53,12 +54,13 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     status: Literal["ok", "failed", "missing", "published"]  # missing: planned, without a result
-    task: Shown
+    task: Shown  # with the file of one's own data; those of other data are another task
     model: Label
     recipe: Shown
     teacher: Label
     seed: StrictInt
     folder: Path
+    task_name: Shown = ""  # as in the names of folders
     settings: dict[Shown, Override] = {}  # of its command by full names, without the above
     cell: Shown = ""  # fingerprint without the seed, equal for all seeds of one configuration; empty in older rows
     fingerprint: Shown = ""
@@ -115,10 +117,17 @@ def read_row(content: Mapping[str, Any], origin: object, left_out: list[str]) ->
         left_out.append(f"{origin}: {', '.join(problems.values())}; the other values are used.")
     if content.get("settings") is None:
         values["settings"] = _settings_of_command(values)
+    values |= {"task_name": values["task"], "task": _with_data(values["task"], values.get("settings", {}))}
     if values["status"] == "failed":
         values.setdefault("error", "no reason was recorded")
     on_test = {name + TEST: value for name, value in values.get("test_metrics", {}).items()}
     return Row.model_validate(values | {"metrics": values.get("metrics", {}) | on_test})
+
+
+def _with_data(task: str, settings: Mapping[str, Any]) -> str:
+    """The task of one's own data with the last parts of their path, because its name says only what kind it is."""
+    data = settings.get("task.data.files.train") or settings.get("task.data.path")
+    return f"{task}: {'/'.join(Path(_without_quotes(data)).parts[-2:])}" if task in _KINDS and data else task
 
 
 def _remove_invalid(values: dict[str, Any]) -> dict[str, str]:
