@@ -117,6 +117,8 @@ def test_text_of_a_users_files_cannot_change_the_card(finished):
         ("winnow train --config-dir model recipe=mine ~recipe.distillation", "recipe=mine '~recipe.distillation'"),
         ("winnow train model.name=roberta-base", "model.name=roberta-base"),
         ("winnow train model.name=outputs/run teacher.name=run", "'model.name=<path>' 'teacher.name=<path>'"),
+        ("winnow train model=outputs/run", "'model=<path>'"),
+        ("winnow train model=minilm recipe=ptq", "model=minilm recipe=ptq"),
         ("winnow train task.data.path=nyu-mll/glue", "task.data.path=nyu-mll/glue"),
         ("winnow train task.data.files.train=a.csv", "'task.data.files.train=<path>'"),
         ("winnow train +recipe.mine.list=/home/jane/a", "'+recipe.mine.list=<path>'"),

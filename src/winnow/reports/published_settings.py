@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from winnow.config.model_names import names_model
 from winnow.errors import visible
 from winnow.files.hub_cards import hub_name
 from winnow.path_arguments import PATHS
@@ -33,10 +34,15 @@ def published_recipe(recipe: Mapping[str, Any]) -> str:
 
 def _published(override: str) -> str:
     name, equals, value = override.partition("=")
-    may_be_local = (PATHS.fullmatch(name) or _is_place(value)) and value != "null"
-    if may_be_local and not hub_name(value, "dataset" if name == "task.data.path" else "model"):
+    if _may_be_local(name, value) and not hub_name(value, "dataset" if name == "task.data.path" else "model"):
         return f"{name}{equals}{PLACE}"
     return override
+
+
+def _may_be_local(name: str, value: str) -> bool:
+    if name == "model" and not names_model(value):  # a file of conf/model
+        return False
+    return value != "null" and (PATHS.fullmatch(name) is not None or _is_place(value))
 
 
 def _without_places(node: Any) -> Any:
