@@ -24,6 +24,7 @@ from winnow.text import aligned, truncated
 
 _TRAININGS = ("train", "plan", "sensitivity")  # their values depend on the overrides
 _WORDS = ("task", "model", "recipe", "teacher", "trainer", "logger", "export")
+_MORE = {"model": "; or a name of the hub, or a folder", "recipe": f"; {NUMBERS}"}
 # Command -> prefix, file and names of the shown settings; no names: all of the file. Others show conf/COMMAND.yaml.
 _SHOWN: dict[str, list[tuple[str, str, Sequence[str]]]] = {
     "train": [
@@ -99,7 +100,7 @@ def _words(chosen: Mapping[str, str], overrides: Sequence[str]) -> Iterator[tupl
     for group in _WORDS:
         options = loader.get_group_options(group, config_name="train", overrides=list(overrides))
         names = " ".join(families(options) if group == "recipe" else options)
-        yield f"{group}={chosen[group]}", f"{names}; {NUMBERS}" if group == "recipe" else names
+        yield f"{group}={chosen[group]}", names + _MORE.get(group, "")
 
 
 def _without_hydra(composed: Any) -> Any:
