@@ -32,6 +32,15 @@ def put_seeds(folder, *accuracies, **changes):
         put(folder / f"seed{seed}", seed=seed, metrics={"accuracy": accuracy}, **changes)
 
 
+def test_more_than_two_settings_share_a_column_which_leaves_out_defaults(tmp_path):
+    own = {"recipe.num_epochs": "2", "dense.num_epochs": "1", "recipe.optimizer.learning_rate": "1e-4"}
+    put(tmp_path / "a", settings=own, cell="a")
+    put(tmp_path / "b", settings={}, cell="b")
+    changed = "recipe.num_epochs=2, dense.num_epochs=1, learning_rate=1e-4"
+    assert only_table(tmp_path).columns[:4] == ["recipe", "teacher", "settings", "seeds"]
+    assert sorted(column(tmp_path, "settings")) == ["default", changed]
+
+
 def test_a_line_has_mean_and_deviation_over_its_seeds(tmp_path):
     put_seeds(tmp_path / "a", 0.885, 0.887, 0.8875)
     put(tmp_path / "b", **DENSE)

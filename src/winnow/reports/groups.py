@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from winnow.reports.folder_scan import Scan
@@ -33,6 +34,12 @@ class Group:
     @property
     def label(self) -> str:
         return self.title if self.teacher == "none" else f"{self.title}, {self.teacher}"
+
+    @property
+    def changed_settings(self) -> list[str]:
+        """The shown settings without those at their defaults, by short names."""
+        settings = short_names(self.shown_settings).items()
+        return [f"{name}={Path(value).name}" for name, value in settings if value != "default"]
 
     @property
     def is_dense(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from winnow.errors import visible
 from winnow.reports.folder_scan import scan
-from winnow.reports.groups import NAME_SETTINGS, Group, add_published, group_rows, short_names
+from winnow.reports.groups import NAME_SETTINGS, Group, add_published, group_rows
 from winnow.reports.references import add_recovery, add_references
 from winnow.reports.report_notes import notes
 
@@ -62,6 +62,4 @@ def _name_groups(groups: Sequence[Group]) -> None:
         if lines.count(line) > 1:
             run = next(iter((*group.runs, *group.failed)), None)
             group.shown_settings["configuration"] = (run and (run.cell or run.fingerprint)) or "planned"
-        settings = short_names(group.shown_settings).items()
-        values = [f"{name}={Path(value).name}" for name, value in settings if value != "default"]
-        group.title = ", ".join([*([group.model] if len(models) > 1 else []), group.recipe, *values])
+        group.title = ", ".join([*([group.model] if len(models) > 1 else []), group.recipe, *group.changed_settings])

@@ -10,6 +10,8 @@ from winnow.reports.results import Results
 
 NOT_MEASURED = "\N{EN DASH}"
 OURS = "ours"
+_SETTINGS = "settings"
+_MOST_COLUMNS = 2  # of settings; more settings share one, else the figures are out of sight
 
 
 class Cell(NamedTuple):
@@ -56,6 +58,7 @@ def _table(groups: Sequence[Group]) -> Table:
     models = {group.model for group in groups if group.has_runs}
     models |= {row.model for group in groups for row in group.published}
     settings = list(dict.fromkeys(name for group in groups for name in group.shown_settings))
+    settings = [_SETTINGS] if len(settings) > _MOST_COLUMNS else settings
     has_sources = any(group.published for group in groups)
     names = ["model"] * (len(models) > 1) + ["recipe", "teacher", *settings] + ["source"] * has_sources + ["seeds"]
     measured = columns(groups)
@@ -64,7 +67,8 @@ def _table(groups: Sequence[Group]) -> Table:
     for i, group in enumerate(groups):
         shared = {"recipe": group.recipe, "teacher": group.teacher}
         if group.has_runs:
-            own = group.shown_settings | shared | {"model": group.model, "source": OURS}
+            joined = {_SETTINGS: ", ".join(group.changed_settings) or "default"}
+            own = joined | group.shown_settings | shared | {"model": group.model, "source": OURS}
             cells = [Cell(own[name]) if name in own else _GAP for name in names[:-1]]
             cells.append(Cell(seeds(group), "bad" if group.failed or group.missing else ""))
             lines.append(Line([*cells, *(cells_of_column[i] for _, cells_of_column in figures)], is_published=False))
