@@ -62,7 +62,7 @@ def _link(found: re.Match[str], here: str, page_folder: str) -> str:
     elif file in PAGES:
         page = PAGES[file]
     else:
-        return f"`{file}`" if text == path else f"{text} (`{file}`)"
+        return f"`{file}`" if text in (path, file) else f"{text} (`{file}`)"
     return f"{picture}[{text}]({posixpath.relpath(page, page_folder or '.')}{'#' + anchor if anchor else ''})"
 
 
