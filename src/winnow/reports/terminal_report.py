@@ -19,7 +19,8 @@ from winnow.text import relative_path
 
 MAX_SENTENCES = 20  # about what was left out; the files have all
 _UNLIMITED = 10_000  # characters
-_NAME_SHARE, _MIN_NAME = 10, 6  # names may be folded to a tenth of the width, but not below 6 characters
+_NAME_SHARE, _MIN_NAME = 10, 6  # names may be folded to a tenth of the width, but not below 6 characters,
+_WORD_SHARE = 4  # nor within a quarter of it in the middle of words
 _STYLES = {"": "", "best": "bold", "gap": "dim", "bad": "red"}
 
 
@@ -53,7 +54,10 @@ def _print_table(console: Console, table: Table, file: Path) -> None:
     lines = [[f"{mark}{c.text}{mark}" if c.mark == "best" else c.text for c in line.cells] for line in table.lines]
     titles = [title.split() if console.width < _UNLIMITED else [title] for title in table.columns]
     widths = [max(map(len, (*title, *column))) for title, *column in zip(titles, *lines, strict=True)]
-    folded = [min(width, max(_MIN_NAME, console.width // _NAME_SHARE)) for width in widths[: table.num_names]]
+    words = [max(map(len, " ".join(column).split()), default=0) for column in zip(*lines, strict=True)]
+    least = max(_MIN_NAME, console.width // _NAME_SHARE)
+    kept = [max(least, min(word, console.width // _WORD_SHARE)) for word in words]
+    folded = [min(width, size) for width, size in zip(widths[: table.num_names], kept, strict=False)]
     count = len(widths)
     while count > table.num_names + 1 and sum([*folded, *widths[len(folded) : count]]) + 3 * count + 1 > console.width:
         count -= 1
