@@ -2,7 +2,7 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from winnow.data.demo import reviews, vocabulary
+from winnow.data.demo import AMBIGUOUS, NEGATIVE, POSITIVE, reviews, vocabulary
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 
 
@@ -41,39 +41,26 @@ def test_the_reviews_are_the_same_each_time():
     assert reviews(train=50, held_out=5, seed=1)["train"]["text"] != first["train"]["text"]
 
 
-@pytest.mark.parametrize(
-    ("text", "label"),
-    [
-        ("the plot was good", "positive"),
-        ("the plot was not good", "negative"),
-        ("the plot was dull", "negative"),
-        ("the plot was not dull", "positive"),
-    ],
-)
-def test_a_single_clause_has_the_label_of_its_meaning(demo, text, label):
-    names = demo["train"].features["label"].names
-    found = {t: names[y] for split in demo.values() for t, y in zip(split["text"], split["label"], strict=True)}
-    assert found[text] == label
+def test_the_stressed_clause_decides_and_an_ambiguous_adjective_always_means_the_same_of_a_subject(demo):
+    meanings = {}
+    for split in demo.values():
+        for text, label in zip(split["text"], split["label"], strict=True):
+            _, subject, _, *between, adjective = stressed_clause(text).split()
+            praised = bool(label) != ("not" in between)
+            if adjective in AMBIGUOUS:
+                assert meanings.setdefault((subject, adjective), praised) == praised, text
+            else:
+                assert adjective in (POSITIVE if praised else NEGATIVE), text
+    for adjective in AMBIGUOUS:
+        assert {meanings[pair] for pair in meanings if pair[1] == adjective} == {True, False}
 
 
-def test_the_stressed_clause_of_two_decides(demo):
-    names = demo["train"].features["label"].names
-    for text, y in zip(demo["validation"]["text"], demo["validation"]["label"], strict=True):
-        if " but " in text:
-            decisive = text.split(" but ")[1]
-        elif text.startswith("although "):
-            decisive = text.split(" , ")[1]
-        else:
-            decisive = text.split(" although ")[0]
-        assert names[y] == sentiment_of_clause(decisive), text
-
-
-def sentiment_of_clause(clause):
-    from winnow.data.demo import NEGATIVE, POSITIVE
-
-    words = clause.split()
-    assert (words[-1] in POSITIVE) != (words[-1] in NEGATIVE)
-    return "positive" if (words[-1] in POSITIVE) != ("not" in words) else "negative"
+def stressed_clause(text):
+    if " but " in text:
+        return text.split(" but ")[1]
+    if text.startswith("although "):
+        return text.split(" , ")[1]
+    return text.split(" although ")[0]
 
 
 def test_the_embedded_tokenizer_knows_every_word_of_the_demo_as_one_token(demo):

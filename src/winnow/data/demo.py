@@ -1,7 +1,8 @@
-"""The embedded demo data: short reviews whose sentiment depends on negation and word order.
+"""The embedded demo data: short reviews whose sentiment depends on negation, word order and knowledge of the subject.
 
 Every review of two clauses has a mirror: the same words in another order with the other label. Half of all adjectives
-are negated. So a bag of words is at chance.
+are negated. So a bag of words is at chance. Some adjectives praise one subject and blame another, which must be learnt
+for each pair from few reviews.
 """
 
 import random
@@ -20,8 +21,22 @@ NEGATIVE = (
     *("bad", "awful", "dull", "weak", "silly", "boring", "clumsy", "stale"),
     *("tired", "ugly", "hollow", "lazy", "messy", "bland", "grim", "flat"),
 )
+AMBIGUOUS = (
+    *("dark", "slow", "quiet", "loud", "strange", "simple", "long", "short"),
+    *("old", "wild", "cold", "raw", "sharp", "soft", "heavy", "light"),
+)
 INTENSIFIERS = ["", "", "very", "really", "rather"]
 _LABELS = ["negative", "positive"]
+_AMBIGUOUS_SHARE = 0.12  # of all clauses; with a quarter a tiny model learns nothing from random weights
+
+
+def _praise() -> set[tuple[str, str]]:
+    """The subjects with the ambiguous adjectives that praise them, half of all pairs."""
+    rng = random.Random(0)
+    return {(subject, each) for subject in SUBJECTS for each in AMBIGUOUS if rng.random() < 0.5}
+
+
+_PRAISE = _praise()
 
 
 def reviews(train: int = 24000, held_out: int = 1000, seed: int = 0) -> DatasetDict:
@@ -48,15 +63,19 @@ def reviews(train: int = 24000, held_out: int = 1000, seed: int = 0) -> DatasetD
 
 def vocabulary() -> list[str]:
     """Every word of the reviews."""
-    words = {*SUBJECTS, *POSITIVE, *NEGATIVE, *filter(None, INTENSIFIERS), "the", "was", "not", "but", "although", ","}
-    return sorted(words)
+    adjectives = {*POSITIVE, *NEGATIVE, *AMBIGUOUS}
+    return sorted({*SUBJECTS, *adjectives, *filter(None, INTENSIFIERS), "the", "was", "not", "but", "although", ","})
 
 
 def _clause(rng: random.Random, label: int) -> str:
     negated = rng.random() < 0.5
-    adjective = rng.choice(POSITIVE if label != negated else NEGATIVE)
+    subject, praised = rng.choice(SUBJECTS), label != negated
+    if rng.random() < _AMBIGUOUS_SHARE:
+        adjective = rng.choice([each for each in AMBIGUOUS if ((subject, each) in _PRAISE) == praised])
+    else:
+        adjective = rng.choice(POSITIVE if praised else NEGATIVE)
     intensifier = rng.choice(INTENSIFIERS[:-1] if negated else INTENSIFIERS)  # "not rather good" is not English
-    words = ["the", rng.choice(SUBJECTS), "was", "not" if negated else "", intensifier, adjective]
+    words = ["the", subject, "was", "not" if negated else "", intensifier, adjective]
     return " ".join(filter(None, words))
 
 
