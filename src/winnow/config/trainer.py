@@ -52,6 +52,8 @@ class Trainer(Section):
     patience: CountOrNull
     num_workers: Workers
     progress_bar: ProgressBar
+    # runs of earlier versions do not have these
+    gradient_checkpointing: YesNo = False
 
     @model_validator(mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from winnow.functional.quantization_grid import INT32, asymmetric_grid, fake_quantize, grid_codes, symmetric_scale
+from winnow.models.gradient_checkpointing import is_second_pass
 
 ATTENTION = "winnow_fake_quant"  # the name of `fake_quant_attention` in transformers
 _FLOAT_ATTENTION: Callable[..., tuple[Tensor, Tensor | None]] = AttentionInterface()["sdpa"]  # type: ignore[no-untyped-call]  # untyped there
@@ -54,7 +55,7 @@ class FakeQuant(nn.Module):
             observed: the tensor whose range the observer takes; None: ``x``.
             ids: of an embedding, the rows that ``x`` contains, ``x.shape[:-1]``; None: ``x`` has all rows in order.
         """
-        if self.observer_enabled:
+        if self.observer_enabled and not is_second_pass():
             with torch.no_grad():
                 self.observations += 1
                 self.observe(x, ids) if observed is None else self.observe(observed)

@@ -11,6 +11,7 @@ from winnow.config.modifiers import HiddenDistillationSettings
 from winnow.errors import UserError
 from winnow.functional.distillation_loss import evenly_mapped, hidden_state_loss
 from winnow.models.encoder_layers import kept_layers, layer_list
+from winnow.models.gradient_checkpointing import is_second_pass
 from winnow.models.teacher import Teacher, as_teacher
 from winnow.modifiers.modifier import Event, Modifier, model_of, objective_of
 
@@ -81,7 +82,8 @@ class HiddenDistillation(Modifier[HiddenDistillationSettings]):
         """A hook that keeps the hidden states that a layer returns."""
 
         def hook(layer: nn.Module, inputs: Any, output: Tensor | tuple[Tensor, ...]) -> None:
-            if (layer.training or owner == "teacher") and self.window.contains(self._last_step):
+            seen = owner == "teacher" or (layer.training and not is_second_pass())
+            if seen and self.window.contains(self._last_step):
                 self._states[owner, number] = output[0] if isinstance(output, tuple) else output
 
         return hook

@@ -15,6 +15,7 @@ from winnow.data.splits import arrange_splits
 from winnow.errors import UserError
 from winnow.files.atomic import compact_json, require_disk_space, save_folder, write_atomically
 from winnow.models.finite import check_weights
+from winnow.models.gradient_checkpointing import enable_gradient_checkpointing
 from winnow.models.pretrained import load_saved, load_student, load_tokenizer, save_model
 from winnow.models.teacher import find_teacher
 from winnow.models.text_length import limit_length
@@ -84,6 +85,8 @@ def prepare(config: RunConfig, folder: Path, stored: DatasetDict) -> Preparation
     tokenizer = load_tokenizer(config.model, **task.tokenizer_options)
     student = load_student(config.model, task, tokenizer)
     limit_length(tokenizer, config, student.config)
+    if config.trainer.gradient_checkpointing:
+        enable_gradient_checkpointing(student)
     _refuse_untrained(config, student)
     require_disk_space(folder, bytes_needed=52 * student.num_parameters())
     data = TaskData(
