@@ -149,6 +149,7 @@ def fit(
     optimizer: dict[str, float] | None = None,
     callbacks: Sequence[pl.Callback] = (),
     resume: Path | None = None,
+    micro_batch_size: Any = None,
     **trainer_settings: Any,
 ) -> Fitted:
     """Train a toy model through a real Trainer, without validation."""
@@ -159,6 +160,7 @@ def fit(
         task=data.task,
         optimizer=with_changes(OPTIMIZER, **(optimizer or {})),
         validation=data.validation,
+        micro_batch_size=micro_batch_size,
     )
     settings: dict[str, Any] = {
         "max_epochs": epochs,

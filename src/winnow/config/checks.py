@@ -135,6 +135,9 @@ def _reason_without_effect(override: str, later: Iterable[str], config: RunConfi
         return "the data are not read from the hub"
     if setting == "task.data.subset" and place is not None and data.path is None:
         return "there is no task.data.path"
+    examples, part = data.batch_size, config.trainer.micro_batch_size
+    if setting == "trainer.micro_batch_size" and isinstance(part, int) and part >= examples:
+        return f"task.data.batch_size is {examples}"
     return "there is no teacher" if setting.startswith("cache.") and not config.recipe.needs_teacher else ""
 
 

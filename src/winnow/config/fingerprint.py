@@ -71,6 +71,8 @@ def _identity(config: RunConfig) -> dict[str, Any]:
         "seed": config.seed,
         "trainer": config.trainer.model_dump(include=_TRAINER),
     }
+    if config.trainer.micro_batch_size is not None:  # dropout draws other numbers
+        identity["trainer"]["micro_batch_size"] = config.trainer.micro_batch_size
     if config.teacher.kind == "dense":
         identity["dense"] = config.dense.plain()
     if config.recipe.needs_teacher and config.cache.precision != "float32":  # the teacher's outputs are rounded

@@ -69,6 +69,13 @@ Separator = Annotated[
     Annotated[str, AfterValidator(_one_character)] | None,
     Expected(r"one character, such as ';' or '\t' for a tab, or null"),
 ]
+BatchSize = Annotated[
+    Count,
+    Expected(
+        "a whole number, 1 or more",
+        lambda value: "; for the memory of a GPU use trainer.micro_batch_size=auto" if value == "auto" else "",
+    ),
+]
 PlainText = Annotated[Literal["text", "conll"] | None, Expected("text, conll or null")]
 
 
@@ -113,7 +120,7 @@ class Data(Section):
     validation_fraction: ProperFraction
     max_train_samples: CountOrNull
     max_eval_samples: CountOrNull
-    batch_size: Count
+    batch_size: BatchSize
     drop_last: YesNo
     eval_batch_size: Count
     published: Published

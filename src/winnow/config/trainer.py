@@ -31,6 +31,10 @@ Batches = Annotated[
     Annotated[int, Field(ge=1, lt=2**31)] | Annotated[float, Field(gt=0, le=1)] | None,
     Expected("null, a fraction above 0 and at most 1, or a whole number of batches"),
 ]
+MicroBatchSize = Annotated[
+    Annotated[int, Field(ge=1, lt=2**31)] | Literal["auto"] | None,
+    Expected("null, auto or a whole number of examples, 1 or more"),
+]
 ProgressBar = Annotated[bool | Literal["auto"], Expected("auto, true or false")]
 
 
@@ -53,6 +57,7 @@ class Trainer(Section):
     num_workers: Workers
     progress_bar: ProgressBar
     # runs of earlier versions do not have these
+    micro_batch_size: MicroBatchSize = None
     gradient_checkpointing: YesNo = False
 
     @model_validator(mode="before")

@@ -1,7 +1,7 @@
 """The LightningModule: loss with the adjustments of all modifiers, metrics and optimizer."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -13,6 +13,7 @@ from winnow.models.finite import are_finite
 from winnow.modifiers.modifier import modifiers_of
 from winnow.tasks.metrics import metric_collection, metric_suffixes
 from winnow.tasks.task import Task
+from winnow.training.micro_batches import MicroBatches
 
 
 class FineTuner(pl.LightningModule):
@@ -25,17 +26,25 @@ class FineTuner(pl.LightningModule):
             its step on.
         validation: the validation splits, in the order of their loaders; metrics of the first are logged as
             ``val/accuracy``, those of another as ``val/accuracy_mismatched``.
+        micro_batch_size: of a `MicroBatches`; None: each batch is computed as a whole.
     """
 
     runs_modifiers = True
 
     def __init__(
-        self, model: nn.Module, *, task: Task, optimizer: Optimizer, validation: Mapping[str, Dataset]
+        self,
+        model: nn.Module,
+        *,
+        task: Task,
+        optimizer: Optimizer,
+        validation: Mapping[str, Dataset],
+        micro_batch_size: int | Literal["auto"] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.task = task
         self.optimizer_settings = optimizer
+        self.micro_batches = None if micro_batch_size is None else MicroBatches(micro_batch_size)
         self._metrics = [
             metric_collection(task.metrics(split), suffix)
             for split, suffix in zip(validation.values(), metric_suffixes(list(validation)), strict=True)
@@ -50,14 +59,22 @@ class FineTuner(pl.LightningModule):
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         self.gradient_norm = None
-        outputs = self.task.outputs(self.model, batch)
-        loss = self.task.training_loss(outputs, batch)
-        for modifier in self._modifiers:
-            loss = modifier.adjust_loss(loss, outputs, batch)
+        loss = self._loss(batch) if self.micro_batches is None else self._loss_by_parts(batch, self.micro_batches)
         self.log("train/loss", loss.detach(), batch_size=len(batch["input_ids"]))
         self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=1)
         self.progress["loss"] = loss.detach()
         return loss
+
+    def _loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        outputs = self.task.outputs(self.model, batch)
+        loss = self.task.training_loss(outputs, batch)
+        for modifier in self._modifiers:
+            loss = modifier.adjust_loss(loss, outputs, batch)
+        return loss
+
+    def _loss_by_parts(self, batch: Mapping[str, Tensor], micro_batches: MicroBatches) -> Tensor:
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # of fp16
+        return micro_batches.loss(self, batch, self._loss, scale=scaler.get_scale() if scaler else 1.0)
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         outputs = self.task.outputs(self.model, batch)
@@ -77,6 +94,14 @@ class FineTuner(pl.LightningModule):
                 self.log(f"val/{name}", value)
                 self.progress[name] = value
             metrics.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.micro_batches:
+            checkpoint["micro_batch_size"] = self.micro_batches.size
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.micro_batches:
+            self.micro_batches.size = checkpoint["micro_batch_size"]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         settings = self.optimizer_settings

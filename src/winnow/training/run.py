@@ -180,7 +180,11 @@ def _fit(
         seconds, events = apply_without_training(modifiers, prepared.student, data, clock, prepared.calibration)
         return Outcome(seconds, 0.0, events)
     module = FineTuner(
-        prepared.student, task=prepared.task, optimizer=config.recipe.optimizer, validation=data.validation
+        prepared.student,
+        task=prepared.task,
+        optimizer=config.recipe.optimizer,
+        validation=data.validation,
+        micro_batch_size=config.trainer.micro_batch_size,
     )
     monitor = f"val/{prepared.task.metric_names[0]}"
     trainer = build_trainer(config, folder, modifiers, monitor=monitor, loggers=loggers)

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.memory import is_oom_error
 
 from winnow.command_line import resuming_command
 from winnow.config.run import RunConfig
@@ -157,6 +158,7 @@ def fit(
     Raises:
         StoppedError: if the user or a cluster stops the training.
         DivergedError: if a loss is not finite.
+        UserError: if the memory is too small.
     """
     run = next(c for c in callbacks_of(trainer) if isinstance(c, RunCheckpoint))
     try:
@@ -167,6 +169,13 @@ def fit(
         if not trainer.is_global_zero:
             sys.exit()  # with another status Lightning would kill the main process while it records the end
         raise
+    except RuntimeError as error:
+        if not is_oom_error(error):
+            raise
+        raise UserError(
+            "the memory ran out in training. Try trainer.micro_batch_size=auto, which computes each batch in parts, "
+            "trainer.gradient_checkpointing=true, or for a validation a smaller task.data.eval_batch_size."
+        ) from error
     finally:
         let_through()
         if torch.distributed.is_initialized():
