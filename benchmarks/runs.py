@@ -82,31 +82,10 @@ class Bench:
         student = copy.deepcopy(self.student)
         if variant == "winnow quarter":
             remove_structures(student, {b: list(range(b.count // 4)) for b in structure_blocks(student)})
-        data = TaskData(
-            task=self.task,
-            splits={"train": examples},
-            tokenizer=self.tokenizer,
-            batch_size=config.task.data.batch_size,
-            eval_batch_size=config.task.data.eval_batch_size,
-            num_workers=loader_workers(config.trainer.num_workers),
-            seed=config.seed,
+        teacher, cached = Teacher(copy.deepcopy(self.student)), variant == "winnow cached distillation"
+        trainer, module, data = winnow_training(
+            config, self.task, self.tokenizer, student, examples, folder, teacher=teacher, cached=cached
         )
-        teacher = Teacher(copy.deepcopy(self.student))
-        modifiers = build_modifiers(config.recipe, teacher=teacher)
-        module = FineTuner(
-            student,
-            task=self.task,
-            optimizer=config.recipe.optimizer,
-            validation=data.validation,
-        )
-        loggers = build_loggers(config.logger, folder)
-        trainer = build_trainer(config, folder, modifiers, f"val/{self.task.metric_names[0]}", loggers)
-        trainer.limit_val_batches = 0
-        if variant == "winnow cached distillation":  # as in all epochs after the first
-            cache = TeacherCache(teacher, data, trainer, config.cache.model_copy(update={"gigabytes": 0.0}), folder)
-            with contextlib.redirect_stdout(None):
-                teacher.stored = cache.outputs(len(data.train_dataloader()))
-            assert teacher.stored is not None
         timer = LightningTimer()  # the last callback, so that it starts after one-shot pruning
         kept = [callback for callback in trainer.callbacks if not isinstance(callback, Checkpoint)]  # type: ignore[attr-defined]  # Lightning sets `callbacks` outside of the class
         trainer.callbacks = [*kept, timer]  # type: ignore[attr-defined]  # as above
@@ -165,6 +144,49 @@ class Bench:
         generator = torch.Generator().manual_seed(seed)
         indices = get_length_grouped_indices(encoded["length"], size, 50, generator)  # type: ignore[no-untyped-call]  # transformers has no annotation
         return encoded.select(indices)
+
+
+def winnow_training(
+    config: RunConfig,
+    task: Any,
+    tokenizer: Any,
+    student: Any,
+    examples: Dataset,
+    folder: Path,
+    *,
+    teacher: Teacher,
+    cached: bool,
+) -> tuple[pl.Trainer, FineTuner, TaskData]:
+    """What `winnow.commands.train` builds to train, without validation.
+
+    Args:
+        cached: the outputs of the teacher are stored, as in all epochs after the first.
+    """
+    data = TaskData(
+        task=task,
+        splits={"train": examples},
+        tokenizer=tokenizer,
+        batch_size=config.task.data.batch_size,
+        eval_batch_size=config.task.data.eval_batch_size,
+        num_workers=loader_workers(config.trainer.num_workers),
+        seed=config.seed,
+    )
+    module = FineTuner(
+        student,
+        task=task,
+        optimizer=config.recipe.optimizer,
+        validation=data.validation,
+        micro_batch_size=config.trainer.micro_batch_size,
+    )
+    modifiers, loggers = build_modifiers(config.recipe, teacher=teacher), build_loggers(config.logger, folder)
+    trainer = build_trainer(config, folder, modifiers, f"val/{task.metric_names[0]}", loggers)
+    trainer.limit_val_batches = 0
+    if cached:
+        cache = TeacherCache(teacher, data, trainer, config.cache.model_copy(update={"gigabytes": 0.0}), folder)
+        with contextlib.redirect_stdout(None):
+            teacher.stored = cache.outputs(len(data.train_dataloader()))
+        assert teacher.stored is not None
+    return trainer, module, data
 
 
 class LightningTimer(pl.Callback):
