@@ -40,7 +40,7 @@ from winnow.config.resolve import run_config
 from winnow.config.run import RunConfig
 from winnow.data.demo import reviews
 from winnow.data.splits import load_splits
-from winnow.errors import describe
+from winnow.errors import describe, short_errors
 from winnow.files.atomic import write_atomically
 from winnow.files.run_files import CHECKPOINTS, LAST
 from winnow.machine import describe_machine
@@ -442,7 +442,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--model", help="folder of a BERT; default: random weights of the shape of BERT-base")
-    parser.add_argument("--data", help="folder with the files of SST-2; default: generated texts of the full length")
+    parser.add_argument("--data", help="folder of SST-2, with texts of --length at most; default: generated texts")
     parser.add_argument("--length", type=int, default=128, help="tokens of a text, at most 512")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--large-batch", type=int, default=256, help="batch size of some parts")
@@ -464,11 +464,16 @@ def main() -> None:
     if options.memory:
         print(memory_table())
         return
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error(f"--device cuda: torch {torch.__version__} finds no GPU on this machine")
+    if min(options.steps, options.warmup) < 1 or not 1 <= options.length <= 512:
+        parser.error("--steps and --warmup must be 1 or more, --length 1 to 512")
     if options.tiny:
         options.length, options.batch_size, options.large_batch, options.steps, options.warmup = 16, 4, 8, 2, 1
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # trainer.deterministic=true needs it on a GPU
     quiet_libraries()
-    measure(options)
+    with short_errors():
+        measure(options)
 
 
 if __name__ == "__main__":
