@@ -86,15 +86,20 @@ def toy_task(
     regression: bool = False,
     multi_label: bool = False,
     max_length: int = 32,
-    **data: Any,
+    **others: Any,
 ) -> TextClassification:
+    """A task with other settings, of itself or of its data."""
+    shipped = yaml.safe_load((CONF / "task/text_classification.yaml").read_text())
+    names = ("long_texts", "stride", "class_weights", "label_smoothing", "threshold")
+    settings = {name: others.pop(name, shipped[name]) for name in names}
     return TextClassification(
         name="toy",
         metrics=metrics,
         regression=regression,
         multi_label=multi_label,
         max_length=max_length,
-        data=data_section(**data),
+        **settings,
+        data=data_section(**others),
     )
 
 

@@ -103,6 +103,13 @@ def as_column_names(value: Any) -> Any:
     return value if value is None else [_column_name(name) for name in (value if isinstance(value, list) else [value])]
 
 
+def _label_names(value: Any) -> Any:
+    """A mapping with texts as keys; labels may be 0 or true, which YAML does not read as texts."""
+    if not isinstance(value, dict):
+        return value
+    return {str(name).lower() if isinstance(name, bool) else str(name): each for name, each in value.items()}
+
+
 def _different(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError
@@ -135,7 +142,8 @@ Positive = Annotated[float, Field(gt=0), Expected("a number above 0")]
 NotNegative = Annotated[float, Field(ge=0), Expected("a number, 0 or more")]
 Fraction = Annotated[float, Field(ge=0, le=1), Expected("in [0, 1]", _percent)]
 ProperFraction = Annotated[float, Field(gt=0, lt=1), Expected("above 0 and below 1", _percent)]
-Sparsity = Annotated[float, Field(ge=0, lt=1), Expected("in [0, 1)", _percent)]
+FractionBelowOne = Annotated[float, Field(ge=0, lt=1), Expected("in [0, 1)", _percent)]
+Sparsity = FractionBelowOne
 Sparsities = Annotated[
     list[Annotated[float, Field(gt=0, lt=1)]],
     Field(min_length=1),
@@ -215,6 +223,15 @@ LayerMapping = Annotated[
     Literal["auto"] | Annotated[dict[_Layer, _Layer], Field(min_length=1)],
     Expected("auto, or a mapping from layers of the student to layers of the teacher, such as {0: 1, 1: 3}"),
 ]
+ClassWeights = Annotated[
+    Literal["balanced"] | Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)] | None,
+    BeforeValidator(_label_names),
+    Expected("balanced, a mapping from labels to numbers above 0, such as {spam: 5}, or null"),
+]
+Threshold = Annotated[
+    Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)], Expected("above 0 and below 1, or tuned", _percent)
+]
+LongTexts = Annotated[Literal["truncate", "windows"], one_of("truncate", "windows")]
 Name = Annotated[
     str,
     StringConstraints(pattern=r"^[\w.+-]+$", max_length=100),

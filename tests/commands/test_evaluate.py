@@ -6,16 +6,20 @@ import pytest
 import yaml
 
 from tests.toys import failure, own_data, review_tables, run
+from winnow.deployment.folder import read_deployment
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a finished run in it, pruned in one shot."""
+    """A folder with a finished run in it, pruned in one shot.
+
+    Its scores are so near to one half that with its threshold no row is positive, and some are at one half.
+    """
     folder = tmp_path_factory.mktemp("evaluate")
     review_tables(folder / "data", held_out=24)
     run(
         "train", *own_data(folder / "data"), "recipe=oneshot80", "recipe.num_epochs=1", "teacher=none",
-        "model.config.num_hidden_layers=1", "hydra.run.dir=run", folder=folder,
+        "task.threshold=0.6", "model.config.num_hidden_layers=1", "hydra.run.dir=run", folder=folder,
     )  # fmt: skip
     return folder
 
@@ -39,6 +43,18 @@ def test_the_metrics_equal_those_recorded_by_the_run(place, row):
         assert float(now) == pytest.approx(
             row["metrics" if split == "validation" else "test_metrics"][metric], abs=1e-6
         )
+
+
+def test_the_threshold_is_in_the_configuration_of_the_model_and_decides(place, row):
+    assert json.loads((place / "run" / "model" / "config.json").read_text())["decision_threshold"] == 0.6
+    assert row["decision_threshold"] == 0.6
+    for split, rows in (("", 24), ("test_", 24)):
+        lines = [json.loads(line) for line in (place / "run" / f"{split}predictions.jsonl").read_text().splitlines()]
+        assert [line["label"] for line in lines] == ["negative"] * rows
+        assert any(line["scores"]["positive"] > 0.5 for line in lines)
+        matrix = json.loads((place / "run" / f"{split}class_report.json").read_text())["confusion_matrix"]
+        assert matrix[0][1] == matrix[1][1] == 0
+        assert row[f"{split}metrics"] == {"accuracy": pytest.approx(matrix[0][0] / rows, abs=1e-6), "f1": 0.0}
 
 
 def test_the_metrics_do_not_depend_on_the_batch_size(place):
@@ -106,6 +122,7 @@ def test_a_deployment_is_evaluated_by_its_engine(deployed, engine, folder):
     table = measured(run("evaluate", f"run={folder}", f"engine={engine}", folder=deployed))
     assert table
     assert all(now == recorded for now, recorded in table.values())
+    assert read_deployment(deployed / folder).task.threshold == 0.6
 
 
 def test_a_missing_engine_or_deployment_is_refused(place, deployed, tmp_path):

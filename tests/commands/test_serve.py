@@ -27,7 +27,8 @@ main()
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return deploy(tmp_path_factory.mktemp("serve") / "deployment", "text_classification", LABELS)
+    settings = {"threshold": 0.3, "long_texts": "windows", "stride": 2, "max_length": 8}
+    return deploy(tmp_path_factory.mktemp("serve") / "deployment", "text_classification", LABELS, **settings)
 
 
 def started(*arguments, **options):

@@ -51,6 +51,15 @@ def test_a_setting_of_distillation_without_a_teacher_is_refused(configured, plus
         check(configured("teacher=none"), ["recipe=prune80_hidden", "recipe.hidden_distillation.weight=2"])
 
 
+def test_weights_of_labels_that_the_student_does_not_learn_from_are_noted(configured, capsys):
+    overrides = ["task=sst2", "task.class_weights={positive:2}", "recipe=gmp80"]
+    check(configured(*overrides, "recipe.distillation.hardness=0.9"))
+    check(configured(*overrides, "teacher=none"))
+    assert capsys.readouterr().err == ""
+    check(configured(*overrides))
+    assert "without effect on the student: task.class_weights. At hardness 1 it learns" in capsys.readouterr().err
+
+
 ROW = {"source": "Doe 2020", "task": "squad", "model": "bert_base", "recipe": "dense", "teacher": "none"}
 
 

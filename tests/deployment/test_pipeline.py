@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from tests.deployed import deploy, torch_pipeline
 from tests.deployment.toys import STOCK_ENGINES
@@ -36,7 +36,11 @@ def evaluated(task, split, model, folder):
         task=task, splits={"validation": split}, tokenizer=tiny_tokenizer(), batch_size=8, eval_batch_size=8
     )
     evaluate(model, data, ["validation"], folder)
-    return {path.name: json.loads(path.read_text()) for path in folder.iterdir()}
+    return {path.name: json.loads(path.read_text()) for path in folder.glob("*.json")}
+
+
+def to_four_digits(answer):
+    return json.loads(json.dumps(answer), parse_float=lambda number: round(float(number), 4))
 
 
 def test_a_text_gets_the_label_with_the_largest_probability():
@@ -106,6 +110,38 @@ def test_a_long_text_is_truncated_as_in_training_and_marked():
     assert "truncated" not in short
     assert long["truncated"] is True
     assert long["score"] == classify("the plot was good but the")["score"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"threshold": 0.3},
+        {"long_texts": "windows", "stride": 2, "max_length": 8},
+        {
+            "long_texts": "windows",
+            "stride": 0,
+            "max_length": 6,
+            "multi_label": True,
+            "metrics": ["f1"],
+            "threshold": 0.7,
+        },
+        {"regression": True, "metrics": ["pearson"], "max_length": 6},
+    ],
+)
+def test_labels_equal_those_of_an_evaluation(tmp_path, settings):
+    rows = reviews(train=24, held_out=2)["train"]
+    labels = [SENTIMENT[label] for label in rows["label"]]
+    if settings.get("multi_label"):
+        labels = [[label] for label in labels]
+    split = Dataset.from_dict({"text": rows["text"], "label": rows["label"] if "regression" in settings else labels})
+    classify = torch_pipeline("text_classification", None if "regression" in settings else SENTIMENT, **settings)
+    task = classify.deployment.task
+    evaluated(task, task.prepare(DatasetDict({"train": split}))["train"], classify.engine.model, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    assert len(lines) == len(rows)
+    for line, answer in zip(lines, classify(rows["text"]), strict=True):
+        found = {name: value for name, value in line.items() if name in answer}
+        assert to_four_digits(found) == to_four_digits(answer)
 
 
 @pytest.mark.parametrize("windows", [SHORT, LONG])

@@ -67,6 +67,7 @@ CUT = {"truncation": True, "max_length": 16}
 CALLS = {
     "texts": ((TEXTS,), CUT),
     "pairs": ((TEXTS, SHORT), CUT),
+    "windows": ((TEXTS,), {**CUT, "stride": 4, "return_overflowing_tokens": True}),
     "whole questions": ((SHORT,), {"add_special_tokens": False, "return_offsets_mapping": True}),
     "contexts": (
         (SHORT, TEXTS),

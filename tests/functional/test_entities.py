@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from seqeval import metrics as seqeval
 from seqeval.metrics.sequence_labeling import get_entities
 
-from winnow.functional.entities import count_entities, entities, entity_scores, is_entity_tag, split_tag
+from winnow.functional.counted_scores import counted_scores
+from winnow.functional.entities import count_entities, entities, is_entity_tag, split_tag
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_an_entity_counts_where_type_start_and_end_are_right():
     true = ["B-PER I-PER O B-PER", "B-PER I-PER", "O B-LOC"]
     counts = count_entities([p.split() for p in predicted], [t.split() for t in true])
     assert counts == (2, 4, 4)
-    assert entity_scores(*counts) == {"f1": 0.5, "precision": 0.5, "recall": 0.5}
+    assert counted_scores(*counts) == {"f1": 0.5, "precision": 0.5, "recall": 0.5}
 
 
 def test_the_same_place_in_another_sentence_is_another_entity():
@@ -45,12 +46,12 @@ def test_the_same_place_in_another_sentence_is_another_entity():
 
 
 def test_f1_is_the_harmonic_mean():
-    assert entity_scores(1, 2, 4) == {"f1": pytest.approx(2 * 0.5 * 0.25 / 0.75), "precision": 0.5, "recall": 0.25}
+    assert counted_scores(1, 2, 4) == {"f1": pytest.approx(2 * 0.5 * 0.25 / 0.75), "precision": 0.5, "recall": 0.25}
 
 
 @pytest.mark.parametrize("counts", [(0, 0, 0), (0, 0, 3), (0, 3, 0)])
 def test_without_entities_every_score_is_zero(counts):
-    assert set(entity_scores(*counts).values()) == {0.0}
+    assert set(counted_scores(*counts).values()) == {0.0}
 
 
 def test_sentences_that_were_not_predicted_are_no_silent_loss():
@@ -78,7 +79,7 @@ def test_precision_recall_and_f1_are_those_of_seqeval(both):
             "precision": seqeval.precision_score(true, predicted),
             "recall": seqeval.recall_score(true, predicted),
         }
-    assert entity_scores(*count_entities(predicted, true)) == pytest.approx(expected, abs=1e-12)
+    assert counted_scores(*count_entities(predicted, true)) == pytest.approx(expected, abs=1e-12)
 
 
 @given(st.lists(st.sampled_from(TAGS), max_size=20))

@@ -5,9 +5,9 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from sklearn import metrics as sk
-from torchmetrics import MetricCollection
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from tests.tasks.label_outputs import collected
 from tests.toys import TINY, failure, run, table, toy_model, toy_task
 from winnow.data.demo import reviews
 from winnow.data.tiny_tokenizer import tiny_tokenizer
@@ -181,9 +181,7 @@ def test_the_metrics_equal_those_of_scikit_learn(labels):
     task, _ = prepared([[chr(97 + i) for i in range(labels)]], metrics=NAMES)
     logits, targets = torch.rand(40, labels) - 0.4, (torch.rand(40, labels) < 0.3).float()
     logits[:, 0], targets[:, 0] = -1.0, 0.0  # a label that no row has and no prediction contains
-    metrics = MetricCollection(task.metrics(table([], [])))
-    for part, truth in zip(logits.split(7), targets.split(7), strict=True):
-        task.update_metrics(metrics, outputs(part), {"labels": truth})
+    metrics = collected(task, logits, {"labels": targets.tolist()})
     predicted = logits.sigmoid() > 0.5
     assert {name: float(value) for name, value in metrics.compute().items()} == pytest.approx(
         {
@@ -200,6 +198,14 @@ def test_the_metrics_equal_those_of_scikit_learn(labels):
 def test_the_loss_is_the_binary_cross_entropy_of_each_label():
     loss = multi_task().loss(outputs([[0.0, math.log(3)]]), {"labels": torch.tensor([[1.0, 0.0]])})
     assert float(loss) == pytest.approx((math.log(2) + math.log(4)) / 2)  # sigmoid(log 3) = 3/4
+
+
+def test_weights_act_in_rows_that_have_the_label_and_smoothing_moves_targets_to_one_half():
+    """Of four rows one has a and three have b: 3 / 1 and 1 / 3; a tenth of smoothing: 0.95 and 0.05."""
+    balanced, _ = prepared([["a"], ["b"], ["b"], ["b"]], class_weights="balanced", label_smoothing=0.1)
+    assert balanced.weights.tolist() == pytest.approx([3, 1 / 3])
+    loss = balanced.loss(outputs([[0.0, 0.0]]), {"labels": torch.tensor([[1.0, 0.0]])})
+    assert float(loss) == pytest.approx(math.log(2) * (0.95 * 3 + 0.05 + 0.05 / 3 + 0.95) / 2)
 
 
 def divergence(p, q):

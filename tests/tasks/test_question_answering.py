@@ -430,6 +430,9 @@ def test_the_prediction_files_agree_with_each_other(trained):
     for name, candidates in n_best.items():
         assert sum(c["probability"] for c in candidates) == pytest.approx(1.0)
         assert answers[name] == ("" if odds[name] > 0 else next(c["text"] for c in candidates if c["text"]))
+    lines = [json.loads(line) for line in (trained / "run" / "predictions.jsonl").read_text().splitlines()]
+    assert {line["id"]: line["answer"] for line in lines} == answers
+    assert {bool(line["true_answers"]) for line in lines} == {True, False}
 
 
 def test_evaluate_repeats_what_the_run_recorded(trained):

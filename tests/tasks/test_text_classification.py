@@ -9,9 +9,9 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict
 from scipy import stats
 from sklearn import metrics as sk
-from torchmetrics import MetricCollection
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from tests.tasks.label_outputs import collected
 from tests.toys import OPTIMIZER, table, toy_model, toy_task, typed_data
 from winnow.data.splits import load_splits
 from winnow.data.tiny_tokenizer import tiny_tokenizer
@@ -176,6 +176,19 @@ def test_a_pair_of_texts_is_joined_into_one_sequence():
     assert encoded["length"] == [6, 5]
 
 
+def test_a_long_text_becomes_overlapping_windows_that_share_its_label():
+    task = toy_task(long_texts="windows", stride=1, max_length=5)
+    split = task.prepare(DatasetDict({"train": table(["good", "the plot was very good"], ["a", "b"])}))["train"]
+    encoded = task.encode(split, tiny_tokenizer(), training=True)
+    words = [tiny_tokenizer().decode(ids, skip_special_tokens=True) for ids in encoded["input_ids"]]
+    assert words == ["good", "the plot was", "was very good"]
+    assert (encoded["labels"][:], encoded["length"][:]) == ([0, 1, 1], [3, 5, 5])
+    assert task.encode(split, tiny_tokenizer(), training=False)["example"][:] == [0, 1, 1]
+    task.stride = 3
+    with pytest.raises(UserError, match=r"task\.stride=3 must be below 3, the tokens that a window has"):
+        task.encode(split, tiny_tokenizer(), training=True)
+
+
 def test_three_text_columns_are_refused():
     with pytest.raises(UserError, match="one column or two"):
         toy_task(text_columns=["a", "b", "c"])
@@ -199,21 +212,43 @@ def test_the_loss_of_a_regression_is_the_squared_error():
     assert float(task.loss(outputs, {"labels": torch.tensor([3.0, 2.0])})) == 2.0
 
 
+def test_the_loss_weighs_a_row_by_its_label():
+    """Losses log 4 of weight 3 and log(4/3) of weight 1. Balanced weights of 10 and 30 rows: 40 / 20 and 40 / 60."""
+    task, _ = prepared(labelled(["a"] * 10 + ["b"] * 30), class_weights={"a": 3})
+    outputs = SequenceClassifierOutput(logits=torch.tensor([[0.0, np.log(3)], [0.0, np.log(3)]]))
+    loss = task.loss(outputs, {"labels": torch.tensor([0, 1])})
+    assert float(loss) == pytest.approx((3 * np.log(4) + np.log(4 / 3)) / 4)
+    balanced, _ = prepared(labelled(["a"] * 10 + ["b"] * 30), class_weights="balanced")
+    assert balanced.weights.tolist() == pytest.approx([2, 2 / 3])
+
+
+def test_a_smoothed_label_is_spread_over_all_labels():
+    """A tenth over two labels: 0.95 * log 4 + 0.05 * log(4/3)."""
+    outputs = SequenceClassifierOutput(logits=torch.tensor([[0.0, np.log(3)]]))
+    loss = toy_task(label_smoothing=0.1).loss(outputs, {"labels": torch.tensor([0])})
+    assert float(loss) == pytest.approx(0.95 * np.log(4) + 0.05 * np.log(4 / 3))
+
+
+def test_weights_of_an_unknown_label_and_a_threshold_among_three_are_refused():
+    with pytest.raises(UserError, match=r"class_weights: there is no label 'gald'; .* glad, sad\. Did you mean 'glad'"):
+        prepared(labelled(["sad", "glad"]), class_weights={"gald": 2.0})
+    with pytest.raises(UserError, match=r"task\.threshold=tuned decides between two labels, but 'label' has 3"):
+        prepared(labelled(["a", "b", "c"]), threshold="tuned")
+
+
 def test_the_loss_of_a_classification_is_the_cross_entropy():
     outputs = SequenceClassifierOutput(logits=torch.tensor([[0.0, 0.0], [100.0, 0.0]]))
     loss = toy_task().loss(outputs, {"labels": torch.tensor([1, 0])})
     assert float(loss) == pytest.approx(np.log(2) / 2)
 
 
-def measured(task, predictions, labels):
+def measured(task, logits, targets):
     """The metrics of a task over batches of unequal size."""
-    metrics = MetricCollection(task.metrics(table([], [])))
-    for part, truth in zip(predictions.split(7), labels.split(7), strict=True):
-        task.update_metrics(metrics, SequenceClassifierOutput(logits=part), {"labels": truth})
+    metrics = collected(task, logits, {"labels": targets})
     return {name: float(value) for name, value in metrics.compute().items()}
 
 
-NAMES = ["accuracy", "f1", "precision", "recall", "matthews_correlation"]
+NAMES = ["accuracy", "f1", "precision", "recall", "f1_macro", "f1_weighted", "matthews_correlation"]
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
@@ -227,6 +262,8 @@ def test_classification_metrics_equal_those_of_scikit_learn(classes):
             "f1": sk.f1_score(labels, predicted, average=average),
             "precision": sk.precision_score(labels, predicted, average=average),
             "recall": sk.recall_score(labels, predicted, average=average),
+            "f1_macro": sk.f1_score(labels, predicted, average="macro"),
+            "f1_weighted": sk.f1_score(labels, predicted, average="weighted"),
             "matthews_correlation": sk.matthews_corrcoef(labels, predicted),
         },
         abs=1e-5,
@@ -274,11 +311,14 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name(regression, metric):
 )
 def test_metrics_of_a_second_validation_split_have_its_name_as_suffix(names, suffixes):
     assert metric_suffixes(names) == suffixes
-    task, _ = prepared(labelled(["a", "b"]))
-    splits = dict.fromkeys(names, table([], []))
-    module = FineTuner(toy_model(task), task=task, optimizer=OPTIMIZER, validation=splits)
+    task, splits = prepared(labelled(["a", "b"]))
+    split = splits["train"]
+    module = FineTuner(toy_model(task), task=task, optimizer=OPTIMIZER, validation=dict.fromkeys(names, split))
     expected = {"accuracy" + suffix for suffix in suffixes}
-    assert {name for collection in module.val_metrics for name in collection.keys()} == expected  # noqa: SIM118
+    logits = SequenceClassifierOutput(logits=torch.zeros(2, 2))
+    for metrics in module.val_metrics:
+        task.update_metrics(metrics, logits, {"example": torch.arange(2), "truncated": torch.zeros(2)})
+    assert {name for metrics in module.val_metrics for name in metrics.compute()} == expected
 
 
 def tokenized_rows(folder, calls=(), **settings):

@@ -279,7 +279,7 @@ def test_long_sentences_are_cut_into_windows_and_every_word_is_scored_once(max_l
     assert sorted(word for words in rows["word"] for word in words if word >= 0) == list(range(51))
     metrics = oracle(task, splits["train"])
     assert metrics.compute() == {"f1": 1.0, "precision": 1.0, "recall": 1.0, "accuracy": 1.0}
-    assert task.prediction_files(metrics) == {"predictions.json": names_of(task, splits["train"])}
+    assert task.prediction_files(metrics)["predictions.json"] == names_of(task, splits["train"])
 
 
 def test_word_indices_continue_across_the_batches_of_the_mapping():
@@ -356,6 +356,13 @@ def test_the_metrics_equal_those_of_seqeval_to_1e_12():
         },
         abs=1e-12,
     )
+    expected = seqeval.classification_report(true, predicted, output_dict=True)
+    for each in task.prediction_files(metrics)["class_report.json"]["classes"]:
+        theirs = expected[each["label"]]
+        assert each["f1"] == pytest.approx(theirs["f1-score"], abs=1e-12)
+        assert {name: each[name] for name in ("precision", "recall", "support")} == pytest.approx(
+            {name: theirs[name] for name in ("precision", "recall", "support")}, abs=1e-12
+        )
 
 
 def test_only_the_chosen_metrics_are_computed_and_those_of_a_second_split_have_a_suffix():
@@ -569,13 +576,18 @@ def test_the_saved_byte_level_tokenizer_gives_the_recorded_predictions(roberta, 
     model = AutoModelForTokenClassification.from_pretrained(folder / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     predicted = []
-    for words in tagged_sentences(train=160, held_out=12)["test"]["tokens"]:
+    rows = tagged_sentences(train=160, held_out=12)["test"]
+    for words in rows["tokens"]:
         batch = tokenizer([words], is_split_into_words=True, return_tensors="pt")
         with torch.no_grad():
             ids = model(**batch).logits[0].argmax(-1).tolist()
         places = batch.word_ids()
         predicted.append([model.config.id2label[ids[places.index(i)]] for i in range(len(words))])
     assert json.loads((folder / "test_predictions.json").read_text()) == predicted
+    lines = [json.loads(line) for line in (folder / "test_predictions.jsonl").read_text().splitlines()]
+    true = [[rows.features["ner_tags"].feature.int2str(tag) for tag in tags] for tags in rows["ner_tags"]]
+    columns = zip(rows["tokens"], predicted, true, strict=True)
+    assert lines == [{"words": words, "tags": tags, "true_tags": true_tags} for words, tags, true_tags in columns]
     assert len({tag for tags in predicted for tag in tags}) > 1
 
 

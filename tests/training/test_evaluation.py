@@ -6,7 +6,7 @@ from datasets import DatasetDict
 from tests.toys import table, toy_data, toy_model, toy_task
 from winnow.data.tiny_tokenizer import tiny_tokenizer
 from winnow.files.atomic import compact_json
-from winnow.training.evaluation import evaluate
+from winnow.training.evaluation import decide_threshold, evaluate
 from winnow.training.task_data import TaskData
 
 
@@ -34,3 +34,17 @@ def test_the_metric_that_chooses_the_best_model_comes_first():
     task = toy_task(metrics=("f1", "accuracy"))
     data = toy_data(task=task)
     assert list(evaluate(toy_model(task), data, data.validation)) == ["f1", "accuracy"]
+
+
+def test_a_tuned_threshold_goes_into_the_configuration_of_the_model_and_an_older_one_out_of_it():
+    data = toy_data(task=toy_task(metrics=("f1",), threshold="tuned"))
+    model = toy_model(data.task)
+    model.config.decision_threshold = 0.9  # of a run that the model comes from
+    found = decide_threshold(model, data)
+    assert (
+        found == {"decision_threshold": data.task.threshold} == {"decision_threshold": model.config.decision_threshold}
+    )
+    assert evaluate(model, data, data.validation)["f1"] > 0
+    data.task.threshold, data.task.tunes_threshold = 0.5, False
+    assert decide_threshold(model, data) == {}
+    assert "decision_threshold" not in model.config.to_dict()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.command_line import command_line
+from winnow.config.modifiers import DistillationSettings
 from winnow.config.numbered import is_recipe, names_like
 from winnow.config.recipe import Recipe
 from winnow.config.run import PublishedRow, RunConfig, saved_config
@@ -53,6 +54,7 @@ def check(config: RunConfig, overrides: Iterable[str] = ()) -> None:
         require_extra(f"logger={config.logger.kind}", extra=config.logger.kind, package=config.logger.kind)
     local_files(config.task.data)
     _check_unlabeled(config)
+    _note_unused_labels(config)
     for name, file in config.recipe.calibration_files.items():
         check_data_file(Path(file), f"recipe.{name}.calibration", config.task.data)
     _check_lengths(config)
@@ -75,6 +77,20 @@ def _check_unlabeled(config: RunConfig) -> None:
         raise UserError(
             f"task.data.files.unlabeled={file} needs a teacher, which labels the texts; name one, such as "
             "teacher=dense, with a recipe that distils and recipe.distillation.hardness above 0."
+        )
+
+
+def _note_unused_labels(config: RunConfig) -> None:
+    """Note settings of the loss of the labels where the student learns from its teacher alone."""
+    changes = config.task.changes_of_loss if isinstance(config.task, TextClassification) else []
+    taught = [each for each in config.recipe.modifiers.values() if isinstance(each, DistillationSettings)]
+    if changes and any(each.replaces_labels(config.recipe.num_epochs) for each in taught):
+        others = "; they change its dense teacher" if config.teacher.kind == "dense" else ""
+        print(
+            f"note: without effect on the student: {', '.join(changes)}. At hardness 1 it learns from its teacher "
+            f"alone; lower recipe.distillation.hardness to add the loss of the labels{others}.",
+            file=sys.stderr,
+            flush=True,
         )
 
 

@@ -211,6 +211,10 @@ class DistillationSettings(WindowSettings):
     start_from_teacher: YesNo = False  # true: begin with the teacher's weights where it has the same shapes
     teacher: Null = None  # the command line names the teacher: teacher=NAME
 
+    def replaces_labels(self, num_epochs: int) -> bool:
+        """True if no step of a training uses the labels."""
+        return self.hardness == 1 and self.start_epoch <= 0 and self.end_epoch in (-1, num_epochs)
+
 
 class HiddenDistillationSettings(WindowSettings):
     """Settings of distillation on the hidden states of a teacher."""

@@ -15,18 +15,22 @@ from pydantic import (
 from winnow.config.section import Section, broken_rule
 from winnow.errors import UserError
 from winnow.values import (
+    ClassWeights,
     Column,
     ColumnOrNull,
     Columns,
     Count,
     CountOrNull,
     Expected,
+    FractionBelowOne,
+    LongTexts,
     Name,
     NotNegativeCount,
     Number,
     ProperFraction,
     TextOrNull,
     Texts,
+    Threshold,
     YesNo,
 )
 
@@ -198,6 +202,17 @@ class TextClassification(TaskSettings):
     regression: YesNo
     multi_label: YesNo
     max_length: Count
+    long_texts: LongTexts = "truncate"  # defaults: the configurations of older runs do not have these settings
+    stride: NotNegativeCount = 32
+    class_weights: ClassWeights = None
+    label_smoothing: FractionBelowOne = 0.0
+    threshold: Threshold = 0.5
+
+    @property
+    def changes_of_loss(self) -> list[str]:
+        """Full names of the settings that change the training loss of the labels."""
+        given = {"class_weights": self.class_weights is not None, "label_smoothing": self.label_smoothing > 0}
+        return [f"task.{name}" for name, is_given in given.items() if is_given]
 
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
@@ -210,6 +225,18 @@ class TextClassification(TaskSettings):
                 f"{{path}}.data.label_separator={self.data.label_separator} has no effect without "
                 "{path}.multi_label=true."
             )
+        for name in ("class_weights", "label_smoothing", "threshold"):
+            value = getattr(self, name)
+            if self.regression and value != type(self).model_fields[name].default:
+                raise broken_rule(f"{{path}}.{name}={value} has no effect with {{path}}.regression=true; leave it out.")
+        return self
+
+    @model_validator(mode="after")
+    def _check_windows(self) -> Self:
+        if self.long_texts == "windows" and len(self.data.text_columns) == 2:
+            raise broken_rule("{path}.long_texts=windows has no meaning for pairs of texts; leave it out.")
+        if self.long_texts == "truncate" and self.stride != type(self).model_fields["stride"].default:
+            raise broken_rule(f"{{path}}.stride={self.stride} has no effect without {{path}}.long_texts=windows.")
         return self
 
 

@@ -59,6 +59,7 @@ def export_run(run: Path, settings: Export) -> Path:
         shape = {"batch_size": settings.batch_size, "sequence_length": settings.sequence_length}
         samples = real_inputs(task, tokenizer, task_settings.data, limit=settings.samples, **shape)
         model = load_saved(run / "model", task)
+        task.use_threshold(vars(model.config))
         check_labels(task, {int(i): label for i, label in (model.config.id2label or {}).items()})
         half = precision == "float16"
 

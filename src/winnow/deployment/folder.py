@@ -92,6 +92,7 @@ def read_deployment(folder: Path) -> Deployment:
     config = _read_config(folder)
     contents = _read_contents(folder, config[SECTION])
     task = _task(contents, folder)
+    task.use_threshold(config)
     if contents.sequence_length is not None:
         task.max_length = min(task.max_length, contents.sequence_length)
     return Deployment(

@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 from transformers import PreTrainedModel
 
 from winnow.tasks.metrics import json_number
+from winnow.tasks.predictor import EVEN
 from winnow.tasks.task import Task
 
 NOISE = 1e-6  # relative, on the output of the embeddings
@@ -133,7 +134,9 @@ def decisions(task: Task, outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:
     if problem_type == "regression":
         return torch.full((len(padding), 1), -1)
     if problem_type == "multi_label_classification":
-        return (logits[0] > 0).long()
+        return (logits[0].sigmoid() > task.threshold).long()
+    if task.threshold != EVEN:  # two labels
+        return (logits[0].softmax(dim=-1)[:, 1:] > task.threshold).long()
     if task.outputs_per_token:
         return logits[0].argmax(dim=-1).masked_fill(padding, -1)
     return logits[0].argmax(dim=-1, keepdim=True)

@@ -50,12 +50,3 @@ def count_entities(predicted: Iterable[Sequence[str]], true: Iterable[Sequence[s
         n_predicted += len(guessed)
         n_true += len(wanted)
     return n_correct, n_predicted, n_true
-
-
-def entity_scores(correct: int, predicted: int, true: int) -> dict[str, float]:
-    """Precision, recall and their harmonic mean, fractions in [0, 1]; 0 instead of a division by 0."""
-    return {
-        "f1": 2 * correct / max(1, predicted + true),
-        "precision": correct / max(1, predicted),
-        "recall": correct / max(1, true),
-    }

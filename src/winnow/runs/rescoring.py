@@ -9,6 +9,7 @@ from winnow.config.run import RunConfig
 from winnow.data.splits import arrange_splits, load_splits
 from winnow.deployment.deployed_model import deployed_model
 from winnow.errors import UserError
+from winnow.files.json_text import read_json
 from winnow.files.token_limit import limit_tokenizer
 from winnow.models.pretrained import from_pretrained, load_saved
 from winnow.quiet import limit_kernel_cache, quiet_libraries
@@ -35,6 +36,7 @@ def evaluate_run(
     quiet_libraries()
     limit_kernel_cache()
     task, data = build_task(config.task), config.task.data
+    task.use_threshold(read_json(model / "config.json"))
     scored: Any = load_saved(model, task) if engine is None else deployed_model(model.parent, engine)
     if engine is not None and scored.sequence_length is not None:
         task.max_length = min(task.max_length, scored.sequence_length)

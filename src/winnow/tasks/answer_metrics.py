@@ -68,7 +68,7 @@ class AnswerMetrics(Metric):
         scores: dict[str, list[float]] = {"exact_match": [], "f1": []}
         answerable = []
         score_f1 = partial(f1, empty_matches=self.unanswerable)
-        for row, candidates in self._candidates():
+        for row, candidates in self.candidates():
             prediction = self._prediction(candidates)
             truths = row["answers"]["text"]
             if self.unanswerable:  # the script of v2 drops answers that are empty once normalised
@@ -86,7 +86,7 @@ class AnswerMetrics(Metric):
     def prediction_files(self) -> dict[str, Any]:
         """The files of the official scripts: answers, n best answers, and for v2 the odds of "no answer"."""
         answers, n_best, odds = {}, {}, {}
-        for row, candidates in self._candidates():
+        for row, candidates in self.candidates():
             answers[row["id"]] = self._prediction(candidates)
             n_best[row["id"]] = [
                 {**candidate, "probability": probability}
@@ -97,11 +97,7 @@ class AnswerMetrics(Metric):
         files = {"predictions.json": answers, "nbest_predictions.json": n_best}
         return files | ({"null_odds.json": odds} if self.unanswerable else {})
 
-    def _prediction(self, candidates: list[dict[str, Any]]) -> str:
-        given = given_answer(candidates, self.threshold if self.unanswerable else None)
-        return given["text"] if given else ""
-
-    def _candidates(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    def candidates(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
         """Each question with collected windows, in the order of the split, and its candidates, best first."""
         states = {name: dim_zero_cat(getattr(self, name)).cpu().numpy() for name in _STATES}
         order = np.argsort(states["example"], kind="stable")
@@ -113,6 +109,10 @@ class AnswerMetrics(Metric):
             windows = {name: values[begin:end] for name, values in states.items()}
             candidates = best_candidates(row["context"], windows, n_best=self.n_best, unanswerable=self.unanswerable)
             yield row, candidates
+
+    def _prediction(self, candidates: list[dict[str, Any]]) -> str:
+        given = given_answer(candidates, self.threshold if self.unanswerable else None)
+        return given["text"] if given else ""
 
 
 def _percent(values: Sequence[float]) -> float:

@@ -86,6 +86,10 @@ class AnswerPredictor(Predictor):
     def row_prediction(self, row: Row, windows: Sequence[Arrays], top_k: int | None) -> dict[str, Any]:
         joined = {name: np.concatenate([np.atleast_1d(window[name]) for window in windows]) for name in windows[0]}
         candidates = best_candidates(row["context"], joined, n_best=self.n_best, unanswerable=self.unanswerable)
+        return self.prediction(candidates, top_k)
+
+    def prediction(self, candidates: list[dict[str, Any]], top_k: int | None) -> dict[str, Any]:
+        """The answer as the user reads it, from the candidates, best first."""
         given = given_answer(candidates, self.null_score_diff_threshold if self.unanswerable else None)
         answers = [_answer(c, p) for c, p in zip(candidates, probabilities(candidates), strict=True)]
         best = next((a for a, c in zip(answers, candidates, strict=True) if c is given), _answer(None, 0.0))

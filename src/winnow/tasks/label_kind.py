@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from datasets import ClassLabel, Dataset, Features, LargeList, List
 from torch import Tensor
 from torchmetrics import Metric
@@ -41,6 +42,7 @@ class LabelKind:
     problem_type: str  # in the model's configuration
     metrics: Mapping[str, Callable[[int], Metric]]  # name -> makes the metric for a number of outputs
     blank_is_missing = True  # False: a blank cell is a valid label
+    exclusive = False  # True: a row has exactly one of the labels
 
     def __init__(self, column: str) -> None:
         self.column = column
@@ -84,16 +86,49 @@ class LabelKind:
         """The type of one target in a data set."""
         raise NotImplementedError
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean over a batch; logits are float32, ``(batch, outputs)``."""
+    def balanced_weights(self, targets: Tensor, count: int) -> Tensor:
+        """The weight of each of ``count`` labels that makes up for its frequency in the targets of a split."""
+        raise NotImplementedError
+
+    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+        """Mean over a batch.
+
+        Args:
+            logits: float32, ``(batch, outputs)``.
+            targets: as `targets` makes them.
+            weights: of the labels, ``(outputs,)``; None: all are 1.
+            smoothing: fraction of a target that is spread evenly, in [0, 1).
+        """
         raise NotImplementedError
 
     def distillation_loss(self, student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
         raise NotImplementedError
 
-    def predicted_targets(self, logits: Tensor) -> Tensor:
-        """The predictions in the form of the targets, for the metrics."""
+    def truth(self, target: Any, names: Sequence[str]) -> dict[str, Any]:
+        """The true label of one text, beside its prediction."""
         raise NotImplementedError
+
+
+def named_weights(weights: Mapping[str, float], names: Sequence[str]) -> Tensor:
+    """The weight of each label, ``(labels,)``; 1 where none is given.
+
+    Raises:
+        UserError: for a label that does not exist.
+    """
+    ids, values = label_ids(names), [1.0] * len(names)
+    for label, weight in weights.items():
+        if plain_number(label) not in ids:
+            shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
+            raise UserError(
+                f"task.class_weights: there is no label '{label}'; the labels are {shown}.{nearest(label, names)}"
+            )
+        values[ids[plain_number(label)]] = weight
+    return torch.tensor(values)
+
+
+def targets_of(split: Dataset) -> Tensor:
+    """The targets of a prepared split, ``(rows,)`` or ``(rows, labels)``."""
+    return torch.from_numpy(split.select_columns(["labels"]).with_format("numpy")["labels"][:])
 
 
 def is_list(feature: Any) -> bool:

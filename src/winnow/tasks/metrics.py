@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
+
+M = TypeVar("M", bound=Metric)
 
 
 def metric_collection(metrics: Mapping[str, Metric], suffix: str = "") -> MetricCollection:
@@ -14,6 +17,13 @@ def metric_collection(metrics: Mapping[str, Metric], suffix: str = "") -> Metric
     for name, metric in metrics.items():
         collection.add_metrics({name: metric})
     return collection
+
+
+def only_metric(metrics: MetricCollection, kind: type[M]) -> M:
+    """The single metric of a collection."""
+    (metric,) = metrics.values()
+    assert isinstance(metric, kind)
+    return metric
 
 
 def metric_suffixes(validation_names: Sequence[str]) -> list[str]:

@@ -48,6 +48,7 @@ class MultiLabel(LabelKind):
     problem_type = "multi_label_classification"
     metrics: Mapping[str, Callable[[int], Metric]] = {
         "f1": lambda n: MultilabelF1Score(n, average="micro"),
+        "f1_micro": lambda n: MultilabelF1Score(n, average="micro"),
         "f1_macro": lambda n: MultilabelF1Score(n, average="macro"),
         "precision": lambda n: MultilabelPrecision(n, average="micro"),
         "recall": lambda n: MultilabelRecall(n, average="micro"),
@@ -140,14 +141,21 @@ class MultiLabel(LabelKind):
     def target_feature(self, names: Sequence[str]) -> Any:
         return List(Value("float32"), length=len(names))
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logits, targets.float())
+    def balanced_weights(self, targets: Tensor, count: int) -> Tensor:
+        """Rows without the label / rows with it."""
+        positive = targets.sum(dim=0)
+        return (len(targets) - positive).clamp(min=1) / positive.clamp(min=1)
+
+    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+        """The weight of a label counts in the rows that have it; a smoothed target is a fraction nearer to 0.5."""
+        smoothed = targets.float() * (1 - smoothing) + smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=weights)
 
     def distillation_loss(self, student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
         return binary_distillation_loss(student, teacher, temperature=temperature)
 
-    def predicted_targets(self, logits: Tensor) -> Tensor:
-        return (logits > 0).int()  # a probability above 0.5
+    def truth(self, target: Any, names: Sequence[str]) -> dict[str, Any]:
+        return {"true_labels": [name for name, applies in zip(names, target, strict=True) if applies]}
 
 
 def _labels_of(text: Any, separator: str | None, cell: int) -> list[Any] | None:

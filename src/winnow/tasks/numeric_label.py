@@ -14,6 +14,7 @@ from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef, SpearmanC
 
 from winnow.functional.distillation_loss import regression_distillation_loss
 from winnow.tasks.label_kind import LabelError, LabelKind, distinct
+from winnow.tasks.predictor import SCORE_DIGITS
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LARGEST = 3e38  # of float32
@@ -48,14 +49,15 @@ class NumericLabel(LabelKind):
     def target_feature(self, names: Sequence[str]) -> Any:
         return Value("float32")
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+        """Numbers have no weights and are not smoothed."""
         return F.mse_loss(logits.squeeze(-1), targets.float())
 
     def distillation_loss(self, student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
         return regression_distillation_loss(student, teacher)
 
-    def predicted_targets(self, logits: Tensor) -> Tensor:
-        return logits.squeeze(-1)
+    def truth(self, target: Any, names: Sequence[str]) -> dict[str, Any]:
+        return {"true_value": round(target, SCORE_DIGITS)}
 
 
 def _number(value: Any, cell: int) -> float:

@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from winnow.data.batch import Arrays, Columns
+from winnow.values import ProperFraction, check_value
 
 SCORE_DIGITS = 6  # decimal places of the scores in a prediction
+THRESHOLD = "decision_threshold"  # a setting in the configuration of a saved model
+EVEN = 0.5  # the threshold at which the larger of two probabilities decides
 
 Row = Mapping[str, Any]
 
@@ -40,6 +43,7 @@ class Predictor:
     accepts_word_lists = False  # True: a text may be a list of words
     split_punctuation = False  # True: prediction splits punctuation from the words of a text, not of a list
     supports_top_k = True  # False: a prediction has no ranking of labels or answers
+    threshold = EVEN  # of the probability of a label, where two labels or several yes or no decisions are predicted
 
     def __init__(self, *, name: str, metrics: Sequence[str], data: Mapping[str, Any]) -> None:
         self.name = name
@@ -47,6 +51,11 @@ class Predictor:
         self.text_columns: list[str] = list(data["text_columns"])
         self.label_column: str = data["label_column"]
         self.labels: list[str] = []  # label names in the order of their ids
+
+    def use_threshold(self, config: Mapping[str, Any]) -> None:
+        """Decide by the threshold in the configuration of a saved model, if it has one."""
+        if THRESHOLD in config:
+            self.threshold = check_value(THRESHOLD, ProperFraction, config[THRESHOLD])
 
     def padding_values(self, tokenizer: Any) -> dict[str, int]:
         """The padding value of each column that has one value per token."""

@@ -1,6 +1,7 @@
 """Find the answer to a question in a text: SQuAD v1.1 and v2, a user's own files."""
 
 import os
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from winnow.tasks.answer_columns import check_answers, with_answer_lists
 from winnow.tasks.answer_metrics import AnswerMetrics
 from winnow.tasks.answer_predictor import AnswerPredictor
 from winnow.tasks.answer_windows import answer_windows
+from winnow.tasks.metrics import only_metric
 from winnow.tasks.question_ids import ID, with_ids
 from winnow.tasks.task import Task, check_metric_names
 
@@ -91,16 +93,13 @@ class QuestionAnswering(AnswerPredictor, Task):
         )
         return {"answers": metrics}
 
-    def update_metrics(self, metrics: MetricCollection, outputs: ModelOutputs, batch: Batch) -> None:
-        device = batch["example"].device
-        arrays = {name: getattr(outputs, name).float().cpu().numpy() for name in self.output_names}
-        windows = self.window_predictions(arrays, {name: column.cpu().numpy() for name, column in batch.items()})
-        metrics.update(**{name: torch.from_numpy(values).to(device) for name, values in windows.items()})
-
     def prediction_files(self, metrics: MetricCollection) -> dict[str, Any]:
-        answers = metrics["answers"]
-        assert isinstance(answers, AnswerMetrics)
-        return answers.prediction_files()
+        return only_metric(metrics, AnswerMetrics).prediction_files()
+
+    def predictions(self, metrics: MetricCollection) -> Iterator[dict[str, Any]]:
+        for row, candidates in only_metric(metrics, AnswerMetrics).candidates():
+            question = {name: row[name] for name in ("id", "question")}
+            yield {**question, **self.prediction(candidates, None), "true_answers": row["answers"]["text"]}
 
     def _prepared(self, split: Dataset, name: str, scored: bool) -> Dataset:
         """The columns id, question, context and answers, with every row checked."""

@@ -44,12 +44,17 @@ class SingleLabel(LabelKind):
 
     description = "a classification"
     problem_type = "single_label_classification"
-    # F1, precision and recall: of the second class if there are two, as in GLUE; the macro average if there are more.
+    exclusive = True
+    # f1, precision, recall: of the second class if there are two, as in GLUE; the macro average if there are more
     metrics: Mapping[str, Callable[[int], Metric]] = {
         "accuracy": lambda n: Accuracy(task="multiclass", num_classes=n),
         "f1": lambda n: BinaryF1Score() if n == 2 else MulticlassF1Score(n),
         "precision": lambda n: BinaryPrecision() if n == 2 else MulticlassPrecision(n),
         "recall": lambda n: BinaryRecall() if n == 2 else MulticlassRecall(n),
+        "f1_macro": lambda n: MulticlassF1Score(n),
+        "f1_weighted": lambda n: MulticlassF1Score(n, average="weighted"),
+        "precision_macro": lambda n: MulticlassPrecision(n),
+        "recall_macro": lambda n: MulticlassRecall(n),
         "matthews_correlation": lambda n: MatthewsCorrCoef(task="multiclass", num_classes=n),
     }
 
@@ -92,11 +97,15 @@ class SingleLabel(LabelKind):
     def target_feature(self, names: Sequence[str]) -> Any:
         return Value("int64")
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(logits, targets)
+    def balanced_weights(self, targets: Tensor, count: int) -> Tensor:
+        """Rows / (classes * rows of the class), as scikit-learn computes them (King and Zeng 2001)."""
+        return len(targets) / (count * targets.bincount(minlength=count).clamp(min=1))
+
+    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+        return F.cross_entropy(logits, targets, weight=weights, label_smoothing=smoothing)
 
     def distillation_loss(self, student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
         return distillation_loss(student, teacher, temperature=temperature)
 
-    def predicted_targets(self, logits: Tensor) -> Tensor:
-        return logits.argmax(dim=-1)
+    def truth(self, target: Any, names: Sequence[str]) -> dict[str, Any]:
+        return {"true_label": names[target]}

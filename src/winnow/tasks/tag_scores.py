@@ -1,6 +1,7 @@
 """Metrics of tagged sentences: of entities, also across the windows of a long sentence, and of words."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from winnow.data.flat_lists import flat_lists
-from winnow.functional.entities import OUTSIDE, count_entities, entity_scores
+from winnow.functional.counted_scores import counted_scores, scores_by_label
+from winnow.functional.entities import OUTSIDE, count_entities, entities, is_entity_tag
+from winnow.tasks.tag_columns import WORDS
 
 
 class TagScores(Metric):
@@ -33,6 +36,7 @@ class TagScores(Metric):
 
     def __init__(self, split: Dataset, labels: Sequence[str], names: Sequence[str]) -> None:
         super().__init__()
+        self.split = split
         self.labels = np.array(labels)
         self.names = names
         self.outside = labels.index(OUTSIDE) if OUTSIDE in labels else 0
@@ -48,12 +52,33 @@ class TagScores(Metric):
     def compute(self) -> dict[str, Tensor]:
         predicted = self._predicted_ids()
         counts = count_entities(self._sentences(predicted), self._sentences(self.true))
-        scores = {**entity_scores(*counts), "accuracy": float((predicted == self.true).mean())}
+        scores = {**counted_scores(*counts), "accuracy": float((predicted == self.true).mean())}
         return {name: torch.tensor(scores[name], dtype=torch.float64) for name in self.names}
 
     def predicted(self) -> list[list[str]]:
         """The predicted tag names of each sentence."""
         return self._sentences(self._predicted_ids())
+
+    def class_report(self) -> dict[str, Any]:
+        """Scores and counts of each type of entity; of each tag, where tags are of another kind."""
+        correct, predicted, true = Counter[str](), Counter[str](), Counter[str]()
+        for tags, true_tags in zip(self.predicted(), self._sentences(self.true), strict=True):
+            found, wanted = set(self._found(tags)), set(self._found(true_tags))
+            correct.update(kind for kind, *_ in found & wanted)
+            predicted.update(kind for kind, *_ in found)
+            true.update(kind for kind, *_ in wanted)
+        kinds = sorted({*predicted, *true})
+        return {"classes": scores_by_label((kind, correct[kind], predicted[kind], true[kind]) for kind in kinds)}
+
+    def predictions(self) -> Iterator[dict[str, Any]]:
+        """The words of each sentence with their predicted and true tags."""
+        columns = zip(self.split[WORDS], self.predicted(), self._sentences(self.true), strict=True)
+        for words, tags, true_tags in columns:
+            yield {WORDS: words, "tags": tags, "true_tags": true_tags}
+
+    def _found(self, tags: Sequence[str]) -> list[tuple[str, int, int]]:
+        """Type, first and last word of what the tags of a sentence name."""
+        return entities(tags) if all(map(is_entity_tag, self.labels)) else [(tag, i, i) for i, tag in enumerate(tags)]
 
     def _predicted_ids(self) -> NDArray[Any]:
         ids = np.full(len(self.true), self.outside)

@@ -1,6 +1,6 @@
 """The interface of a task: rows to features, head, loss, metrics. Other code knows no task by name."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +32,7 @@ class Task(Predictor):
     outputs_per_token = False  # True: outputs for each token; False: for each text
     random_inputs = False  # True: the same example looks different in each training batch
     tokenizer_options: Mapping[str, Any] = {}  # passed to the tokenizer when it is loaded
+    tunes_threshold = False  # True: `best_threshold` sets it after the training
 
     def prepare(self, splits: DatasetDict) -> DatasetDict:
         """Check the rows of every split and bring them into one form; an unlabelled test split is left out.
@@ -98,11 +99,23 @@ class Task(Predictor):
         raise NotImplementedError
 
     def update_metrics(self, metrics: MetricCollection, outputs: ModelOutputs, batch: Batch) -> None:
-        raise NotImplementedError
+        """Add a batch; here as window predictions, from which the metrics make predictions at the end of the split."""
+        device = batch["example"].device
+        arrays = {name: getattr(outputs, name).float().cpu().numpy() for name in self.output_names}
+        windows = self.window_predictions(arrays, {name: column.cpu().numpy() for name, column in batch.items()})
+        metrics.update(**{name: torch.from_numpy(values).to(device) for name, values in windows.items()})
 
     def prediction_files(self, metrics: MetricCollection) -> dict[str, Any]:
         """File name -> JSON content, from metrics that were updated with every batch of a split."""
         return {}
+
+    def predictions(self, metrics: MetricCollection) -> Iterator[dict[str, Any]]:
+        """For each row its prediction and what is true, from metrics as above; none for a task without answers."""
+        yield from ()
+
+    def best_threshold(self, metrics: MetricCollection) -> float:
+        """The threshold with the largest first metric, from metrics as above."""
+        raise NotImplementedError
 
     def texts(self, split: Dataset) -> list[str]:
         """Some texts of a prepared split, which has a column for each of ``input_fields``, to compare tokenizers on."""

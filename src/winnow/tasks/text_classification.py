@@ -1,5 +1,6 @@
 """Classify or score a text or a pair of texts: GLUE, reviews, a user's own tables."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
@@ -13,10 +14,14 @@ from winnow.data.cached_map import cached_map
 from winnow.data.empty_rows import without_empty_rows
 from winnow.data.text_column import text_column
 from winnow.data.unlabeled import LABELLED
-from winnow.tasks.label_kind import LabelKind, distinct, mapped_column
-from winnow.tasks.label_predictor import LabelPredictor, tokenized
+from winnow.errors import UserError
+from winnow.tasks.label_kind import LabelKind, distinct, mapped_column, named_weights, targets_of
+from winnow.tasks.label_predictor import LabelPredictor, text_windows
+from winnow.tasks.label_scores import LabelScores
+from winnow.tasks.metrics import only_metric
 from winnow.tasks.multi_label import MultiLabel
 from winnow.tasks.numeric_label import NumericLabel
+from winnow.tasks.predictor import EVEN
 from winnow.tasks.single_label import SingleLabel
 from winnow.tasks.task import Task, check_metric_names, label_settings
 
@@ -38,14 +43,18 @@ class TextClassification(LabelPredictor, Task):
         self.label_kind = _label_kind(self.label_column, self.regression, self.multi_label, separator)
         check_metric_names(self.metric_names, self.label_kind.metrics, self.label_kind.description)
         self.drop_empty: bool = settings["data"]["drop_empty"]
+        self.tunes_threshold = settings["threshold"] == "tuned"
+        self.weights: Tensor | None = None  # of the labels; `prepare` sets them
 
     def prepare(self, splits: DatasetDict) -> DatasetDict:
         labelled = self.labelled_splits(splits)
         checked = {name: self._checked(self.label_kind.read(split, name), name) for name, split in labelled.items()}
         self.labels = self.label_kind.names(checked["train"])
+        self._check_threshold()
         for name, split in checked.items():
             self.label_kind.check_split(split, name, self.labels)
         prepared = DatasetDict({name: self._with_targets(split, name) for name, split in checked.items()})
+        self.weights = self._loss_weights(prepared["train"])
         if UNLABELED in splits:
             prepared[UNLABELED] = self._with_any_targets(splits[UNLABELED], prepared["train"])
         return prepared
@@ -65,19 +74,23 @@ class TextClassification(LabelPredictor, Task):
         }
 
     def encode(self, split: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> Dataset:
-        columns, max_length = self.input_fields, min(self.max_length, tokenizer.model_max_length)
+        """One row for each window, with the label of its text; ``example`` and ``truncated`` only for evaluation."""
+        fields, sizes = self.input_fields, self._window_sizes(tokenizer)
         kept = [name for name in ("labels", LABELLED) if name in split.column_names]
 
         # All that a mapped function refers to is part of the cache key: these few values, not the whole task.
-        def features(rows: Columns) -> dict[str, Any]:
-            encoded = tokenized([rows[column] for column in columns], tokenizer, max_length)
-            lengths = [len(ids) for ids in encoded["input_ids"]]
-            return {**encoded, **{name: rows[name] for name in kept}, "length": lengths}
+        def features(rows: Columns, indices: list[int]) -> dict[str, Any]:
+            windows = text_windows([rows[field] for field in fields], tokenizer, **sizes)
+            texts, truncated = windows.pop("example"), windows.pop("truncated")
+            windows |= {name: [rows[name][i] for i in texts] for name in kept}
+            return windows if training else {**windows, "example": [indices[i] for i in texts], "truncated": truncated}
 
-        return cached_map(split, features, batched=True, remove_columns=split.column_names)
+        return cached_map(split, features, batched=True, with_indices=True, remove_columns=split.column_names)
 
     def loss(self, outputs: ModelOutputs, batch: Batch) -> Tensor:
-        return self.label_kind.loss(outputs.logits.float(), batch["labels"])
+        logits = outputs.logits.float()
+        weights = None if self.weights is None else self.weights.to(logits.device)
+        return self.label_kind.loss(logits, batch["labels"], weights, self.label_smoothing)
 
     def distillation_loss(
         self, student: ModelOutputs, teacher: ModelOutputs, batch: Batch, *, temperature: float
@@ -85,10 +98,31 @@ class TextClassification(LabelPredictor, Task):
         return self.label_kind.distillation_loss(student.logits, teacher.logits, temperature=temperature)
 
     def metrics(self, split: Dataset) -> dict[str, Metric]:
-        return {name: self.label_kind.metrics[name](len(self.labels)) for name in self.metric_names}
+        return {"labels": LabelScores(split, self, self.label_kind)}
 
-    def update_metrics(self, metrics: MetricCollection, outputs: ModelOutputs, batch: Batch) -> None:
-        metrics.update(self.label_kind.predicted_targets(outputs.logits.float()), batch["labels"])
+    def prediction_files(self, metrics: MetricCollection) -> dict[str, Any]:
+        return {"class_report.json": only_metric(metrics, LabelScores).class_report()} if self.labels else {}
+
+    def predictions(self, metrics: MetricCollection) -> Iterator[dict[str, Any]]:
+        yield from only_metric(metrics, LabelScores).predictions()
+
+    def best_threshold(self, metrics: MetricCollection) -> float:
+        return only_metric(metrics, LabelScores).best_threshold()
+
+    def _check_threshold(self) -> None:
+        """Refuse a threshold where it would decide between more than two labels."""
+        if self.label_kind.exclusive and len(self.labels) != 2 and (self.tunes_threshold or self.threshold != EVEN):
+            value = "tuned" if self.tunes_threshold else f"{self.threshold:g}"
+            raise UserError(
+                f"task.threshold={value} decides between two labels, but '{self.label_column}' has {len(self.labels)}; "
+                "leave it out."
+            )
+
+    def _loss_weights(self, train: Dataset) -> Tensor | None:
+        """The weights of the labels in the training loss; None: all are 1."""
+        if self.class_weights == "balanced":
+            return self.label_kind.balanced_weights(targets_of(train), len(self.labels))
+        return named_weights(self.class_weights, self.labels) if self.class_weights else None
 
     def _checked(self, split: Dataset, name: str) -> Dataset:
         """The split without rows that have an empty text or label."""

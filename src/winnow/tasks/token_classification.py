@@ -1,6 +1,6 @@
 """Tag every word of a sentence: named entities, chunks, parts of speech; CoNLL files, JSON lines, hub data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from winnow.data.flat_lists import flat_lists
 from winnow.data.unlabeled import LABELLED
 from winnow.functional.distillation_loss import distillation_loss
 from winnow.functional.entities import split_tag
+from winnow.tasks.metrics import only_metric
 from winnow.tasks.tag_columns import WORDS, TagColumns, check_tag_set, tag_set
 from winnow.tasks.tag_predictor import TagPredictor
 from winnow.tasks.tag_scores import TagScores
@@ -105,9 +106,11 @@ class TokenClassification(TagPredictor, Task):
         metrics.update(batch["word"][scored], outputs.logits.argmax(dim=-1)[scored])
 
     def prediction_files(self, metrics: MetricCollection) -> dict[str, Any]:
-        tags = metrics["tags"]
-        assert isinstance(tags, TagScores)
-        return {"predictions.json": tags.predicted()}
+        tags = only_metric(metrics, TagScores)
+        return {"predictions.json": tags.predicted(), "class_report.json": tags.class_report()}
+
+    def predictions(self, metrics: MetricCollection) -> Iterator[dict[str, Any]]:
+        yield from only_metric(metrics, TagScores).predictions()
 
     def texts(self, split: Dataset) -> list[str]:
         return [" ".join(words) for words in split[:100][WORDS]]

@@ -25,7 +25,7 @@ from winnow.modifiers.rehearsal import rehearse
 from winnow.tasks.predictor import Row
 from winnow.tasks.task import Task, build_task
 from winnow.training.calibration import apply_without_training, calibration_texts
-from winnow.training.evaluation import constant_prediction, evaluate, sparsity_report
+from winnow.training.evaluation import constant_prediction, decide_threshold, evaluate, sparsity_report
 from winnow.training.module import FineTuner
 from winnow.training.speed import give_tables
 from winnow.training.task_data import TaskData
@@ -142,10 +142,12 @@ def train(
         for name, content in modifier.files().items():
             write_atomically(folder / name, compact_json(content))
     check_weights(prepared.student, "the trained model", f"try a smaller {config.learning_rate_setting}")
+    threshold = decide_threshold(prepared.student, data)
     save_folder(folder / "model", lambda path: save_model(prepared.student, prepared.tokenizer, path))
     examples = outcome.epochs * len(data.encoded["train"])
     return {
         **{name: fact for modifier in modifiers for name, fact in modifier.facts().items()},
+        **threshold,
         **_measured(folder, task, data),
         "train_seconds": round(outcome.seconds, 1),
         "epochs": round(outcome.epochs, 2),
