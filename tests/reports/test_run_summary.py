@@ -40,6 +40,11 @@ def test_the_summary_sets_the_pruned_model_beside_the_dense_one():
     assert cells(text, "dense  ") == ["out/dense"]
 
 
+def test_a_tuned_threshold_is_shown_beside_that_of_the_dense_run():
+    text = summary(ROW | {"decision_threshold": 0.37}, Path("out/run"), (Path("out/dense"), DENSE))
+    assert cells(text, "threshold") == ["0.5", "0.37"]
+
+
 def test_a_metric_without_a_value_is_a_dash():
     text = summary(ROW | {"metrics": {"pearson": None}}, Path("out/run"), (Path("out/dense"), DENSE))
     assert cells(text, "pearson ") == ["-", "-"]

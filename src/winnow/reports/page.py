@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from winnow.loggers.history import read_history
+from winnow.reports.class_scores import class_scores, confusions, draw_confusion, hardest_first
 from winnow.reports.cost_picture import draw_costs
 from winnow.reports.cost_plots import CostPlot, cost_plots
 from winnow.reports.findings import findings
@@ -33,7 +34,11 @@ _MAX_COMMANDS = 3  # that are not folded
 _MAX_CURVES = 18  # pictures of training in a page
 _MAX_HEAT_LINES = 40
 _MAX_STRUCTURES = 12  # pictures of heads and neurons for a task
+_MAX_CLASS_GROUPS = 6  # configurations with scores by class, in a table and in pictures
+_MAX_CLASSES = 12  # that are not folded
+_MAX_CONFUSIONS = 5  # pairs of labels below a picture
 _COST_SIZE, _CURVES_SIZE = (5.0, 4.2), (4.2, 3.3)  # inches
+_CONFUSION_SIZE = (4.2, 3.9)
 _HIGH_CONTRAST = 0.66  # sparsity from which the inverse text colour has more contrast with the field
 
 
@@ -64,6 +69,7 @@ def page(results: Results) -> str:
         lists={"Failed": [": ".join(each) for each in failures(results.groups)], "Left out": results.left_out},
         commands=_commands(results),
         max_commands=_MAX_COMMANDS,
+        max_classes=_MAX_CLASSES,
         high_contrast=_HIGH_CONTRAST,
         kinds=_kinds,
         percent_of_zeros=percent_of_zeros,
@@ -110,6 +116,7 @@ def _pictures(groups: Sequence[Group], max_curves: int) -> dict[str, Any]:
         "layers": sorted({layer for _, sparsities in shown for layer in sparsities}),
         "looks": [looks[teacher] for teacher in dict.fromkeys(group.teacher for group in groups)],
         "structures": _structures(groups),
+        **_classes(groups),
         "curves": curves,
         "curve_notes": curve_notes,
     }
@@ -132,6 +139,25 @@ def _structures(groups: Sequence[Group]) -> list[Picture]:
         alt = f"Heads and neurons left in each layer of {label}, first layer first: {listed}."
         pictures.append(Picture(svg_uri(partial(draw_structure, left=left), _CURVES_SIZE), alt, label))
     return pictures
+
+
+def _classes(groups: Sequence[Group]) -> dict[str, Any]:
+    """F1 by class and confusions of some configurations."""
+    found = [(group.label, scores) for group in groups if (scores := class_scores(group))]
+    shown = evenly_spaced(found, _MAX_CLASS_GROUPS)
+    pictures = []
+    for name, scores in shown:
+        if scores.confusion is not None:  # labels exclude one another
+            often = "; ".join(confusions(scores, _MAX_CONFUSIONS)) or "none"
+            alt = f"Confusion matrix of {name} with {len(scores.labels)} labels. Most frequent confusions: {often}."
+            uri = svg_uri(partial(draw_confusion, scores=scores), _CONFUSION_SIZE)
+            pictures.append((Picture(uri, alt, name), often))
+    return {
+        "classes": hardest_first([scores for _, scores in shown]),
+        "class_scores": shown,
+        "class_note": "" if len(shown) == len(found) else f"{len(shown)} of {len(found)} configurations are shown.",
+        "confusions": pictures,
+    }
 
 
 def _curves(groups: Sequence[Group], looks: Mapping[str, Look], most: int) -> tuple[list[Picture], list[str]]:

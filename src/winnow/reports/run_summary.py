@@ -42,6 +42,8 @@ def figures(row: Mapping[str, Any], dense: Mapping[str, Any] | None) -> list[lis
         ["nonzero", *(f"{each['nonzero_parameters']:,}" for each in rows)],
         ["training time", *(duration(each["train_seconds"]) for each in rows)],
     ]
+    if any("decision_threshold" in each for each in rows):
+        sizes.insert(0, ["threshold", *(f"{each.get('decision_threshold', 0.5):g}" for each in rows)])
     return table + [[*cells, ""] if dense else cells for cells in sizes]
 
 
