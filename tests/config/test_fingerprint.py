@@ -38,6 +38,8 @@ def csv_options(folder):
         "task.data.drop_last=true",
         "task.data.max_train_samples=100",
         "task.max_length=16",
+        "task.label_smoothing=0.1",
+        "task.threshold=tuned",
         "model.config.hidden_size=64",
         "trainer.precision=32-true",
         "trainer.accumulate_grad_batches=2",
@@ -64,6 +66,12 @@ def test_the_fingerprint_changes_with_every_setting_that_can_change_the_result(c
 )
 def test_the_fingerprint_ignores_settings_that_cannot_change_the_result(configured, override):
     assert fingerprint(configured(override)) == fingerprint(configured())
+
+
+def test_a_run_of_a_version_without_a_setting_that_has_a_default_has_the_same_fingerprint(configured):
+    older = configured()
+    del older.task.__dict__["label_smoothing"]  # as if there were no such setting
+    assert fingerprint(older) == fingerprint(configured())
 
 
 def test_the_fingerprint_is_the_same_twelve_digits_each_time(configured):

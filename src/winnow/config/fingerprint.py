@@ -63,8 +63,10 @@ def leaves(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]
 
 def _identity(config: RunConfig) -> dict[str, Any]:
     """The part of a configuration that can change the result."""
+    data = config.task.data.model_dump(by_alias=True, exclude={"files": {UNLABELED}})
     identity: dict[str, Any] = {
-        "task": config.task.model_dump(by_alias=True, exclude={"data": {"files": {UNLABELED}}}),
+        # a setting that has a default is newer than others: runs of earlier versions are found without it
+        "task": config.task.model_dump(by_alias=True, exclude_defaults=True) | {"data": data},
         "model": config.model.model_dump(),
         "recipe": config.recipe.plain(),
         "teacher": config.teacher.model_dump(exclude_none=True),
