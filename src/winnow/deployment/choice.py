@@ -49,7 +49,7 @@ def open_deployed(folder: Path, engine: str, threads: int | None = None, precisi
 def _open(engine: str, folder: Path, threads: int | None, precision: str) -> Engine:
     graph = graph_file(folder, engine)
     check_files(folder, lambda name: name.startswith(graph.name))  # large weights are beside the graph
-    return open_engine(engine, graph, threads, precision)
+    return open_engine(engine, graph, threads, precision, many_shapes=True)
 
 
 def _say(line: str) -> None:

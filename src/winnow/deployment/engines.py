@@ -70,7 +70,12 @@ def _without_sparse_graph(folder: Path) -> str:
 
 
 def open_engine(
-    name: str, model: Path, threads: int | None = None, precision: str = "float32", skip_zeros: bool = False
+    name: str,
+    model: Path,
+    threads: int | None = None,
+    precision: str = "float32",
+    skip_zeros: bool = False,
+    many_shapes: bool = False,
 ) -> Engine:
     """Load a graph; an int8 graph whose sums may overflow on this processor is computed in float32, with a note.
 
@@ -81,6 +86,8 @@ def open_engine(
         precision: of everything that is not int8: float32, or auto for the choice of the engine, which in OpenVINO is
             bfloat16 on CPUs that support it.
         skip_zeros: OpenVINO's option for sparse int8 weights, which has an effect on CPUs with AMX.
+        many_shapes: True for texts of many lengths: ONNX Runtime then plans no memory for each shape of the inputs,
+            which costs more time and memory than it saves, unless one shape is repeated.
 
     Raises:
         UserError: for an unknown engine, one that is not installed or cannot run here, or a file that it cannot read.
@@ -95,7 +102,7 @@ def open_engine(
         in_float = _saturates(STOCK if name == SPARSE else name) and may_overflow(model)
         if in_float and name != SPARSE:
             _warn_of_overflow(name)
-        engine = _open(name, model, threads, precision, skip_zeros, in_float)
+        engine = _open(name, model, threads, precision, skip_zeros, in_float, many_shapes)
         if not engine.outputs:
             raise ValueError("it has no outputs")  # OpenVINO accepts an empty file
     except ImportError as error:
@@ -126,9 +133,10 @@ def _open(
     precision: str = "float32",
     skip_zeros: bool = False,
     in_float: bool = False,
+    many_shapes: bool = False,
 ) -> Engine:
     if name in (STOCK, SPARSE):
-        return OnnxRuntime(model, threads, in_float, library() if name == SPARSE else None)
+        return OnnxRuntime(model, threads, in_float, many_shapes, library() if name == SPARSE else None)
     return OpenVino(model, threads, precision, skip_zeros, in_float)
 
 
@@ -174,12 +182,20 @@ def _first_line(error: Exception) -> str:
 class OnnxRuntime:
     """A session of ONNX Runtime on the CPU, with further operators if their library is given."""
 
-    def __init__(self, model: Path, threads: int | None, in_float: bool, operators: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: Path,
+        threads: int | None,
+        in_float: bool,
+        many_shapes: bool = False,
+        operators: Path | None = None,
+    ) -> None:
         import onnxruntime  # heavy: commands check the engine first
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL
         options.intra_op_num_threads = threads or 0
+        options.enable_mem_pattern = not many_shapes
         if operators is not None:
             options.register_custom_ops_library(str(operators))
         if in_float:
