@@ -36,7 +36,7 @@ test: setup
 	$(RUN) -m pytest --numprocesses 2 --dist worksteal
 
 slow: setup
-	$(RUN) -m pytest -m slow
+	$(RUN) -m pytest -m slow --numprocesses 2 --dist worksteal
 
 soak: setup
 	$(RUN) -m tests.soak --minutes $(MINUTES) --seed $(SEED)

@@ -379,7 +379,8 @@ def test_a_mistyped_setting_ends_the_command_with_the_nearest_one_and_no_trace()
 
 @pytest.mark.slow
 def test_the_demo_is_learnt_to_95_percent_and_pruned_within_3_points(tmp_path):
-    ended = run_command("train", f"hydra.run.dir={tmp_path}/run", f"output_dir={tmp_path}/outputs")
+    folders = [f"hydra.run.dir={tmp_path}/run", f"output_dir={tmp_path}/outputs"]
+    ended = run_command("train", "recipe.num_epochs=3", *folders)
     assert ended.returncode == 0, ended.stderr
     dense = next(json.loads(p.read_text()) for p in (tmp_path / "outputs").rglob("result.json"))
     pruned = result_of(tmp_path / "run")
