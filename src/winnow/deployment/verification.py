@@ -143,7 +143,7 @@ def _sections(found: _Compared, engine: str, allowed: float, control: str | None
         "logits": {
             "mean_difference": deployed.mean,
             "largest_difference": deployed.largest,
-            "control": control or "the model with 1e-6 relative noise on its embeddings",
+            "control": control or "1e-6 noise on the embeddings",
             "control_mean_difference": found.control.mean,
             "control_largest_difference": found.control.largest,
             "float32_mean_difference": found.float32.mean,
