@@ -82,6 +82,7 @@ def test_a_glue_task_is_trained_pruned_and_scored_by_the_metrics_of_the_task(tra
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_the_main_job_runs_on_sst2_and_its_model_opens_with_plain_transformers(tmp_path):
     data = ["task=sst2", f"task.data.path={DATA}/glue/sst2"]
     output = run(

@@ -8,6 +8,7 @@ from transformers import BertConfig, BertModel
 from benchmarks import gpu
 
 
+@pytest.mark.slow
 def test_every_part_reports_its_figures_or_its_error(tmp_path, monkeypatch):
     file = tmp_path / "gpu.json"
     parts = ["dense, compiled", "gradient checkpointing", "dense, fp16", "exact masks", "resume"]

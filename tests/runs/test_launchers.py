@@ -157,6 +157,7 @@ def test_a_search_that_cannot_work_is_refused(sweeper, message, monkeypatch):
         check_plugins(section)
 
 
+@pytest.mark.slow
 def test_a_search_needs_its_package_or_finds_the_best_trial_and_goes_on_where_it_stopped(tmp_path):
     review_tables(tmp_path / "data")
     arguments = (
