@@ -7,14 +7,10 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
-from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from winnow.config.name_source import NameSource
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 
@@ -57,47 +53,18 @@ def _shipped() -> dict[str, Any]:
     return {path.stem: OmegaConf.load(path) for path in (CONF / _GROUP).glob("*.yaml")}
 
 
-class NamedModels(ConfigSource):
+class NamedModels(NameSource):
     """The ``model`` section of a name: that of the shipped file with this name, else ``model.name`` alone is set."""
+
+    group = _GROUP
 
     @staticmethod
     def scheme() -> str:
         return "named"
 
-    def load_config(self, config_path: str) -> ConfigResult:
-        name = _model_of(config_path)
-        if not self.is_config(config_path):
-            raise ConfigLoadError(f"{config_path} names no model")
+    def has(self, name: str) -> bool:
+        return names_model(name)
+
+    def content(self, name: str) -> dict[str, Any]:
         shipped = _shipped()
-        node = next((model for model in shipped.values() if model["name"] == name), {**shipped[_DEFAULT], "name": name})
-        return ConfigResult(self.provider, self.full_path(), OmegaConf.create(node), header={"package": None})
-
-    def is_config(self, config_path: str) -> bool:
-        name = _model_of(config_path)
-        return bool(name) and names_model(name)
-
-    def is_group(self, config_path: str) -> bool:
-        return False
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        return []
-
-    def available(self) -> bool:
-        return True
-
-
-def _model_of(config_path: str) -> str:
-    """The name of a model, '' for a file of another group."""
-    group, _, name = config_path.removesuffix(".yaml").partition("/")
-    return name if group == _GROUP else ""
-
-
-class _SearchPath(SearchPathPlugin):
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        search_path.append("winnow", f"{NamedModels.scheme()}://{_GROUP}")
-
-
-def register_names() -> None:
-    """Add the config source to every search path of Hydra."""
-    Plugins.instance().register(NamedModels)
-    Plugins.instance().register(_SearchPath)
+        return next((model for model in shipped.values() if model["name"] == name), {**shipped[_DEFAULT], "name": name})

@@ -7,15 +7,12 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
-from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
+from winnow.config.name_source import NameSource, register
 from winnow.errors import UserError
 from winnow.files.conf_folder import CONF
 
@@ -149,43 +146,20 @@ def _stands_alone(family: str) -> bool:
     return family not in _shipped() or not _lacks_number(family)
 
 
-class NumberedRecipes(ConfigSource):
+class NumberedRecipes(NameSource):
     """Recipes made from the number in their name and the file of their family."""
+
+    group = _GROUP
 
     @staticmethod
     def scheme() -> str:
         return "numbered"
 
-    def load_config(self, config_path: str) -> ConfigResult:
-        name = _recipe_of(config_path)
-        if not self.is_config(config_path):
-            raise ConfigLoadError(f"{config_path} has no number in its name")
-        node = {"defaults": [family_of(name), "_self_"], "name": name, **_settings(name)}
-        return ConfigResult(self.provider, self.full_path(), OmegaConf.create(node), header={"package": None})
+    def has(self, name: str) -> bool:
+        return bool(_NUMBERED.search(name))
 
-    def is_config(self, config_path: str) -> bool:
-        return bool(_NUMBERED.search(_recipe_of(config_path)))
-
-    def is_group(self, config_path: str) -> bool:
-        return False  # the folders of the other sources list the families
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        return []
-
-    def available(self) -> bool:
-        return True
+    def content(self, name: str) -> dict[str, Any]:
+        return {"defaults": [family_of(name), "_self_"], "name": name, **_settings(name)}
 
 
-def _recipe_of(config_path: str) -> str:
-    """The name of a recipe, '' for a file of another group."""
-    group, _, name = config_path.removesuffix(".yaml").rpartition("/")
-    return name if group == _GROUP else ""
-
-
-class _SearchPath(SearchPathPlugin):
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        search_path.append("winnow", f"{NumberedRecipes.scheme()}://{_GROUP}")
-
-
-Plugins.instance().register(NumberedRecipes)
-Plugins.instance().register(_SearchPath)
+register(NumberedRecipes)

@@ -8,7 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from winnow.config.composed import plain_values
 from winnow.config.labels import folder_name, model_label, settings_label, settings_of, sweep_name
-from winnow.config.model_names import check_is_read, register_names
+from winnow.config.model_names import NamedModels, check_is_read
+from winnow.config.name_source import register
 from winnow.config.numbered import check_not_hidden, check_number
 from winnow.config.run import ADDED, RunConfig
 from winnow.config.section import check_names
@@ -94,5 +95,5 @@ def _names_a_file(composed: DictConfig) -> bool:
     return isinstance(recipe, dict) and recipe.get("path") not in (None, "???")
 
 
-register_names()
+register(NamedModels)
 _register_resolvers()  # also in the processes of a launcher, which import this and no command
