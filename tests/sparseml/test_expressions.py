@@ -68,11 +68,11 @@ def test_a_tree_of_operations_has_the_value_that_integers_give(tree):
         "max(" * 100 + "1" + ",1)" * 100,
     ],
 )
-def test_a_bomb_is_refused_within_a_second(bomb):
-    started = time.monotonic()
+def test_a_bomb_is_refused_before_it_is_computed(bomb):
+    started = time.process_time()  # not the time of a clock, which runs on while other processes have the processor
     with pytest.raises(RecipeError):
         evaluate(bomb, {})
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(
