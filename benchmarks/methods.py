@@ -9,7 +9,6 @@ import argparse
 import copy
 import json
 import multiprocessing
-import resource
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -17,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Checkpoint
 
-from benchmarks.runs import compose, prepare, winnow_training
+from benchmarks.runs import compose, only_timed, prepare, winnow_training
+from benchmarks.structures import peak_gigabytes
 from winnow.errors import short_errors
 from winnow.machine import describe_machine, machine_lines, spread, summarise, three_digits
 from winnow.models.teacher import Teacher
 from winnow.modifiers.pruning import Pruning
+from winnow.training.trainer import callbacks_of
 
 DENSE = "dense"
 METHODS = ("gmp", "movement", "acdc", "obs", "prune")
@@ -66,12 +66,11 @@ def measure(method: str, options: argparse.Namespace) -> dict[str, float]:
         trainer, module, data = winnow_training(
             config, bench.task, bench.tokenizer, bench.student, examples, Path(folder), teacher=teacher, cached=False
         )
-        kept = [callback for callback in trainer.callbacks if not isinstance(callback, Checkpoint)]  # type: ignore[attr-defined]  # Lightning sets `callbacks` outside of the class
-        watch = Stopwatch(next((each for each in kept if isinstance(each, Pruning)), None))
-        trainer.callbacks = [*kept, watch]  # type: ignore[attr-defined]  # as above
+        watch = Stopwatch(next((each for each in callbacks_of(trainer) if isinstance(each, Pruning)), None))
+        only_timed(trainer, watch)
         trainer.fit(module, data)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    return {"steps": watch.steps, "pruning": sum(watch.prunings) / max(1, len(watch.prunings)), "memory": memory}
+    pruning = sum(watch.prunings) / max(1, len(watch.prunings))
+    return {"steps": watch.steps, "pruning": pruning, "memory": peak_gigabytes()}
 
 
 def measure_all(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:

@@ -35,7 +35,7 @@ from winnow.tasks.task import build_task
 from winnow.training.module import FineTuner
 from winnow.training.task_data import TaskData
 from winnow.training.teacher_cache import TeacherCache
-from winnow.training.trainer import best_precision, build_trainer, loader_workers
+from winnow.training.trainer import best_precision, build_trainer, callbacks_of, loader_workers
 
 
 @dataclass
@@ -87,8 +87,7 @@ class Bench:
             config, self.task, self.tokenizer, student, examples, folder, teacher=teacher, cached=cached
         )
         timer = LightningTimer()  # the last callback, so that it starts after one-shot pruning
-        kept = [callback for callback in trainer.callbacks if not isinstance(callback, Checkpoint)]  # type: ignore[attr-defined]  # Lightning sets `callbacks` outside of the class
-        trainer.callbacks = [*kept, timer]  # type: ignore[attr-defined]  # as above
+        only_timed(trainer, timer)
         trainer.fit(module, data)
         return timer.seconds
 
@@ -187,6 +186,12 @@ def winnow_training(
             teacher.stored = cache.outputs(len(data.train_dataloader()))
         assert teacher.stored is not None
     return trainer, module, data
+
+
+def only_timed(trainer: pl.Trainer, timer: pl.Callback) -> None:
+    """Add a last callback to a Trainer, and take out those that write checkpoints."""
+    kept = [callback for callback in callbacks_of(trainer) if not isinstance(callback, Checkpoint)]
+    trainer.callbacks = [*kept, timer]  # type: ignore[attr-defined]  # Lightning sets `callbacks` outside of the class
 
 
 class LightningTimer(pl.Callback):

@@ -122,7 +122,7 @@ def time_choice(model: PreTrainedModel, task: Task, speedup: float, settings: St
     machine = describe_machine(("torch", "winnow-transformers"), torch.get_num_threads())
     print(machine_lines(machine))
     print(", ".join(f"{part} {seconds:.1f} s" for part, seconds in choice.seconds.items()))
-    print(f"peak memory {_peak():.1f} GB")
+    print(f"peak memory {peak_gigabytes():.1f} GB")
 
 
 def show(rows: Sequence[Sequence[str]]) -> None:
@@ -164,7 +164,7 @@ def main() -> None:
         again = measured_table(model, task, settings, Path(folder) / "again") if options.repeat else None
         table, facts = measured.table, measured.facts
         print(machine_lines(facts["machine"]))
-        print(f"table measured in {facts['measured_in']} s, peak memory {_peak():.1f} GB")
+        print(f"table measured in {facts['measured_in']} s, peak memory {peak_gigabytes():.1f} GB")
         whole = [(facts["heads"], facts["neurons"])] * facts["layers"]
         print(f"dense float32 {1e3 * table.dense:.2f} ms, rest {1e3 * table.rest:.2f} ms")
         print(f"whole {1e3 * facts['seconds_whole']:.2f} ms, predicted {1e3 * table.total(whole):.2f} ms")
@@ -190,7 +190,8 @@ def main() -> None:
     print(f"largest error {max(map(abs, errors)):.1%}, median {statistics.median(map(abs, errors)):.1%}")
 
 
-def _peak() -> float:
+def peak_gigabytes() -> float:
+    """The largest resident memory that this process has had."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
